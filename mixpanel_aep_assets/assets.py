@@ -1,0 +1,181 @@
+"""The three nouns of a connection: `raw_events`, `xdm_events`, `aep_batch`, one partition a day.
+
+What belongs here: for each day one call of the pipeline, and its numbers as metadata. What does not: anything about the
+data itself (`pipeline` and the rooms below it), when the assets run (`automation`), what must hold (`checks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+
+from mixpanel_aep_assets import failures, metadata
+from mixpanel_aep_assets.pipeline import extract, load, transform
+from mixpanel_aep_assets.resources import ConnectionResource
+
+OWNERS = ["team:data-engineering"]
+
+
+def build_assets(
+    name: str,
+    days: dg.PartitionsDefinition[str],
+    *,
+    resource_key: str,
+    owners: list[str] | None = None,
+    uri: str | None = None,
+) -> list[dg.AssetsDefinition]:
+    """The assets of the connection `name`, keyed `[name, noun]`, reading the resource `resource_key`."""
+    common: dict[str, Any] = {
+        "key_prefix": [name],
+        "group_name": name,
+        "partitions_def": days,
+        "owners": owners or OWNERS,
+        "required_resource_keys": {resource_key},
+        "retry_policy": failures.CRASH_RETRY,
+    }
+
+    @dg.asset(
+        **common,
+        kinds={"mixpanel", "parquet"},
+        pool=f"mixpanel_export_{name}",
+        code_version=extract.VERSION,
+        metadata={"dagster/uri": f"{uri}/{name}/raw_events"} if uri else None,
+        description="A day of Mixpanel's raw export, exactly as sent, in Parquet. The partition is the day that the "
+        "Export API is asked for. Lines that are no events are kept in a quarantine file with number and reason.",
+    )
+    def raw_events(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+        return _materialize(context, resource_key, extract.extract_day, _raw_metadata, "digest")
+
+    @dg.asset(
+        **common,
+        deps=[raw_events],
+        kinds={"polars", "parquet"},
+        code_version=transform.VERSION,
+        metadata={"dagster/uri": f"{uri}/{name}/xdm_events"} if uri else None,
+        description="The day's events as XDM ExperienceEvents: duplicates removed, time in true UTC, identities, the "
+        "mapping set applied, columns in the exact Parquet types of the dataset's schema. Rows that cannot conform are "
+        "set aside with their reasons.",
+    )
+    def xdm_events(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+        def describe(manifest: dict[str, Any], resource: ConnectionResource) -> dict[str, Any]:
+            return _xdm_metadata(manifest, resource, raw_events.key)
+
+        return _materialize(context, resource_key, transform.transform_day, describe, "data_version")
+
+    @dg.asset(
+        **common,
+        deps=[xdm_events],
+        kinds={"adobe"},
+        pool=f"aep_upload_{name}",
+        code_version=load.VERSION,
+        description="The day as one Platform batch, with its receipt. Running a finished day again uploads nothing; a "
+        "changed day replaces its earlier batch. The asset ends when the batch is handed over; a sensor follows it.",
+    )
+    def aep_batch(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+        return _materialize(context, resource_key, load.load_day, _batch_metadata, "data_version")
+
+    return [raw_events, xdm_events, aep_batch]
+
+
+def _materialize(
+    context: dg.AssetExecutionContext,
+    resource_key: str,
+    step: Callable[..., dict[str, Any]],
+    describe: Callable[[dict[str, Any], ConnectionResource], dict[str, Any]],
+    version: str,
+) -> dg.MaterializeResult[Any]:
+    resource: ConnectionResource = getattr(context.resources, resource_key)
+    described: dict[str, Any] = {}
+    versions = []
+    for day in context.partition_keys:
+        with failures.explained(context, context.asset_key.path[0], day), _logged(context, day):
+            manifest = step(resource.opened, day, log=context.log.info)
+        described = describe(manifest, resource)
+        versions.append(str(manifest[version]))
+        if len(context.partition_keys) > 1:
+            context.add_asset_metadata(described, partition_key=day)
+    if len(versions) > 1:
+        return dg.MaterializeResult(metadata={"days": len(versions)})
+    return dg.MaterializeResult(metadata=described, data_version=dg.DataVersion(versions[0]))
+
+
+@contextmanager
+def _logged(context: dg.AssetExecutionContext, day: str) -> Iterator[None]:
+    context.log.info(f"{context.asset_key.path[-1]} of {day}: started")
+    yield
+    context.log.info(f"{context.asset_key.path[-1]} of {day}: done")
+
+
+def _files(resource: ConnectionResource, manifest: dict[str, Any], table: str) -> dg.MetadataValue[Any]:
+    day = resource.opened.day(table, manifest["day"])
+    return dg.MetadataValue.path(day.storage.location(f"{day.path}/{manifest['generation']}"))
+
+
+def _raw_metadata(manifest: dict[str, Any], resource: ConnectionResource) -> dict[str, Any]:
+    body = manifest["body"]
+    size = sum(part["bytes"] for part in manifest["parts"])
+    preview = extract.preview(resource.opened, manifest["day"], 10)
+    return {
+        "dagster/row_count": manifest["rows"],
+        "dagster/partition_row_count": manifest["rows"],
+        "dagster/size_bytes": size,
+        "exported": manifest["exported"],
+        "quarantined": manifest["quarantined"],
+        "quarantine reasons": metadata.table([{"reason": k, "lines": v} for k, v in manifest["reasons"].items()]),
+        "body bytes": body["bytes"],
+        "wire bytes": body["wire_bytes"],
+        "seconds": round(body["seconds"], 3),
+        "rows per second": metadata.rate(manifest["exported"], body["seconds"]),
+        "time mode": manifest["time_mode"],
+        "time zone": manifest["timezone"],
+        "changes": metadata.table([manifest["changes"]]) if manifest.get("changes") else "first export of this day",
+        "files": _files(resource, manifest, extract.TABLE),
+        "preview": metadata.table(preview),
+        "dagster/column_schema": metadata.column_schema(extract.SCHEMA),
+    }
+
+
+def _xdm_metadata(manifest: dict[str, Any], resource: ConnectionResource, raw: dg.AssetKey) -> dict[str, Any]:
+    opened = resource.opened
+    described = {
+        "dagster/row_count": manifest["rows"],
+        "dagster/partition_row_count": manifest["rows"],
+        "dagster/size_bytes": sum(part["bytes"] for part in manifest["parts"]),
+        "duplicates": manifest["duplicates"],
+        "quarantined": manifest["quarantined"],
+        "quarantine reasons": metadata.table(manifest["violations"]),
+        "mapping errors": metadata.table(manifest["mapping_errors"]),
+        "seconds": round(manifest["seconds"], 3),
+        "rows per second": metadata.rate(manifest["rows"], manifest["seconds"]),
+        "schema": manifest["schema"],
+        "mapping": manifest["mapping"],
+        "files": _files(resource, manifest, transform.TABLE),
+        "preview": metadata.table(transform.preview(opened, manifest["day"], 10)),
+        "dagster/column_lineage": metadata.column_lineage(raw, transform.lineage(opened)),
+    }
+    schema = transform.arrow_schema(opened, manifest["day"])
+    if schema is not None:
+        described["dagster/column_schema"] = metadata.column_schema(schema)
+    return described
+
+
+def _batch_metadata(manifest: dict[str, Any], resource: ConnectionResource) -> dict[str, Any]:
+    described = {
+        "dagster/row_count": manifest["rows"],
+        "dagster/partition_row_count": manifest["rows"],
+        "dagster/size_bytes": manifest["bytes"],
+        "action": manifest["action"],
+        "batch": manifest["batch_id"] or "(none: the day has no events)",
+        "external id": manifest["external_id"] or "",
+        "status": manifest["status"],
+        "replaced batches": ", ".join(manifest["predecessors"]) or "none",
+        "seconds": round(manifest["seconds"], 3),
+        "rows per second": metadata.rate(manifest["rows"], manifest["seconds"]),
+        "counts": metadata.table([load.counts(resource.opened, manifest["day"])]),
+    }
+    if manifest["batch_id"]:
+        described["batch in the Platform"] = dg.MetadataValue.url(load.batch_url(resource.opened, manifest["batch_id"]))
+    return described

@@ -1,0 +1,185 @@
+"""When things run: the daily job and its schedule, re-reading of late days, the sensors that follow and requeue.
+
+What does not belong here: what a run does (`assets`, `checks`).
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import dagster as dg
+
+from mixpanel_aep_assets import failures
+from mixpanel_aep_assets.pipeline import load
+from mixpanel_aep_assets.resources import ConnectionResource
+
+INGESTED = "ingested_by_aep"
+FOLLOW_SECONDS = 60
+FOLLOW_LIMIT = 100
+"""Batches that one tick asks the Platform about; a tick must end within the daemon's 60 s."""
+
+REREAD_TAG = "mixpanel_aep/reread"
+WEEKLY_DEPTH = 30
+
+
+def daily_job(name: str, assets: Sequence[dg.AssetsDefinition]) -> Any:
+    """raw → xdm → checks → batch of one day. The check of the Platform's verdict is left to `confirm_job`."""
+    keys = [asset.key for asset in assets]
+    verdict = dg.AssetSelection.checks(dg.AssetCheckKey(keys[-1], INGESTED))
+    return dg.define_asset_job(
+        f"{name}_daily",
+        selection=dg.AssetSelection.assets(*keys) - verdict,
+        description=f"A day of {name}: export, XDM, conformance, upload.",
+    )
+
+
+def confirm_job(name: str, batch: dg.AssetKey) -> Any:
+    """Only the check that asks the Platform what became of a batch; run for a day by the tag `dagster/partition`."""
+    return dg.define_asset_job(
+        f"{name}_confirm",
+        selection=dg.AssetSelection.checks(dg.AssetCheckKey(batch, INGESTED)),
+        description="Asks the Platform what became of a handed-over batch, fetches its diagnostics, counts up.",
+    )
+
+
+def closed_days(days: dg.TimeWindowPartitionsDefinition, at: datetime.datetime, delay: datetime.timedelta) -> list[str]:
+    """Partition keys whose day ended at least `delay` before `at`, oldest first."""
+    return list(days.get_partition_keys(current_time=at - delay))
+
+
+def daily_schedule(
+    name: str,
+    job: Any,
+    days: dg.TimeWindowPartitionsDefinition,
+    *,
+    hour: int,
+    minute: int,
+    delay: datetime.timedelta,
+    look_back: int,
+    running: bool,
+) -> dg.ScheduleDefinition:
+    """Every day at hour:minute of the partitions' zone: the last closed day, and the `look_back` days before it again.
+
+    Mixpanel takes events up to five days late (mixpanel-api.md section 6), so days are re-read; one whose digest is
+    unchanged goes no further than the digest. On the first day of the week it looks back WEEKLY_DEPTH days.
+    """
+
+    @dg.schedule(
+        name=f"{name}_daily",
+        job=job,
+        cron_schedule=f"{minute} {hour} * * *",
+        execution_timezone=days.timezone,
+        default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,
+        description=f"The last closed day, and the {look_back} days before it again for late events.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> Iterable[dg.RunRequest | dg.SkipReason]:
+        at = context.scheduled_execution_time
+        keys = closed_days(days, at, delay)
+        if not keys:
+            yield dg.SkipReason("No day is closed yet.")
+            return
+        depth = WEEKLY_DEPTH if at.weekday() == 0 else look_back
+        for key in reversed(keys[-1 - depth :]):
+            again = key != keys[-1]
+            yield dg.RunRequest(
+                partition_key=key,
+                run_key=f"{key} as of {keys[-1]}",
+                tags={REREAD_TAG: "true"} if again else {},
+            )
+
+    return schedule
+
+
+def follow_sensor(name: str, batch: dg.AssetKey, job: Any, resource_key: str, *, running: bool) -> dg.SensorDefinition:
+    """Follows handed-over batches to their final state and asks for the check of their day.
+
+    The cursor holds the last materialization read and the batches still open. The sensor reports nothing itself: a
+    check evaluation without a run cannot be repeated for a partition (dagster-style.md, fact 7).
+    """
+
+    @dg.sensor(
+        name=f"{name}_batch_status",
+        job=job,
+        minimum_interval_seconds=FOLLOW_SECONDS,
+        required_resource_keys={resource_key},
+        default_status=dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED,
+        description="Follows uploaded batches to their final state, then runs the check of their day.",
+    )
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        resource: ConnectionResource = getattr(context.resources, resource_key)
+        cursor = json.loads(context.cursor) if context.cursor else {"after": None, "open": {}}
+        still_open, after = read_handed_over(context.instance, batch, cursor)
+        finished: list[tuple[str, str, str]] = []
+        for day, batch_id in list(still_open.items())[:FOLLOW_LIMIT]:
+            status, final = load.status(resource.opened, batch_id)
+            if final:
+                finished.append((day, batch_id, status))
+                del still_open[day]
+        requests = [
+            dg.RunRequest(run_key=f"{batch_id}:{status}", tags={"dagster/partition": day})
+            for day, batch_id, status in finished
+        ]
+        skip = None if requests else dg.SkipReason(f"{len(still_open)} batches are still in progress.")
+        return dg.SensorResult(
+            run_requests=requests, skip_reason=skip, cursor=json.dumps({"after": after, "open": still_open})
+        )
+
+    return sensor
+
+
+def read_handed_over(
+    instance: dg.DagsterInstance, batch: dg.AssetKey, cursor: dict[str, Any]
+) -> tuple[dict[str, str], int | None]:
+    """Day -> batch id of the batches to follow, and the storage id up to which materializations were read."""
+    still_open = dict(cursor["open"])
+    after = cursor["after"]
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(batch, after_storage_id=after), limit=FOLLOW_LIMIT * 10, ascending=True
+    )
+    for record in records.records:
+        after = record.storage_id
+        materialization = record.asset_materialization
+        if materialization is None or record.partition_key is None:
+            continue
+        value = materialization.metadata.get("batch")
+        batch_id = str(value.value) if value is not None else ""
+        if batch_id and not batch_id.startswith("("):
+            still_open[record.partition_key] = batch_id
+        else:
+            still_open.pop(record.partition_key, None)
+    return still_open, after
+
+
+def requeue_sensor(name: str, jobs: Sequence[Any], *, running: bool) -> dg.SensorDefinition:
+    """Launches again, once their time has come, runs that let go of their worker to wait (spent budget, busy day)."""
+    by_name = {job.name: job for job in jobs}
+
+    @dg.sensor(
+        name=f"{name}_requeue",
+        jobs=list(jobs),
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED,
+        description="Launches waiting runs again when the export budget, or the other run, lets them.",
+    )
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        runs = context.instance.get_runs(
+            dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], tags={failures.CONNECTION_TAG: name}), limit=500
+        )
+        at = datetime.datetime.now(datetime.UTC)
+        requests = []
+        for run in runs:
+            retry_at = run.tags.get(failures.RETRY_AT_TAG)
+            day = run.tags.get("dagster/partition")
+            if not retry_at or not day or datetime.datetime.fromisoformat(retry_at) > at:
+                continue
+            job = run.job_name if run.job_name in by_name else jobs[0].name
+            tags = {"dagster/partition": day} | {k: v for k, v in run.tags.items() if k == REREAD_TAG}
+            requests.append(dg.RunRequest(run_key=f"after {run.run_id}", job_name=job, tags=tags))
+        return dg.SensorResult(
+            run_requests=requests, skip_reason=None if requests else dg.SkipReason("No run is due again.")
+        )
+
+    return sensor

@@ -1,0 +1,83 @@
+"""`mixpanel-aep`: the same verbs as the Dagster UI, for a shell and for scripts.
+
+What belongs here: the group, the way errors end a command, and nothing that loads Dagster before a command needs it.
+
+Exit codes: 0 done · 1 something failed or does not hold · 2 wrong use or settings · 3 handed over, not yet final.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+from rich.console import Console
+
+from mixpanel_aep_assets import __version__
+
+FAILED, WRONG_USE, NOT_YET = 1, 2, 3
+
+COMMANDS = {
+    "conformance": "mixpanel_aep_assets.xdm.commands:conformance",
+    "demo": "mixpanel_aep_assets.cli.demo:demo",
+    "doctor": "mixpanel_aep_assets.cli.doctor:doctor",
+    "emulator": "mixpanel_aep_assets.cli.demo:emulator",
+    "mapping": "mixpanel_aep_assets.dataprep.commands:mapping",
+    "preview": "mixpanel_aep_assets.cli.preview:preview",
+    "provision": "mixpanel_aep_assets.cli.provision:provision",
+    "reconcile": "mixpanel_aep_assets.cli.report:reconcile",
+    "run": "mixpanel_aep_assets.cli.run:run",
+}
+"""Name -> `module:attribute`; imported when called, so that `--help` and light commands stay quick."""
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        target = COMMANDS.get(cmd_name)
+        if target is None:
+            return None
+        module, attribute = target.split(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=Commands)
+@click.version_option(__version__)
+def cli() -> None:
+    """Mixpanel's raw events into Adobe Experience Platform, day by day."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The console script. Domain errors end with their own sentence; a bug keeps its traceback."""
+    try:
+        result: Any = cli.main(args=arguments, standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(WRONG_USE if isinstance(error, click.UsageError) else FAILED)
+    except (click.Abort, KeyboardInterrupt):
+        Console(stderr=True).print("Stopped.")
+        sys.exit(130)
+    except Exception as error:
+        if not explains_itself(error):
+            raise
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]Error:[/red] {_plain(str(error))}")
+        sys.exit(WRONG_USE if type(error).__name__ == "SettingsError" else FAILED)
+    sys.exit(result if isinstance(result, int) else 0)
+
+
+def explains_itself(error: BaseException) -> bool:
+    """Errors of the rooms carry their own text for a person; see `failures.is_domain_error`."""
+    return hasattr(error, "retryable") or type(error).__name__ == "StorageError"
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", "\\[")

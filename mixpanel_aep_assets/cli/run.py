@@ -1,0 +1,223 @@
+"""`mixpanel-aep run`: materializes partitions on the Dagster instance without the UI, and reports."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from mixpanel_aep_assets.cli import FAILED, NOT_YET
+from mixpanel_aep_assets.cli.options import connection_option, day_range, days_between
+from mixpanel_aep_assets.connection import Opened
+
+WAIT_MINUTES = 120
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@click.command()
+@day_range
+@connection_option
+@click.option("--wait", is_flag=True, help="Follow the batches to their final state.")
+@click.option("--wait-minutes", default=WAIT_MINUTES, show_default=True, help="How long --wait waits at most.")
+@click.option("--report", "report_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as JSON.")
+@click.option("--reread", is_flag=True, help="Export days again that are stored already.")
+def run(
+    first: datetime.datetime,
+    last: datetime.datetime,
+    connection: str,
+    wait: bool,
+    wait_minutes: int,
+    report_file: Path | None,
+    reread: bool,
+) -> int:
+    """Materialize the days from first to last: export, XDM, conformance, upload.
+
+    Exits with 0 only if every day is in the Platform, 1 if a day failed, 3 if batches are still in progress.
+    """
+    days = days_between(first, last)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    with dagster_instance() as instance:
+        runner = Runner(connection, instance, reread=reread)
+        with Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
+        ) as progress:
+            task = progress.add_task("days", total=len(days))
+            for day in days:
+                progress.update(task, description=day)
+                for problem in runner.materialize(day):
+                    console.print(f"[red]{day}[/red] {problem}", markup=True)
+                progress.advance(task)
+            if wait:
+                runner.wait([day for day in days if day not in runner.failed], wait_minutes * 60, progress)
+        with runner.open() as opened:
+            from mixpanel_aep_assets.pipeline import report as reports
+
+            report = reports.report(opened, days, failed=runner.failed)
+    Console(highlight=False).print(reports.table(report))
+    if report_file is not None:
+        report_file.write_text(json.dumps(report, indent=2) + "\n")
+    statuses = {row["status"] for row in report["days"]}
+    if runner.failed or statuses & reports.BAD:
+        return FAILED
+    return 0 if statuses <= reports.IN else NOT_YET
+
+
+class Runner:
+    """Runs a connection's jobs in this process, recorded on the Dagster instance."""
+
+    def __init__(self, connection: str, instance: Any, *, reread: bool = False) -> None:
+        from mixpanel_aep_assets.definitions import defs
+
+        quiet()
+        self.instance = instance
+        self.definitions = defs()
+        self.connection = connection
+        self.reread = reread
+        self.failed: dict[str, str] = {}
+        try:
+            self.daily = self.definitions.resolve_job_def(f"{connection}_daily")
+            self.confirm = self.definitions.resolve_job_def(f"{connection}_confirm")
+        except Exception:
+            raise click.UsageError(f"There is no connection {connection!r} below defs/.") from None
+
+    def open(self) -> Opened:
+        return resource_of(self.connection, self.definitions)
+
+    def materialize(self, day: str) -> list[str]:
+        """Runs the day's job; the texts of what went wrong. A wait that the budget asks for is waited for here."""
+        from mixpanel_aep_assets import failures
+        from mixpanel_aep_assets.automation import REREAD_TAG
+
+        self._add_partition(day)
+        while True:
+            tags = {REREAD_TAG: "true"} if self.reread else {}
+            result = self.daily.execute_in_process(
+                partition_key=day, instance=self.instance, raise_on_error=False, tags=tags, run_config=QUIET
+            )
+            if result.success:
+                self.failed.pop(day, None)
+                return red_checks(result)
+            run = self.instance.get_run_by_id(result.run_id)
+            retry_at = run.tags.get(failures.RETRY_AT_TAG) if run else None
+            problems = failed_steps(result) or red_checks(result) or ["The run failed; see its log in the UI."]
+            if retry_at is None:
+                self.failed[day] = problems[0]
+                return problems
+            time.sleep(max(0.0, datetime.datetime.fromisoformat(retry_at).timestamp() - time.time()))
+
+    def _add_partition(self, day: str) -> None:
+        keys = self.daily.partitions_def.get_partition_keys() if self.daily.partitions_def else []
+        if day not in keys:
+            raise click.UsageError(
+                f"{day} is no partition of {self.connection!r}: they go from {keys[0] if keys else '(none)'} to "
+                f"{keys[-1] if keys else '(none)'}. Set MIXPANEL_AEP_START_DATE for earlier days; today is not closed."
+            )
+
+    def wait(self, days: list[str], seconds: float, progress: Progress) -> None:
+        """Follows the days' batches to their final state and records the verdict as the asset check of each day."""
+        from mixpanel_aep_assets.pipeline import load
+
+        task = progress.add_task("batches", total=len(days))
+        deadline = time.monotonic() + seconds
+        waiting, pause = list(days), 0.2
+        with self.open() as opened:
+            while waiting and time.monotonic() < deadline:
+                for day in list(waiting):
+                    manifest = opened.day(load.TABLE, day).manifest() or {}
+                    batch_id = manifest.get("batch_id")
+                    if not batch_id or load.status(opened, batch_id)[1]:
+                        waiting.remove(day)
+                        progress.advance(task)
+                if waiting:
+                    time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+                    pause = min(pause * 1.5, 60.0)
+        for day in days:
+            if day not in waiting:
+                self.confirm.execute_in_process(
+                    instance=self.instance, tags={"dagster/partition": day}, raise_on_error=False, run_config=QUIET
+                )
+
+
+def failed_steps(result: Any) -> list[str]:
+    """What the failed steps say, in their own words."""
+    texts = []
+    for event in result.get_step_failure_events():
+        data = event.step_failure_data
+        text = data.user_failure_data.description if data.user_failure_data else None
+        if text is None and data.error is not None:
+            cause = data.error.cause or data.error
+            text = cause.message.strip()
+        if text and "blocking" not in text.lower():
+            texts.append(text)
+    return texts
+
+
+def red_checks(result: Any) -> list[str]:
+    return [
+        f"check {e.check_name}: {e.description or 'failed'}" for e in result.get_asset_check_evaluations() if not e.passed
+    ]
+
+
+def resource_of(connection: str, definitions: Any = None) -> Opened:
+    """The opened connection of a block, its secrets read from the variables it names."""
+    from pydantic import SecretStr
+
+    from mixpanel_aep_assets.connection import Secrets, Settings, SettingsError
+
+    if definitions is None:
+        from mixpanel_aep_assets.definitions import defs
+
+        definitions = defs()
+    resource = (definitions.resources or {}).get(f"{connection}_connection")
+    if resource is None:
+        raise click.UsageError(f"There is no connection {connection!r} below defs/.")
+    secrets = {}
+    for key in Secrets.model_fields:
+        variable = getattr(resource, key, None)
+        if variable is None:
+            continue
+        name = getattr(variable, "env_var_name", str(variable))
+        value = os.environ.get(name)
+        if not value:
+            raise SettingsError(f"Not set: {name} (connection {connection!r}).")
+        secrets[key] = SecretStr(value)
+    return Opened(Settings.model_validate_json(resource.settings), Secrets(**secrets))
+
+
+@contextmanager
+def dagster_instance() -> Iterator[Any]:
+    """The instance of DAGSTER_HOME; a passing one where that is not set."""
+    import dagster as dg
+
+    quiet()
+    if os.environ.get("DAGSTER_HOME"):
+        home = Path(os.environ["DAGSTER_HOME"])
+        home.mkdir(parents=True, exist_ok=True)
+        with dg.DagsterInstance.get() as instance:
+            yield instance
+    else:
+        with dg.DagsterInstance.ephemeral() as instance:
+            yield instance
+
+
+def quiet() -> None:
+    """Dagster's own log lines would drown the report; its event log keeps everything."""
+    import dagster as dg
+
+    logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
+    if not sys.warnoptions:
+        warnings.filterwarnings("ignore", category=DeprecationWarning)

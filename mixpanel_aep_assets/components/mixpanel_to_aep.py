@@ -1,0 +1,170 @@
+"""The YAML surface: one block is one Mixpanel project into one Platform dataset.
+
+What belongs here: the settings with their descriptions, and the wiring of the Dagster layer. A setting that is not here
+cannot be set by a user.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import dagster as dg
+from pydantic import Field
+
+from mixpanel_aep_assets import assets, automation, checks
+from mixpanel_aep_assets.connection import DEFAULT_NAME, SECRET_VARIABLES, Settings
+from mixpanel_aep_assets.resources import ConnectionResource
+
+
+class MixpanelSettings(dg.Model, dg.Resolvable):
+    """The Mixpanel project. What is left out is read from the environment (`MIXPANEL_…`)."""
+
+    project_id: int | None = Field(None, description="Project id; required but for the connection `default`.")
+    region: Literal["US", "EU", "IN"] | None = Field(None, description="Data residency of the project.")
+    timezone: str | None = Field(None, description="The project's zone, IANA or Windows name, e.g. `US/Pacific`.")
+    time_mode: Literal["auto", "utc", "project"] | None = Field(
+        None, description="How `time` is written: `utc`, the project's wall clock (`project`), or find out (`auto`)."
+    )
+    username_env: str = Field(SECRET_VARIABLES["mixpanel_username"], description="Variable: service account name.")
+    secret_env: str = Field(SECRET_VARIABLES["mixpanel_secret"], description="Variable: service account secret.")
+    project_secret_env: str | None = Field(None, description="Variable: project secret (retires 3 March 2027).")
+    bearer_token_env: str | None = Field(None, description="Variable: OAuth bearer token.")
+    export_url: str | None = Field(None, description="Base URL of the export host, for a proxy or an emulator.")
+    api_url: str | None = Field(None, description="Base URL of the App and Query API.")
+    events: list[str] | None = Field(None, description="Only these events, by raw name.")
+    where: str | None = Field(None, description="An expression of Mixpanel's filter language.")
+    budget_share: float | None = Field(None, description="Share of the 60 export requests an hour; others use them too.")
+
+
+class PlatformSettings(dg.Model, dg.Resolvable):
+    """The Platform side. What is left out is read from the environment (`ADOBE_…`, `AEP_…`)."""
+
+    org_id: str | None = Field(None, description="Organisation id, `…@AdobeOrg`.")
+    sandbox: str | None = Field(None, description="Sandbox name, `prod` unless given.")
+    dataset_id: str | None = Field(None, description="Target dataset by id …")
+    dataset_name: str | None = Field(None, description="… or by name; `mixpanel-aep provision` makes one.")
+    client_id_env: str = Field(SECRET_VARIABLES["adobe_client_id"], description="Variable: OAuth client id.")
+    client_secret_env: str = Field(SECRET_VARIABLES["adobe_client_secret"], description="Variable: client secret.")
+    scopes: str | None = Field(None, description="OAuth scopes, separated by commas.")
+    ims_url: str | None = Field(None, description="Token host.")
+    url: str | None = Field(None, description="Platform gateway.")
+    partial_ingestion_percent: float | None = Field(
+        None, description="Share of rows that the Platform may refuse before it fails the batch (Adobe's default: 5)."
+    )
+
+
+class ScheduleSettings(dg.Model, dg.Resolvable):
+    """When the daily job runs, in the partitions' zone."""
+
+    hour: int = Field(5, ge=0, le=23)
+    minute: int = Field(0, ge=0, le=59)
+    delay_hours: float = Field(3.0, ge=0, description="A day counts as closed this long after its end.")
+    look_back_days: int = Field(5, ge=0, le=90, description="Days that are read again for late events.")
+    running: bool = Field(False, description="Start the schedule and the sensors without a click in the UI.")
+
+
+class MixpanelToAep(dg.Component, dg.Model, dg.Resolvable):
+    """A Mixpanel project's events, day by day, into an Adobe Experience Platform dataset."""
+
+    name: str = Field(DEFAULT_NAME, description="The connection's name: asset keys, jobs and folders begin with it.")
+    start_date: str | None = Field(None, description="First day, `YYYY-MM-DD`; 30 days back unless given.")
+    storage: str | None = Field(None, description="Where days live: a path or `s3://`, `gs://`, `abfss://`.")
+    mapping: str | None = Field(None, description="A mapping set (JSON, YAML), relative to this file.")
+    max_nonconforming_percent: float | None = Field(
+        None, description="Share of events that may be set aside for not conforming before the day is blocked; 5."
+    )
+    mixpanel: MixpanelSettings = Field(default_factory=MixpanelSettings)
+    platform: PlatformSettings = Field(default_factory=PlatformSettings)
+    schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
+    owners: list[str] | None = Field(None, description="Owners shown in the UI, `team:…` or an e-mail address.")
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        return build_connection(self, self.settings(Path(context.path)))
+
+    def settings(self, folder: Path | None = None) -> Settings:
+        """The block's values over the environment's; a mapping path is relative to the block's file."""
+        mapping = self.mapping
+        if mapping is not None and folder is not None:
+            base = folder if folder.is_dir() else folder.parent
+            mapping = str((base / mapping).resolve())
+        mixpanel = self.mixpanel.model_dump(exclude={name for name in MixpanelSettings.model_fields if "_env" in name})
+        platform = self.platform.model_dump(exclude={"client_id_env", "client_secret_env", "url"})
+        return Settings.read(
+            os.environ,
+            name=self.name,
+            start_date=self.start_date,
+            storage=self.storage,
+            mapping=mapping,
+            max_nonconforming_percent=self.max_nonconforming_percent,
+            aep_url=self.platform.url,
+            **mixpanel,
+            **platform,
+        )
+
+
+def build_connection(block: MixpanelToAep, settings: Settings) -> dg.Definitions:
+    """All definitions of a connection."""
+    name = settings.name
+    days = partitions(settings)
+    resource_key = f"{name}_connection"
+    made = assets.build_assets(name, days, resource_key=resource_key, owners=block.owners, uri=settings.storage)
+    daily = automation.daily_job(name, made)
+    confirm = automation.confirm_job(name, made[-1].key)
+    when = block.schedule
+    return dg.Definitions(
+        assets=made,
+        asset_checks=checks.build_checks(days, made, resource_key=resource_key),
+        jobs=[daily, confirm],
+        schedules=[
+            automation.daily_schedule(
+                name,
+                daily,
+                days,
+                hour=when.hour,
+                minute=when.minute,
+                delay=datetime.timedelta(hours=when.delay_hours),
+                look_back=when.look_back_days,
+                running=when.running,
+            )
+        ],
+        sensors=[
+            automation.follow_sensor(name, made[-1].key, confirm, resource_key, running=when.running),
+            automation.requeue_sensor(name, [daily, confirm], running=when.running),
+        ],
+        resources={resource_key: resource(block, settings)},
+    )
+
+
+def partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
+    """One partition a request day. In project time, and where the mode is still to be found out, days are the
+    project zone's; the export itself refuses a day that is not over yet in the mode found."""
+    zone = settings.zone if settings.time_mode != "utc" else "UTC"
+    today = datetime.datetime.now(datetime.UTC).date()
+    return dg.DailyPartitionsDefinition(start_date=settings.first_day(today).isoformat(), timezone=zone)
+
+
+def resource(block: MixpanelToAep, settings: Settings) -> ConnectionResource:
+    """The connection's resource; each secret is an `EnvVar` of the variable that the block names."""
+    mixpanel, platform = block.mixpanel, block.platform
+    secrets: dict[str, Any] = {
+        "adobe_client_id": dg.EnvVar(platform.client_id_env),
+        "adobe_client_secret": dg.EnvVar(platform.client_secret_env),
+    }
+    project_secret = mixpanel.project_secret_env or _if_set("mixpanel_project_secret")
+    bearer_token = mixpanel.bearer_token_env or _if_set("mixpanel_bearer_token")
+    if os.environ.get(mixpanel.username_env) or not (project_secret or bearer_token):
+        secrets["mixpanel_username"] = dg.EnvVar(mixpanel.username_env)
+        secrets["mixpanel_secret"] = dg.EnvVar(mixpanel.secret_env)
+    elif project_secret:
+        secrets["mixpanel_project_secret"] = dg.EnvVar(project_secret)
+    elif bearer_token:
+        secrets["mixpanel_bearer_token"] = dg.EnvVar(bearer_token)
+    return ConnectionResource(settings=settings.model_dump_json(), **secrets)
+
+
+def _if_set(secret: str) -> str | None:
+    variable = SECRET_VARIABLES[secret]
+    return variable if os.environ.get(variable) else None

@@ -1,0 +1,40 @@
+"""Bounds that keep a hostile mapping set or record from taking the process down. One place, so that both evaluators agree.
+
+The length of an expression is Adobe's own rule (data-prep.md, 1); the others are far above what a real mapping needs.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+EXPRESSION_CHARACTERS: Final = 4096
+"""Longest calculated field."""
+
+EXPRESSION_DEPTH: Final = 200
+"""Deepest tree of one expression. Evaluators recurse once or twice per level, well below Python's limit of 1000."""
+
+NUMBER_DIGITS: Final = 40
+"""Longest numeric literal, and longest numeric text that is read as a number, in characters."""
+
+INTEGER_BITS: Final = 4096
+"""Largest integer that arithmetic may make."""
+
+PATH_STEPS: Final = 100
+DESTINATION_INDEX: Final = 1000
+"""Highest `[n]` in a destination: elements before it are filled with null, so that the index is also a size."""
+
+MAPPINGS: Final = 10_000
+FILE_BYTES: Final = 16 * 1024 * 1024
+
+TEXT_CHARACTERS: Final = 262_144
+"""Longest text that a function may grow (padding, joining, replacing). Texts of the record itself may be longer."""
+
+ARRAY_ITEMS: Final = 100_000
+"""Longest array that a function may build."""
+
+LAMBDA_WORK: Final = 1_000_000
+"""Values that all lambda calls of one expression on one record may produce, counted with their nested parts."""
+
+PATTERN_CHARACTERS: Final = 1000
+PATTERN_MEMORY: Final = 4 * 1024 * 1024
+"""Memory of one compiled regular expression (RE2), in bytes."""

@@ -1,0 +1,17 @@
+"""The code location: every connection below `defs/`, and the in-process executor. Nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+
+import mixpanel_aep_assets.defs
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    return dg.Definitions.merge(
+        dg.components.load_defs(mixpanel_aep_assets.defs, project_root=Path(__file__).parent.parent),
+        dg.Definitions(executor=dg.in_process_executor),
+    )

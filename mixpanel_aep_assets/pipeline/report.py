@@ -1,0 +1,93 @@
+"""The completeness report: for each day what was exported, and where every event of it went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.table import Table
+
+from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.pipeline import extract, load, transform
+
+COUNTS = ("exported", "duplicates", "quarantined", "uploaded", "ingested", "rejected")
+
+IN = {"ingested", "empty"}
+"""Statuses of a day that is in the Platform, whole."""
+
+BAD = {"failed", "missing", "unbalanced"}
+"""Statuses that need a person."""
+
+
+def counts_of(opened: Opened, day: str) -> dict[str, Any]:
+    """The day's row of the report, from its manifests.
+
+    `quarantined` counts lines that are no events and events that cannot conform. `status` is `ingested`, `empty`,
+    `in_progress`, `failed` (the Platform refused the batch), `unbalanced` (a sum does not add up) or `missing`.
+    """
+    raw = opened.day(extract.TABLE, day).manifest()
+    xdm = opened.day(transform.TABLE, day).manifest()
+    batch = opened.day(load.TABLE, day).manifest()
+    row: dict[str, Any] = {"day": day, **dict.fromkeys(COUNTS, 0), "batch_id": None, "status": "missing"}
+    if raw is None:
+        return row
+    row["exported"] = raw["exported"]
+    row["quarantined"] = raw["quarantined"]
+    if xdm is None or xdm["raw_digest"] != raw["digest"]:
+        return row
+    row["duplicates"] = xdm["duplicates"]
+    row["quarantined"] += xdm["quarantined"]
+    if batch is None or batch["data_version"] != xdm["data_version"]:
+        return row
+    outcome = batch.get("outcome") or {}
+    row["uploaded"] = batch["rows"]
+    row["ingested"] = outcome.get("ingested", 0)
+    row["rejected"] = outcome.get("rejected", 0)
+    row["batch_id"] = batch["batch_id"]
+    row["status"] = _status(row, batch, outcome)
+    return row
+
+
+def _status(row: Mapping[str, Any], batch: Mapping[str, Any], outcome: Mapping[str, Any]) -> str:
+    if row["exported"] != row["duplicates"] + row["quarantined"] + row["uploaded"]:
+        return "unbalanced"
+    if not batch["batch_id"]:
+        return "empty"
+    if not outcome.get("final"):
+        return "in_progress"
+    if not outcome["ok"]:
+        return "failed"
+    return "ingested" if row["uploaded"] == row["ingested"] + row["rejected"] else "unbalanced"
+
+
+def report(opened: Opened, days: Iterable[str], *, failed: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """`{"days": [row, …], "totals": {…}}`; `failed` are days whose run failed, with the reason."""
+    rows = []
+    for day in days:
+        row = counts_of(opened, day)
+        if failed and day in failed:
+            row["status"], row["reason"] = "failed", failed[day]
+        rows.append(row)
+    return {"days": rows, "totals": {count: sum(row[count] for row in rows) for count in COUNTS}}
+
+
+def table(report: Mapping[str, Any], title: str | None = None) -> Table:
+    """The report for a terminal."""
+    shown = Table(title=title)
+    shown.add_column("day")
+    for count in COUNTS:
+        shown.add_column(count, justify="right")
+    shown.add_column("batch")
+    shown.add_column("status")
+    colours = {"ingested": "green", "empty": "green", "in_progress": "yellow"}
+    for row in report["days"]:
+        status = row["status"]
+        shown.add_row(
+            row["day"],
+            *(f"{row[count]:,}" for count in COUNTS),
+            row["batch_id"] or "",
+            f"[{colours.get(status, 'red')}]{status}[/]",
+        )
+    shown.add_section()
+    shown.add_row("total", *(f"{report['totals'][count]:,}" for count in COUNTS), "", "")
+    return shown

@@ -1,0 +1,140 @@
+"""Whole-day replace, append-only logs, and what a killed writer leaves behind."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from mixpanel_aep_assets import storage as storage_module
+from mixpanel_aep_assets.storage import EntryExists, Storage, StorageError, open_storage
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return open_storage(str(tmp_path / "lake"))
+
+
+def write(storage: Storage, day: str, data: bytes, *, commit: bool = True) -> None:
+    with storage.day("shop", "raw_events", day).stage() as staging:
+        with staging.open("part-00000.parquet") as file:
+            file.write(data)
+        if commit:
+            staging.commit({"parts": [{"name": "part-00000.parquet", "rows": 1}]})
+
+
+def content(storage: Storage, day: str) -> bytes:
+    (location,) = storage.day("shop", "raw_events", day).locations()
+    return Path(location).read_bytes()
+
+
+def test_a_day_is_invisible_until_it_is_committed(storage: Storage) -> None:
+    day = storage.day("shop", "raw_events", "2026-01-10")
+    with day.stage() as staging:
+        with staging.open("part-00000.parquet") as file:
+            file.write(b"half")
+        assert day.manifest() is None
+        assert day.files() == []
+        staging.commit({"parts": [{"name": "part-00000.parquet"}]})
+    assert len(day.files()) == 1
+
+
+def test_an_attempt_that_fails_leaves_the_committed_day_as_it_was(storage: Storage) -> None:
+    write(storage, "2026-01-10", b"first")
+    with pytest.raises(ZeroDivisionError), storage.day("shop", "raw_events", "2026-01-10").stage() as staging:
+        with staging.open("part-00000.parquet") as file:
+            file.write(b"second")
+        _ = 1 / 0
+    assert content(storage, "2026-01-10") == b"first"
+    assert len(list(storage.objects("shop/raw_events/2026-01-10"))) == 2
+
+
+def test_a_commit_replaces_the_whole_day_and_removes_the_files_before_it(storage: Storage) -> None:
+    write(storage, "2026-01-10", b"first")
+    write(storage, "2026-01-10", b"second")
+    assert content(storage, "2026-01-10") == b"second"
+    assert len(list(storage.objects("shop/raw_events/2026-01-10"))) == 2
+
+
+def test_leftovers_of_a_killed_run_are_swept_once_no_run_can_still_write_them(storage: Storage) -> None:
+    write(storage, "2026-01-10", b"committed")
+    assert storage.root is not None
+    leftover = storage.root / "shop/raw_events/2026-01-10/0123456789abcdef/part-00000.parquet"
+    leftover.parent.mkdir()
+    leftover.write_bytes(b"half")
+    write(storage, "2026-01-10", b"again", commit=False)
+    assert leftover.exists(), "it may belong to a run that still lives"
+    old = (storage_module.now() - 2 * storage_module.LEFTOVER_AGE).timestamp()
+    os.utime(leftover, (old, old))
+    write(storage, "2026-01-10", b"again", commit=False)
+    assert not leftover.exists()
+    assert content(storage, "2026-01-10") == b"committed"
+
+
+def test_days_lists_only_committed_days_in_order(storage: Storage) -> None:
+    write(storage, "2026-01-12", b"x")
+    write(storage, "2026-01-10", b"x")
+    write(storage, "2026-01-11", b"x", commit=False)
+    assert storage.days("shop", "raw_events") == ["2026-01-10", "2026-01-12"]
+
+
+def test_of_racing_writers_of_a_log_entry_exactly_one_wins(storage: Storage) -> None:
+    log = storage.log("shop", "receipts", "2026-01-10")
+    barrier = threading.Barrier(8)
+    outcomes: list[str] = []
+
+    def race(name: str) -> None:
+        barrier.wait()
+        try:
+            log.append(1, {"owner": name})
+            outcomes.append(name)
+        except EntryExists:
+            outcomes.append("lost")
+
+    threads = [threading.Thread(target=race, args=(str(n),)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (winner,) = [o for o in outcomes if o != "lost"]
+    assert [entry["owner"] for entry in log.entries()] == [winner]
+
+
+def test_a_log_reads_back_in_order(storage: Storage) -> None:
+    log = storage.log("shop", "receipts", "2026-01-10")
+    for number in range(1, 13):
+        log.append(number, {"step": f"s{number}"})
+    assert [entry["step"] for entry in log.entries()] == [f"s{n}" for n in range(1, 13)]
+
+
+def test_a_storage_folder_that_cannot_be_made_names_the_variable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="MIXPANEL_AEP_STORAGE"):
+        open_storage(str(tmp_path / "file" / "lake"))
+
+
+def test_a_full_disk_names_the_path_and_what_to_do(storage: Storage) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    assert storage.root is not None
+    with storage.day("shop", "raw_events", "2026-01-10").stage() as staging:
+        target = storage.root / staging.path("part")
+        target.parent.mkdir(parents=True)
+        target.symlink_to("/dev/full")
+        file = staging.open("part")
+        with pytest.raises(StorageError, match=r"part cannot be written: .*free space"):
+            file.write(b"x" * (storage_module.WRITE_BUFFER + 1))
+        file.abandon()
+        target.unlink()
+
+
+def test_an_object_store_url_opens_without_touching_the_network() -> None:
+    storage = open_storage("memory:///")
+    with storage.day("shop", "raw_events", "2026-01-10").stage() as staging:
+        with staging.open("part") as file:
+            file.write(b"abc")
+        staging.commit({"parts": [{"name": "part"}]})
+    (path,) = storage.day("shop", "raw_events", "2026-01-10").files()
+    assert bytes(storage.open_read(path).read()) == b"abc"
