@@ -4,8 +4,6 @@ What belongs here: for each day one call of the pipeline, and its numbers as met
 data itself (`pipeline` and the rooms below it), when the assets run (`automation`), what must hold (`checks`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -37,7 +35,7 @@ def build_assets(
         "retry_policy": failures.CRASH_RETRY,
     }
 
-    @dg.asset(
+    @dg.asset(  # type: ignore[untyped-decorator]
         **common,
         kinds={"mixpanel", "parquet"},
         pool=f"mixpanel_export_{name}",
@@ -49,7 +47,7 @@ def build_assets(
     def raw_events(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         return _materialize(context, resource_key, extract.extract_day, _raw_metadata, "digest")
 
-    @dg.asset(
+    @dg.asset(  # type: ignore[untyped-decorator]
         **common,
         deps=[raw_events],
         kinds={"polars", "parquet"},
@@ -65,7 +63,7 @@ def build_assets(
 
         return _materialize(context, resource_key, transform.transform_day, describe, "data_version")
 
-    @dg.asset(
+    @dg.asset(  # type: ignore[untyped-decorator]
         **common,
         deps=[xdm_events],
         kinds={"adobe"},
@@ -131,7 +129,7 @@ def _raw_metadata(manifest: dict[str, Any], resource: ConnectionResource) -> dic
         "rows per second": metadata.rate(manifest["exported"], body["seconds"]),
         "time mode": manifest["time_mode"],
         "time zone": manifest["timezone"],
-        "changes": metadata.table([manifest["changes"]]) if manifest.get("changes") else "first export of this day",
+        "changed": not manifest.get("unchanged", False),
         "files": _files(resource, manifest, extract.TABLE),
         "preview": metadata.table(preview),
         "dagster/column_schema": metadata.column_schema(extract.SCHEMA),

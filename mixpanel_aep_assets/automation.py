@@ -3,20 +3,18 @@
 What does not belong here: what a run does (`assets`, `checks`).
 """
 
-from __future__ import annotations
-
 import datetime
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
 
 from mixpanel_aep_assets import failures
+from mixpanel_aep_assets.checks import INGESTED
 from mixpanel_aep_assets.pipeline import load
 from mixpanel_aep_assets.resources import ConnectionResource
 
-INGESTED = "ingested_by_aep"
 FOLLOW_SECONDS = 60
 FOLLOW_LIMIT = 100
 """Batches that one tick asks the Platform about; a tick must end within the daemon's 60 s."""
@@ -75,7 +73,7 @@ def daily_schedule(
         default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,
         description=f"The last closed day, and the {look_back} days before it again for late events.",
     )
-    def schedule(context: dg.ScheduleEvaluationContext) -> Iterable[dg.RunRequest | dg.SkipReason]:
+    def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         at = context.scheduled_execution_time
         keys = closed_days(days, at, delay)
         if not keys:

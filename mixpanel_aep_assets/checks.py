@@ -1,10 +1,8 @@
 """What must hold for a day, as asset checks: each named for the truth it claims, each with its numbers.
 
-Blocking are those where going on would put wrong data into the lake. What does not belong here: how a truth is found out
-(`pipeline`), what to do about a red one (README, troubleshooting).
+Blocking are those where going on would put wrong data into the lake. What does not belong here: how a truth is found
+out (`pipeline`), what to do about a red one (README).
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
@@ -12,11 +10,13 @@ from typing import Any
 import dagster as dg
 
 from mixpanel_aep_assets import failures, metadata
-from mixpanel_aep_assets.automation import INGESTED
 from mixpanel_aep_assets.pipeline import verify
 from mixpanel_aep_assets.resources import ConnectionResource
 
 Finding = verify.Finding
+
+INGESTED = "ingested_by_aep"
+"""The check that the batch sensor asks for once a batch is final."""
 
 
 def build_checks(

@@ -1,17 +1,40 @@
 """A connection: one Mixpanel project into one Platform dataset. Its settings, its secrets, and what they open.
 
-The environment alone describes the connection `default` (the variables of `VARIABLES`, README "Settings"); a component's
-YAML sets the same names in lower case for further ones. What belongs here: reading and checking settings, and building
+The environment alone describes the connection `default` (`VARIABLES`, README "Settings"); a component's YAML
+ sets the same names in lower case for further ones. What belongs here: reading and checking settings, and building
 the clients from them. What does not: what the clients do.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import datetime
+import hashlib
+import json
+import re
 from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from mixpanel_aep_assets.aep import catalog, registry
+from mixpanel_aep_assets.aep.http import PlatformClient
+from mixpanel_aep_assets.aep.provision import Wanted
+from mixpanel_aep_assets.aep.settings import IMS_URL, PLATFORM_URL, Platform
+from mixpanel_aep_assets.dataprep.compiled import CompiledMapping, compile_mapping
+from mixpanel_aep_assets.dataprep.mapping_set import MappingSet, load_mapping_set
+from mixpanel_aep_assets.mixpanel.client import MixpanelClient
+from mixpanel_aep_assets.mixpanel.errors import NotAllowed, NotFound, UnexpectedAnswer
+from mixpanel_aep_assets.mixpanel.settings import Credentials, MixpanelSource, zone
+from mixpanel_aep_assets.mixpanel.time_mode import Decision
+from mixpanel_aep_assets.storage import Day, EntryExists, Storage, open_storage
+from mixpanel_aep_assets.xdm import standard
+from mixpanel_aep_assets.xdm.conformance import Conformance
+from mixpanel_aep_assets.xdm.schema import Schema
 
 DEFAULT_NAME = "default"
 DEFAULT_DAYS_BACK = 30
@@ -31,6 +54,7 @@ VARIABLES: dict[str, str] = {
     "dataset_id": "AEP_DATASET_ID",
     "dataset_name": "AEP_DATASET_NAME",
     "start_date": "MIXPANEL_AEP_START_DATE",
+    "budget_location": "MIXPANEL_AEP_BUDGET",
     "storage": "MIXPANEL_AEP_STORAGE",
     "mapping": "MIXPANEL_AEP_MAPPING",
 }
@@ -45,6 +69,20 @@ SECRET_VARIABLES: dict[str, str] = {
     "adobe_client_secret": "ADOBE_CLIENT_SECRET",
 }
 """Secret -> the environment variable that holds it unless the YAML names another."""
+
+DERIVED = {
+    "mixpanel.id": "mixpanel.id",
+    "mixpanel.timestamp": "mixpanel.timestamp",
+    "mixpanel.identityMap": "mixpanel.identityMap",
+    "mixpanel.properties": "properties",
+    "mixpanel.event": "event",
+    "mixpanel.insertId": "insert_id",
+    "mixpanel.distinctId": "distinct_id",
+    "mixpanel.distinctIdBeforeIdentity": "distinct_id_before_identity",
+    "mixpanel.deviceId": "device_id",
+    "mixpanel.userId": "user_id",
+}
+"""Source path of a derived attribute -> column of the frame that the mapping reads."""
 
 
 class SettingsError(Exception):
@@ -68,6 +106,7 @@ class Settings(BaseModel):
     events: tuple[str, ...] = ()
     where: str | None = None
     budget_share: float = Field(0.9, gt=0, le=1)
+    budget_location: str | None = None
     org_id: str | None = None
     scopes: str = "openid,session,AdobeID,read_organizations,additional_info.projectedProductContext"
     ims_url: str | None = None
@@ -107,6 +146,11 @@ class Settings(BaseModel):
             ]
             raise SettingsError("; ".join(wrong)) from None
 
+    @property
+    def zone(self) -> str:
+        """IANA name of the project's zone; UTC while it is not set."""
+        return zone(self.timezone).key if self.timezone else "UTC"
+
     def first_day(self, today: datetime.date) -> datetime.date:
         return self.start_date or today - datetime.timedelta(days=DEFAULT_DAYS_BACK)
 
@@ -136,3 +180,184 @@ class Secrets(BaseModel):
     def read(cls, environment: Mapping[str, str]) -> Secrets:
         found = {key: environment.get(variable) or None for key, variable in SECRET_VARIABLES.items()}
         return cls(**{key: SecretStr(value) for key, value in found.items() if value})
+
+
+class Opened:
+    """An open connection: storage, clients, the dataset's schema, the compiled mapping; each made when first used.
+
+    Use it as a context manager; leaving closes the clients.
+    """
+
+    def __init__(self, settings: Settings, secrets: Secrets, storage: Storage | None = None) -> None:
+        self.settings = settings
+        self._secrets = secrets
+        self._storage = storage
+
+    def __enter__(self) -> Opened:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for client in ("mixpanel", "platform"):
+            if client in self.__dict__:
+                self.__dict__.pop(client).close()
+
+    def __repr__(self) -> str:
+        return f"Opened({self.settings.name!r})"
+
+    @cached_property
+    def storage(self) -> Storage:
+        return self._storage or open_storage(self.settings.storage)
+
+    @cached_property
+    def mixpanel(self) -> MixpanelClient:
+        """The export client; the project's zone is asked of Mixpanel where it is not set and the account may read it."""
+        source = self.source
+        if source.timezone is None:
+            with MixpanelClient(source) as asking, contextlib.suppress(NotAllowed, NotFound, UnexpectedAnswer):
+                source = dataclasses.replace(source, timezone=asking.project().timezone)
+        return MixpanelClient(source)
+
+    @cached_property
+    def source(self) -> MixpanelSource:
+        """The Mixpanel side. Raises SettingsError for what is missing, SettingsWrong for what is wrong."""
+        settings, secrets = self.settings, self._secrets
+        given = {
+            "username": secrets.mixpanel_username.get_secret_value() if secrets.mixpanel_username else None,
+            "secret": secrets.mixpanel_secret,
+        }
+        if not any(given.values()):
+            given = {"project_secret": secrets.mixpanel_project_secret}
+            if secrets.mixpanel_bearer_token:
+                given = {"bearer_token": secrets.mixpanel_bearer_token}
+        return MixpanelSource(
+            credentials=Credentials(**given),  # type: ignore[arg-type]
+            project_id=settings.project_id,
+            region=settings.region,
+            export_url=settings.export_url,
+            api_url=settings.api_url,
+            timezone=settings.timezone,
+            time_mode=settings.time_mode,
+            events=settings.events,
+            where=settings.where,
+            budget_share=settings.budget_share,
+            budget_location=settings.budget_location,
+        )
+
+    @cached_property
+    def platform(self) -> PlatformClient:
+        settings, secrets = self.settings, self._secrets
+        settings.require("org_id")
+        missing = [SECRET_VARIABLES[k] for k in ("adobe_client_id", "adobe_client_secret") if not getattr(secrets, k)]
+        if missing:
+            raise SettingsError(f"Not set: {', '.join(missing)} (connection {settings.name!r}).")
+        assert settings.org_id is not None
+        assert secrets.adobe_client_id is not None
+        assert secrets.adobe_client_secret is not None
+        return PlatformClient(
+            Platform(
+                client_id=secrets.adobe_client_id,
+                client_secret=secrets.adobe_client_secret,
+                org_id=settings.org_id,
+                scopes=settings.scopes,
+                ims_url=settings.ims_url or IMS_URL,
+                url=settings.aep_url or PLATFORM_URL,
+                sandbox=settings.sandbox,
+            )
+        )
+
+    def day(self, table: str, day: str) -> Day:
+        return self.storage.day(self.settings.name, table, day)
+
+    @cached_property
+    def dataset(self) -> str:
+        """The dataset's id, looked up by name where none is set. Raises DatasetNotFound."""
+        return self.settings.dataset_id or catalog.dataset_id_of(self.platform, self.settings.dataset_name)
+
+    @cached_property
+    def schema(self) -> Schema:
+        """The dataset's schema, closed, with Platform names."""
+        reference = catalog.dataset(self.platform, self.dataset).get("schemaRef") or {}
+        if not reference.get("id"):
+            raise SettingsError(f"The dataset {self.dataset} has no schema; choose one that has (AEP_DATASET_ID).")
+        return Schema.from_registry(registry.schema_document(self.platform, str(reference["id"])))
+
+    @cached_property
+    def tenant(self) -> str:
+        """The organisation's tenant id, without the underscore."""
+        return registry.tenant_id(self.platform)
+
+    @cached_property
+    def mapping_set(self) -> MappingSet:
+        """The user's mapping set, else the standard one; `{TENANT_ID}` stands for the tenant id in both."""
+        if self.settings.mapping is None:
+            return MappingSet.from_json(standard.standard_mapping(self.tenant))
+        try:
+            loaded = load_mapping_set(Path(self.settings.mapping))
+        except OSError as error:
+            raise SettingsError(
+                f"MIXPANEL_AEP_MAPPING={self.settings.mapping!r} cannot be read: {error.strerror}."
+            ) from None
+        text = json.dumps(loaded.to_json()).replace(standard.TENANT, self.tenant)
+        return MappingSet.from_json(json.loads(text))
+
+    @cached_property
+    def mapping(self) -> CompiledMapping:
+        """The mapping set compiled against the dataset's schema, reading the attributes that `transform` derives."""
+        return compile_mapping(self.mapping_set, self.schema, derived=DERIVED)
+
+    @property
+    def mapping_name(self) -> str:
+        return self.settings.mapping or "the standard mapping"
+
+    @cached_property
+    def conformance(self) -> Conformance:
+        return Conformance(self.schema)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the mapping set and the schema: XDM files made with another are made anew."""
+        text = orjson.dumps(self.mapping_set.to_json(), option=orjson.OPT_SORT_KEYS) + self.schema.to_json()
+        return hashlib.sha256(text).hexdigest()[:32]
+
+    def wanted(self) -> Wanted:
+        """What the Platform must have for this connection."""
+        return Wanted(dataset_name=self.settings.dataset_name, profile=self.settings.profile)
+
+    def time_mode(self) -> Decision | None:
+        """The time mode that was decided for this project before; None before the first sure day."""
+        if self.settings.time_mode != "auto":
+            return None
+        data = self.storage.read(self._time_mode_path)
+        if data is None:
+            return None
+        kept = orjson.loads(data)
+        return Decision(kept["mode"], kept["timezone"], f"decided from {kept['day']}: {kept['evidence']}")
+
+    def remember_time_mode(self, manifest: Mapping[str, Any]) -> None:
+        """Keeps the first sure decision (mixpanel-api.md section 22, rule 8); later days are held against it."""
+        evidence = manifest["time_evidence"]
+        if self.settings.time_mode != "auto" or not (evidence["sure"] and evidence["lasting"]):
+            return
+        kept = {key: manifest[key] for key in ("time_mode", "timezone", "day")}
+        kept = {"mode": kept.pop("time_mode"), **kept, "evidence": evidence["text"]}
+        with contextlib.suppress(EntryExists):
+            self.storage.create(self._time_mode_path, orjson.dumps(kept))
+
+    @property
+    def _time_mode_path(self) -> str:
+        return f"{self.settings.name}/time_mode.json"
+
+    def with_storage(self, storage: Storage) -> Opened:
+        """The same connection on another storage."""
+        return Opened(self.settings, self._secrets, storage)
+
+    def mixpanel_count(self, day: str, names: list[str]) -> int:
+        """Mixpanel's own deduplicated number of events of the day (Query API). Raises the errors of that room."""
+        date = datetime.date.fromisoformat(day)
+        counts = self.mixpanel.daily_counts(date, date, names)
+        return sum(days.get(date, 0) for days in counts.values())
+
+    def unmapped_destinations(self) -> list[str]:
+        """Destinations of the mapping set that the dataset's schema lacks."""
+        paths = (re.sub(r"\[[^]]*\]", "", mapping.destination) for mapping in self.mapping_set.mappings)
+        return sorted({path for path in paths if self.schema.field(path) is None})

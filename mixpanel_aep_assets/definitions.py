@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import dagster as dg
+from dagster.components import load_defs
 
 import mixpanel_aep_assets.defs
 
@@ -12,6 +13,6 @@ import mixpanel_aep_assets.defs
 @dg.definitions
 def defs() -> dg.Definitions:
     return dg.Definitions.merge(
-        dg.components.load_defs(mixpanel_aep_assets.defs, project_root=Path(__file__).parent.parent),
+        load_defs(mixpanel_aep_assets.defs, project_root=Path(__file__).parent.parent),
         dg.Definitions(executor=dg.in_process_executor),
     )

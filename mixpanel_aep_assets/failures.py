@@ -45,7 +45,7 @@ def explained(
                 raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=wait or 5.0) from error
             retry_at = now() + timedelta(seconds=max(wait, SHORT_WAIT))
             context.instance.add_run_tags(
-                context.run_id, {RETRY_AT_TAG: retry_at.isoformat(), CONNECTION_TAG: connection}
+                context.run.run_id, {RETRY_AT_TAG: retry_at.isoformat(), CONNECTION_TAG: connection}
             )
             raise dg.Failure(
                 f"{day}: {error} The run lets go of its worker and is launched again at {retry_at:%H:%M:%S} UTC "

@@ -14,8 +14,12 @@ from mixpanel_aep_assets.connection import DEFAULT_NAME, Opened, Secrets, Settin
 
 def day_range(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--from D --to D`, both included."""
-    function = click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), required=True, help="Last day.")(function)
-    return click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), required=True, help="First day.")(function)
+    function = click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), required=True, help="Last day.")(
+        function
+    )
+    return click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), required=True, help="First day.")(
+        function
+    )
 
 
 def days_between(first: datetime.datetime, last: datetime.datetime) -> list[str]:

@@ -31,7 +31,9 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 @connection_option
 @click.option("--wait", is_flag=True, help="Follow the batches to their final state.")
 @click.option("--wait-minutes", default=WAIT_MINUTES, show_default=True, help="How long --wait waits at most.")
-@click.option("--report", "report_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as JSON.")
+@click.option(
+    "--report", "report_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as JSON."
+)
 @click.option("--reread", is_flag=True, help="Export days again that are stored already.")
 def run(
     first: datetime.datetime,
@@ -166,7 +168,9 @@ def failed_steps(result: Any) -> list[str]:
 
 def red_checks(result: Any) -> list[str]:
     return [
-        f"check {e.check_name}: {e.description or 'failed'}" for e in result.get_asset_check_evaluations() if not e.passed
+        f"check {e.check_name}: {e.description or 'failed'}"
+        for e in result.get_asset_check_evaluations()
+        if not e.passed
     ]
 
 

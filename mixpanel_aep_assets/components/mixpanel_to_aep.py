@@ -36,7 +36,9 @@ class MixpanelSettings(dg.Model, dg.Resolvable):
     api_url: str | None = Field(None, description="Base URL of the App and Query API.")
     events: list[str] | None = Field(None, description="Only these events, by raw name.")
     where: str | None = Field(None, description="An expression of Mixpanel's filter language.")
-    budget_share: float | None = Field(None, description="Share of the 60 export requests an hour; others use them too.")
+    budget_share: float | None = Field(
+        None, description="Share of the 60 export requests an hour; others use them too."
+    )
 
 
 class PlatformSettings(dg.Model, dg.Resolvable):
@@ -76,9 +78,9 @@ class MixpanelToAep(dg.Component, dg.Model, dg.Resolvable):
     max_nonconforming_percent: float | None = Field(
         None, description="Share of events that may be set aside for not conforming before the day is blocked; 5."
     )
-    mixpanel: MixpanelSettings = Field(default_factory=MixpanelSettings)
-    platform: PlatformSettings = Field(default_factory=PlatformSettings)
-    schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
+    mixpanel: MixpanelSettings = MixpanelSettings()
+    platform: PlatformSettings = PlatformSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
     owners: list[str] | None = Field(None, description="Owners shown in the UI, `team:…` or an e-mail address.")
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:

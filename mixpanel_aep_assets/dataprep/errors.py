@@ -1,4 +1,4 @@
-"""What can go wrong with a mapping set: before it runs (`ExpressionError`, `MappingSetError`) and on a row (`EvaluationError`).
+"""What can go wrong: before a mapping set runs (`ExpressionError`, `MappingSetError`), on a row (`EvaluationError`).
 
 The shape in which errors are reported to a user lives with the reporters: `validation.py` and `evaluate.py`.
 """
@@ -38,7 +38,7 @@ class MappingSetError(ValueError):
 
 
 class EvaluationError(Exception):
-    """A value that could not be computed for one record. The attribute becomes null, the row goes on (data-prep.md, 7)."""
+    """A value that cannot be computed for one record. The attribute becomes null, the row goes on (data-prep.md, 7)."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

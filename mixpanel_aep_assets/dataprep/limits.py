@@ -1,4 +1,4 @@
-"""Bounds that keep a hostile mapping set or record from taking the process down. One place, so that both evaluators agree.
+"""Bounds that keep a hostile mapping set or record from taking the process down; both evaluators share them.
 
 The length of an expression is Adobe's own rule (data-prep.md, 1); the others are far above what a real mapping needs.
 """
@@ -13,8 +13,11 @@ EXPRESSION_CHARACTERS: Final = 4096
 EXPRESSION_DEPTH: Final = 200
 """Deepest tree of one expression. Evaluators recurse once or twice per level, well below Python's limit of 1000."""
 
-NUMBER_DIGITS: Final = 40
-"""Longest numeric literal, and longest numeric text that is read as a number, in characters."""
+NUMBER_LITERAL: Final = 40
+"""Longest numeric literal, in characters."""
+
+NUMBER_TEXT: Final = 400
+"""Longest text of a record that is read as a number, in characters."""
 
 INTEGER_BITS: Final = 4096
 """Largest integer that arithmetic may make."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping as Mapped
+from collections.abc import Iterable
+from collections.abc import Mapping as Mapped
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -110,8 +111,8 @@ class Mapping:
 class MappingSet:
     """The mappings of one dataflow, in the order of the document.
 
-    `output_schema` is the expanded JSON Schema of the target when the document carries one (`outputSchema.jsonSchema`), else None:
-    then nothing is converted (P6). `document` keeps the other members of the set.
+    `output_schema` is the expanded JSON Schema of the target when the document carries one
+    (`outputSchema.jsonSchema`), else None: then nothing is converted (P6). `document` keeps the other members.
     """
 
     mappings: tuple[Mapping, ...]
@@ -157,7 +158,7 @@ class MappingSet:
 
 
 def load_mapping_set(path: Path) -> MappingSet:
-    """The mapping set of a file: `.json`, `.yaml`/`.yml` or the `.csv` template. Raises MappingSetError that names the file."""
+    """The mapping set of a `.json`, `.yaml`/`.yml` or `.csv` file. Raises MappingSetError that names the file."""
     try:
         size = path.stat().st_size
         if size > limits.FILE_BYTES:
@@ -172,7 +173,7 @@ def load_mapping_set(path: Path) -> MappingSet:
 
 
 def read_mapping_set(content: bytes, suffix: str) -> MappingSet:
-    """A mapping set from the bytes of a file with this suffix (`.json`, `.yaml`, `.yml`, `.csv`). Raises MappingSetError."""
+    """A mapping set from the bytes of a file with this suffix. Raises MappingSetError."""
     try:
         match suffix.lower():
             case ".json":

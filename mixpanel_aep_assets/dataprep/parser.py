@@ -1,7 +1,7 @@
 """Text of an expression to its tree (`ast.py`). The grammar is `expression.lark`.
 
-Accepts every text that has the form of an expression, and refuses what no check of functions is needed for: length, depth,
-size of numbers, reserved words. Whether functions exist and are called rightly is `validation.py`.
+Refuses what needs no knowledge of functions: wrong form, length, depth, size of numbers, reserved words. Whether
+functions exist and are called rightly is `validation.py`.
 """
 
 from __future__ import annotations
@@ -37,8 +37,11 @@ from mixpanel_aep_assets.dataprep.errors import ExpressionError
 from mixpanel_aep_assets.dataprep.paths import parse_steps, unescape
 
 RESERVED: Final = frozenset(
-    "new mod or break var lt for false while eq gt div not null continue else and ne true le if ge return _errors do "
-    "function empty size".split()
+    re.findall(
+        r"\w+",
+        "new mod or break var lt for false while eq gt div not null continue else and ne true le "
+        "if ge return _errors do function empty size",
+    )
 )
 """Words that name a field only inside `${...}` or after a dot. Names of functions are free (P3)."""
 
@@ -181,8 +184,8 @@ def _refuse_reserved(name: Token) -> None:
 
 
 def _number(token: Token) -> int | float:
-    if len(token) > limits.NUMBER_DIGITS:
-        raise ExpressionError.at(_position(token), f"a number has at most {limits.NUMBER_DIGITS} characters")
+    if len(token) > limits.NUMBER_LITERAL:
+        raise ExpressionError.at(_position(token), f"a number has at most {limits.NUMBER_LITERAL} characters")
     text = str(token).lower()
     if text.startswith("0x"):
         return int(text.rstrip("lh"), 16)
@@ -250,13 +253,13 @@ def _refusal(error: UnexpectedInput, text: str) -> ExpressionError:
             "the expression ends too early", text.count("\n") + 1, len(last_line) + 1, _expected(error)
         )
     if isinstance(error, UnexpectedToken):
-        token = str(error.token)
+        found = str(error.token)
         hint = _expected(error)
-        if token in RESERVED:
-            hint = f"for a field of this name write ${{{token}}}"
-        if token == "{" and text.split("\n")[line - 1][: column - 1].endswith("$"):
+        if found in RESERVED:
+            hint = f"for a field of this name write ${{{found}}}"
+        if found == "{" and text.split("\n")[line - 1][: column - 1].endswith("$"):
             hint = "a wrapped field ends with '}'"
-        return ExpressionError(f"unexpected {token!r}", line, column, hint)
+        return ExpressionError(f"unexpected {found!r}", line, column, hint)
     character = getattr(error, "char", "") if isinstance(error, UnexpectedCharacters) else ""
     hints = {
         '"': "the text is not closed",

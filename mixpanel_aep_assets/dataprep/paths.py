@@ -1,7 +1,7 @@
 """Source and destination paths: text to steps and back. Field references inside expressions are the parser's.
 
-A dot walks the hierarchy, `[n]` takes an element counted from 0, `[*]` iterates, a backslash makes the next character part of
-the name; a source may be wrapped whole in `${...}` (data-prep.md, 3 and P2).
+A dot walks the hierarchy, `[n]` takes an element counted from 0, `[*]` iterates, a backslash makes the next character
+part of the name; a source may be wrapped whole in `${...}` (data-prep.md, 3 and P2).
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def parse_steps(text: str, column: int = 1) -> Steps:
             continue
         if steps:
             if text[at] != ".":
-                raise ExpressionError(f"expected '.' or '[', found {text[at]!r}", 1, column + at)
+                wrong = _no_name(text, at) if text[at] == "\\" else f"expected '.' or '[', found {text[at]!r}"
+                raise ExpressionError(wrong, 1, column + at)
             at += 1
         found = _NAME.match(text, at)
         if found is None:

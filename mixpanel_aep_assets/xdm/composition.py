@@ -1,7 +1,7 @@
 """From JSON Schema documents to one closed field tree: `allOf`, `$ref`, renaming, type inference.
 
-Both notations of XDM come through here: the Registry's full form, whose names are the Platform's already, and the official
-repository's files (draft-06, JSON-LD names), which are renamed on the way (reference xdm.md sections 2, 3 and 7).
+Both notations of XDM come through here: the Registry's full form, whose names are the Platform's already, and the
+official repository's files (draft-06, JSON-LD names), which are renamed on the way (reference xdm.md sections 2, 3, 7).
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def registry_schema(document: Document, descriptors: Sequence[Document] = ()) ->
     """See `Schema.from_registry`."""
     if not isinstance(document, Mapping) or not ({"properties", "allOf", "$ref"} & document.keys()):
         raise SchemaError(
-            "This is no schema in the Registry's full form: it has neither properties nor allOf. Ask the Registry for it "
-            "with the header Accept: application/vnd.adobe.xed-full+json; version=1."
+            "This is no schema in the Registry's full form: it has neither properties nor allOf. "
+            "Ask the Registry for it with the header Accept: application/vnd.adobe.xed-full+json; version=1."
         )
     composer = _Composer({}, rename=lambda name: (name,))
     root = composer.field("", [_Place(document, document)], ())
@@ -120,17 +120,16 @@ class _Composer:
         return _Place(node, document)
 
     def field(self, name: str, places: Sequence[_Place], trail: tuple[int, ...], origin: str | None = None) -> Field:
-        """One field from all the places that describe it; `trail` holds the nodes on the way, to stop at a recursion."""
+        """One field from all the places that describe it; `trail` holds the nodes on the way, to stop at a
+        recursion."""
         parts: list[_Place] = []
         for place in places:
             self._flatten(place, parts, frozenset(trail))
         trail = (*trail, *(id(part.node) for part in parts))
         keywords = _merge(parts)
         children = self._children(parts, trail)
-        items = [_Place(part.node["items"], part.document) for part in parts if isinstance(part.node.get("items"), Mapping)]
-        extra = [
-            _Place(node, part.document) for part in parts for node in _map_values(part.node) if isinstance(node, Mapping)
-        ]
+        items = [_Place(p.node["items"], p.document) for p in parts if isinstance(p.node.get("items"), Mapping)]
+        extra = [_Place(node, part.document) for part in parts for node in _map_values(part.node)]
         kind = _kind(keywords, has_children=bool(children), has_items=bool(items), has_values=bool(extra))
         low, high = keywords.get("minimum"), keywords.get("maximum")
         constraints = {ours: keywords[theirs] for theirs, ours in _CONSTRAINTS.items() if theirs in keywords}
@@ -222,7 +221,8 @@ class _Branch:
 
 
 def _merge(parts: Sequence[_Place]) -> dict[str, Any]:
-    """Keywords of all parts; where two parts speak, the first keeps its say, but for limits, of which the tighter holds."""
+    """Keywords of all parts; where two parts speak, the first keeps its say, but for limits, of which the tighter
+    holds."""
     merged: dict[str, Any] = {}
     for part in parts:
         for key, value in part.node.items():
@@ -241,7 +241,7 @@ def _map_values(node: Document) -> list[Any]:
         return [node["additionalProperties"]]
     patterns = node.get("patternProperties")
     if isinstance(patterns, Mapping) and not node.get("properties"):
-        return list(patterns.values())
+        return [schema for schema in patterns.values() if isinstance(schema, Mapping)]
     return []
 
 

@@ -1,8 +1,8 @@
 """The closed model of an XDM schema: one tree of fields with Platform names, types and constraints.
 
 Everything that needs to know a schema reads this model: the Parquet layout, the conformance rules, the mapping engine's
-target types. How JSON Schema files become a tree lives in `composition`; the rules that rows must keep in `conformance`.
-Closed means: a name that the tree lacks is not permitted (reference xdm.md section 3).
+target types. How JSON Schema files become a tree lives in `composition`, the rules that rows must keep in
+`conformance`. Closed means: a name that the tree lacks is not permitted (reference xdm.md section 3).
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ Kind = Literal[
     "map",
     "any",
 ]
-"""XDM types (reference xdm.md section 7). `any` is a field whose schema names no single type: every value passes, and it
-has no column. Only JSON Schema helper files of the official repository hold such fields."""
+"""XDM types (reference xdm.md section 7). `any` is a field whose schema names no single type: every value passes,
+and it has no column. Only JSON Schema helper files of the official repository hold such fields."""
 
 INTEGER_RANGES: Mapping[str, tuple[int, int]] = {
     "byte": (-(2**7), 2**7 - 1),
@@ -67,9 +67,10 @@ class SchemaError(Exception):
 class Field:
     """One field: its name on the Platform, its type, and what the schema demands of a value.
 
-    `required` names children that must be present. `items` is set for arrays, `values` for maps, `children` for objects.
-    An object without children is free-form: the schema declares nothing about its members. `suggested` are the values of
-    `meta:enum`, which the Platform never enforces. `origin` is the name in the official repository (`meta:xdmField`).
+    `required` names children that must be present. `items` is set for arrays, `values` for maps, `children` for
+    objects. An object without children is free-form: the schema declares nothing about its members. `suggested` are the
+    values of `meta:enum`, which the Platform never enforces. `origin` is the name in the official repository
+    (`meta:xdmField`).
     """
 
     name: str
@@ -104,7 +105,8 @@ class Field:
     @property
     def range(self) -> tuple[int | float | None, int | float | None]:
         """Inclusive limits: those of the schema, within those of the integer type."""
-        low, high = INTEGER_RANGES.get(self.kind, (None, None))
+        limits: tuple[int | float, int | float] | None = INTEGER_RANGES.get(self.kind)
+        low, high = limits if limits is not None else (None, None)
         if self.minimum is not None:
             low = self.minimum if low is None else max(low, self.minimum)
         if self.maximum is not None:
@@ -159,7 +161,8 @@ class Schema:
         *,
         title: str = "",
     ) -> Schema:
-        """From the official repository's `*.schema.json` documents: one class (or any schema) and field groups, by `$id`.
+        """From the official repository's `*.schema.json` documents: one class (or any schema) and field groups, by
+        `$id`.
 
         Names become Platform names. Raises SchemaError, also for a `$ref` that no file answers.
         """
@@ -181,7 +184,8 @@ class Schema:
         return at
 
     def leaves(self) -> Iterator[tuple[str, Field]]:
-        """Every field that holds a value, with its path: `[]` marks an array, `{}` a map, as in `identityMap{}[].id`."""
+        """Every field that holds a value, with its path: `[]` marks an array, `{}` a map, as in
+        `identityMap{}[].id`."""
         yield from _leaves(self.root, "")
 
     def polars_schema(self) -> pl.Schema:

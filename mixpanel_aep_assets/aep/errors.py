@@ -1,0 +1,179 @@
+# ruff: noqa: N818 - the names say what happened
+"""What can go wrong with the Platform, as types. Each text says what happened, where, and what to do.
+
+`retryable` says whether the same call may succeed later without anybody changing anything; `wait` is the number of
+seconds that the other side (or the claim of another process) named. No message ever holds a token or a secret.
+"""
+
+from __future__ import annotations
+
+
+class AepError(Exception):
+    """Base of all errors of this room."""
+
+    retryable = False
+    fix = ""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str = "",
+        fix: str = "",
+        status: int | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+        wait: float | None = None,
+    ) -> None:
+        self.what = what
+        self.where = where
+        self.fix = fix or type(self).fix
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+        self.wait = wait
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        marks = [self.where] if self.where else []
+        if self.status is not None:
+            marks.append(f"HTTP {self.status}")
+        if self.code:
+            marks.append(f"code {self.code}")
+        if self.request_id:
+            marks.append(f"request {self.request_id}")
+        parts = [self.what.rstrip(". ") + (f" ({', '.join(marks)})" if marks else "") + "."]
+        if self.fix:
+            parts.append(self.fix)
+        return " ".join(parts)
+
+
+class CredentialsRejected(AepError):
+    """IMS refuses the client id, secret or scopes, or the gateway refuses a fresh token."""
+
+    fix = (
+        "Check ADOBE_CLIENT_ID, ADOBE_CLIENT_SECRET and ADOBE_SCOPES against the OAuth server-to-server credential in "
+        "the Adobe Developer Console; a secret may have expired or been rotated."
+    )
+
+
+class PermissionMissing(AepError):
+    """The credential is known but not allowed (aep-api.md section 2.3)."""
+
+    fix = (
+        "Add the API credential to a role and a product profile of the sandbox in Adobe Admin Console and Platform "
+        "Permissions (schemas, datasets, identity namespaces, data ingestion), and check ADOBE_ORG_ID and AEP_SANDBOX."
+    )
+
+
+class BadRequest(AepError):
+    """The Platform does not accept the request as it stands (any 4xx without a type of its own)."""
+
+
+class NotFound(AepError):
+    """There is no such thing in this sandbox."""
+
+    fix = "Check AEP_SANDBOX and the id; `mixpanel-aep provision` shows what the sandbox has."
+
+
+class DatasetNotFound(NotFound):
+    """The dataset that the events should go to does not exist, or its name is not unique."""
+
+    fix = "Set AEP_DATASET_ID to a dataset of this sandbox, or run `mixpanel-aep provision --apply` to make one."
+
+
+class Conflict(AepError):
+    """What is there contradicts what is wanted; nothing was changed."""
+
+
+class TooLarge(AepError):
+    """A body or an address is longer than the Platform takes (HTTP 413, 414)."""
+
+
+class RateLimited(AepError):
+    """HTTP 429, also after the tries that fit into the allowed wait."""
+
+    retryable = True
+    fix = "Nothing is lost; the run continues after the wait."
+
+
+class ServerFault(AepError):
+    """A 5xx that outlasted the tries. Adobe documents overload as 500 (aep-api.md section 2.3)."""
+
+    retryable = True
+    fix = "Nothing is lost; run the day again. If it lasts, see https://status.adobe.com."
+
+
+class Unreachable(AepError):
+    """No answer: name, route, TLS, time-out or a cut connection."""
+
+    retryable = True
+    fix = "Check the address, the network, the proxy and the firewall (platform.adobe.io and ims-na1.adobelogin.com)."
+
+
+class AnswerLost(AepError):
+    """A call that must not be repeated blindly was sent, and whether it took effect is not known."""
+
+    retryable = True
+    fix = "Nothing is lost; the next run looks up what the Platform has before it does anything."
+
+
+class UnexpectedAnswer(AepError):
+    """A 2xx answer that is not what the API describes."""
+
+    fix = "Check that AEP_URL and ADOBE_IMS_URL point to Adobe's gateway and not to a proxy's page."
+
+
+class SourceChanged(AepError):
+    """A file to send does not have the size it was announced with."""
+
+    fix = "The stored files changed while they were sent: run xdm_events for this day again, then the upload."
+
+
+class PartitionBusy(AepError):
+    """Another living process works on this partition."""
+
+    retryable = True
+    fix = "No harm done: the other process finishes the day; this one may try again after the wait."
+
+
+class ClaimLost(AepError):
+    """This process was silent for so long that another one took the partition over."""
+
+    retryable = True
+    fix = "No harm done: the other process finishes the day."
+
+
+class BatchInProgress(AepError):
+    """An earlier batch of this day is not final yet, so it cannot be replaced or reverted."""
+
+    retryable = True
+    fix = "Nothing was changed; run the day again when that batch is final."
+
+
+class BatchRefused(AepError):
+    """The Platform already refused this very data; sending it again would fail again."""
+
+    fix = (
+        "Look at the batch's errors (asset check, quarantine), mend the mapping, the schema or the data, and run the "
+        "day again; to send the same data once more, force it."
+    )
+
+
+class BatchVanished(AepError):
+    """The receipts know a batch that the Catalog does not."""
+
+    fix = (
+        "The storage belongs to another sandbox, organisation or emulator, or the batch was removed by hand. Use the "
+        "storage of this sandbox, or force the day to send it anew."
+    )
+
+
+class LimitExceeded(AepError):
+    """A documented limit of the Platform would be broken; nothing was sent (aep-api.md section 3.10)."""
+
+
+class ReceiptsDamaged(AepError):
+    """The receipts of a partition cannot be read."""
+
+    fix = "Restore the folder from a backup; do not delete it while its batches are live."

@@ -1,0 +1,122 @@
+"""Schema Registry and identity namespaces: read and make resources (reference aep-api.md section 7).
+
+What does not belong here: which resources a connection wants (`provision`, `xdm.standard`), what a schema means
+(`xdm.schema`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from mixpanel_aep_assets.aep.errors import AepError, AnswerLost, Conflict, UnexpectedAnswer
+from mixpanel_aep_assets.aep.http import NAMESPACES, REGISTRY, Call, PlatformClient
+
+LIST_IDS = "application/vnd.adobe.xed-id+json"
+RAW = "application/vnd.adobe.xed+json; version=1"
+FULL = "application/vnd.adobe.xed-full+json; version=1"
+DESCRIPTORS = "application/vnd.adobe.xdm+json"
+
+Resource = Mapping[str, Any]
+
+KINDS = ("schemas", "fieldgroups", "datatypes", "classes")
+"""Titles are unique across these (section 7.3)."""
+
+
+def tenant_id(client: PlatformClient) -> str:
+    """The organisation's tenant id, without the underscore that field names carry."""
+    body = client.json("GET", f"{REGISTRY}/stats")
+    tenant = str(body.get("tenantId") or "") if isinstance(body, Mapping) else ""
+    if not tenant:
+        raise UnexpectedAnswer("The Registry did not tell the tenant id", where=f"GET {REGISTRY}/stats")
+    return tenant.removeprefix("_")
+
+
+def resources(client: PlatformClient, kind: str) -> list[Resource]:
+    """`$id`, `title` and `version` of all tenant resources of a kind (`schemas`, `fieldgroups`, …), by title."""
+    found: list[Resource] = []
+    params: dict[str, str | int] = {"orderby": "title", "limit": 300}
+    while True:
+        body = client.json("GET", f"{REGISTRY}/tenant/{kind}", params=params, headers={"Accept": LIST_IDS})
+        page = body.get("results") if isinstance(body, Mapping) else None
+        if page is None:
+            raise UnexpectedAnswer("The Registry's list has no results", where=f"GET {REGISTRY}/tenant/{kind}")
+        found.extend(page)
+        following = (body.get("_page") or {}).get("next")
+        if not page or not following:
+            return found
+        params["start"] = str(following)
+
+
+def titled(client: PlatformClient, kind: str, title: str) -> Resource | None:
+    """The tenant resource of that title, None where there is none."""
+    return next((r for r in resources(client, kind) if r.get("title") == title), None)
+
+
+def resource(client: PlatformClient, kind: str, resource_id: str, accept: str = RAW, container: str = "tenant") -> Any:
+    """One resource by its `$id`. Raises NotFound."""
+    path = f"{REGISTRY}/{container}/{kind}/{quote(resource_id, safe='')}"
+    return client.json("GET", path, headers={"Accept": accept})
+
+
+def schema_document(client: PlatformClient, schema_id: str) -> dict[str, Any]:
+    """The schema with all references resolved, as `xdm.schema.Schema.from_registry` reads it. Raises NotFound."""
+    body = resource(client, "schemas", schema_id, FULL)
+    if not isinstance(body, dict):
+        raise UnexpectedAnswer("The schema is no object", where=f"GET {REGISTRY}/tenant/schemas")
+    return body
+
+
+def create(client: PlatformClient, kind: str, body: Resource) -> Resource:
+    """Makes a tenant resource. When the answer is lost, looks for its title before another try."""
+    last: AepError | None = None
+    for _ in range(client.platform.tries):
+        try:
+            made = client.json("POST", f"{REGISTRY}/tenant/{kind}", call=Call.CREATE, json=body)
+        except AnswerLost as error:
+            last = error
+            there = titled(client, kind, str(body["title"]))
+            if there is not None:
+                return there
+            continue
+        if isinstance(made, Mapping) and made.get("$id"):
+            return made
+        raise UnexpectedAnswer("The Registry did not tell the new $id", where=f"POST {REGISTRY}/tenant/{kind}")
+    assert last is not None
+    raise last
+
+
+def patch(client: PlatformClient, kind: str, resource_id: str, operations: Sequence[Resource]) -> None:
+    """Applies a JSON Patch. Sent once: `add` to the end of a list, repeated, would add twice."""
+    path = f"{REGISTRY}/tenant/{kind}/{quote(resource_id, safe='')}"
+    client.request("PATCH", path, call=Call.CREATE, json=list(operations))
+
+
+def descriptors(client: PlatformClient, schema_id: str) -> list[Resource]:
+    """All descriptors of a schema."""
+    body = client.json("GET", f"{REGISTRY}/tenant/descriptors", headers={"Accept": DESCRIPTORS})
+    lists = body.values() if isinstance(body, Mapping) else ()
+    every = [d for entries in lists if isinstance(entries, list) for d in entries if isinstance(d, Mapping)]
+    return [d for d in every if d.get("xdm:sourceSchema") == schema_id]
+
+
+def create_descriptor(client: PlatformClient, body: Resource) -> None:
+    client.request("POST", f"{REGISTRY}/tenant/descriptors", call=Call.CREATE, json=body)
+
+
+def namespaces(client: PlatformClient) -> dict[str, Resource]:
+    """Identity namespaces of the sandbox by code."""
+    body = client.json("GET", f"{NAMESPACES}/identities")
+    if not isinstance(body, list):
+        raise UnexpectedAnswer("The list of namespaces is no list", where=f"GET {NAMESPACES}/identities")
+    return {str(entry.get("code")): entry for entry in body if isinstance(entry, Mapping)}
+
+
+def create_namespace(client: PlatformClient, body: Resource) -> None:
+    """Makes a namespace; it can never be deleted. One that came to be meanwhile is as good."""
+    try:
+        client.request("POST", f"{NAMESPACES}/identities", call=Call.CREATE, json=body)
+    except (Conflict, AnswerLost):
+        if str(body["code"]) not in namespaces(client):
+            raise

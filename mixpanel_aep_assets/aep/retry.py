@@ -1,0 +1,121 @@
+"""When a call is tried again, and after how long (reference aep-api.md section 3.11).
+
+What belongs here: the waits, `Retry-After`, and turning transport faults and refusals into typed errors. What does not:
+which answers of which call are worth another try (`http`).
+"""
+
+from __future__ import annotations
+
+import datetime
+import email.utils
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import httpx
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
+from tenacity.wait import wait_exponential, wait_random
+
+from mixpanel_aep_assets.aep.errors import AepError, RateLimited, ServerFault, Unreachable
+from mixpanel_aep_assets.aep.settings import Platform
+
+log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+
+REQUEST_ID_HEADERS = ("x-request-id", "x-adobe-request-id", "x-correlation-id")
+
+
+class Refused(Exception):  # noqa: N818 - an answer worth another try; callers outside see `error`
+    """A refusal that may pass.
+
+    `error` is what is raised when it does not, `wait` what the server asked for; `carried_out` is False when the call
+    surely had no effect.
+    """
+
+    def __init__(self, error: AepError, wait: float | None = None, *, carried_out: bool = True) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.wait = wait
+        self.carried_out = carried_out
+
+    @classmethod
+    def of(cls, answer: httpx.Response, where: str) -> Refused:
+        wait = retry_after(answer.headers.get("retry-after"))
+        limited = answer.status_code == 429
+        kind = RateLimited if limited else ServerFault
+        what = "The server asks to slow down" if limited else "The server failed to answer"
+        error = kind(what, where=where, status=answer.status_code, request_id=request_id(answer), wait=wait)
+        return cls(error, wait, carried_out=not limited)
+
+
+def request_id(answer: httpx.Response) -> str | None:
+    """The id that Adobe's support asks for."""
+    return next((answer.headers[name] for name in REQUEST_ID_HEADERS if name in answer.headers), None)
+
+
+def retry_after(value: str | None, now: datetime.datetime | None = None) -> float | None:
+    """Seconds of a `Retry-After` header, both of its forms; None where it is absent or makes no sense."""
+    if not value:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        when = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=datetime.UTC)
+    return max(0.0, (when - (now or datetime.datetime.now(datetime.UTC))).total_seconds())
+
+
+def tried(platform: Platform, call: Callable[[], Answer]) -> Answer:
+    """The call's result; as long as it raises `Refused`, again, as often as the settings allow.
+
+    Ends with the typed error of the last refusal. A `Retry-After` longer than `longest_wait` ends the tries at once:
+    the error carries it.
+    """
+    pause = wait_exponential(multiplier=platform.backoff, max=platform.backoff_cap) + wait_random(0, platform.backoff)
+
+    def wait(state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.wait if isinstance(error, Refused) else None
+        return max(pause(state), asked or 0.0)
+
+    tries = Retrying(
+        stop=stop_after_attempt(platform.tries),
+        wait=wait,
+        retry=retry_if_exception(lambda e: isinstance(e, Refused) and (e.wait or 0.0) <= platform.longest_wait),
+        before_sleep=_say,
+        reraise=True,
+    )
+    try:
+        return tries(call)
+    except Refused as refused:
+        raise refused.error from None
+
+
+def _say(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    log.warning("%s Next try in %.1f s.", error, state.upcoming_sleep)
+
+
+@contextmanager
+def faults_explained(where: str) -> Iterator[None]:
+    """Turns the transport's faults into `Refused(Unreachable)`. The text never holds headers or bodies."""
+    try:
+        yield
+    except (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError) as error:
+        what = {
+            httpx.ConnectError: "No connection",
+            httpx.ConnectTimeout: "No connection in time",
+            httpx.ReadTimeout: "No answer in time",
+            httpx.WriteTimeout: "The server takes no more data",
+        }.get(type(error), "The connection was cut")
+        detail = str(error).split("\n", 1)[0][:200]
+        fault = Unreachable(f"{what}{f': {detail}' if detail else ''}", where=where)
+        unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+        raise Refused(fault, carried_out=not unsent) from None

@@ -1,0 +1,17 @@
+"""The states of a batch, and what they mean to us (reference aep-api.md section 4.1)."""
+
+from __future__ import annotations
+
+LOADING = "loading"
+STALLED = "stalled"
+
+SUCCESS = frozenset({"active", "success"})
+FAILED = frozenset({"failed", "failure"})
+"""The Platform judged the data."""
+UNFINISHED = frozenset({"aborted", "abandoned"})
+"""Given up before the data was judged: the same data may be sent again."""
+FAILURE = FAILED | UNFINISHED
+GONE = frozenset({"inactive", "deleted", "archived", "retained"})
+"""Was live once: reverted, replaced, expired."""
+FINAL = SUCCESS | FAILURE | GONE
+"""Everything else, unknown strings too, is in progress."""

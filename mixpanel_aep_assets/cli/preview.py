@@ -1,0 +1,51 @@
+"""`mixpanel-aep preview`: a few events of a day, raw and mapped, and what would be refused."""
+
+from __future__ import annotations
+
+import datetime
+import tempfile
+
+import click
+import orjson
+from rich.console import Console
+
+from mixpanel_aep_assets.cli.options import connection_option, open_connection
+
+
+@click.command()
+@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), required=True, help="The day to look at.")
+@click.option("--rows", default=3, show_default=True, help="Events to show.")
+@connection_option
+def preview(day: datetime.datetime, rows: int, connection: str) -> int:
+    """A few events of a day, raw and as XDM, and what would be refused. Uploads and keeps nothing.
+
+    A stored day is read from storage; another is exported into a passing folder (one request of the 60 an hour).
+    """
+    from mixpanel_aep_assets.pipeline import extract, transform
+    from mixpanel_aep_assets.storage import open_storage
+
+    console = Console(highlight=False, soft_wrap=True)
+    key = day.strftime("%Y-%m-%d")
+    with open_connection(connection) as opened, tempfile.TemporaryDirectory() as folder:
+        if opened.day(extract.TABLE, key).manifest() is None:
+            opened = opened.with_storage(open_storage(folder))
+            extract.extract_day(opened, key)
+        raw = extract.preview(opened, key, rows)
+        manifest = transform.transform_day(opened, key, target=open_storage(folder))
+        mapped = transform.preview(opened.with_storage(open_storage(folder)), key, rows)
+    for number, event in enumerate(raw):
+        console.rule(f"event {number + 1}, raw")
+        console.print_json(orjson.dumps(event, default=str).decode())
+        if number < len(mapped):
+            console.rule(f"event {number + 1}, XDM")
+            console.print_json(orjson.dumps(mapped[number], default=str).decode())
+    console.rule("the day")
+    console.print(
+        f"{manifest['rows']:,} events conform, {manifest['duplicates']:,} duplicates, "
+        f"{manifest['quarantined']:,} would be set aside."
+    )
+    for violation in manifest["violations"]:
+        console.print(f"  {violation['rows']:,} x {violation['pointer']}: {violation['rule']}", markup=False)
+    for error in manifest["mapping_errors"]:
+        console.print(f"  {error['rows']:,} x {error['destination']}: {error['exception']}", markup=False)
+    return 0

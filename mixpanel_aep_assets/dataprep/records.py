@@ -1,0 +1,64 @@
+"""One input record from the stored text of an event: the slow, exact and forgiving way, a row at a time.
+
+The plain evaluator reads these records; the fast way to columns is `shred.py`, which comes here for the rows that its
+decoder refuses. What both must agree on is decided here:
+
+- a number keeps its value: integers of any size are exact, decimals are doubles;
+- of two members of one name the last one counts;
+- half a surrogate pair (`"\\ud83d"`) is no text: U+FFFD stands in its place, the rest of the row is kept;
+- `NaN` and `Infinity`, and numbers beyond a double, are decimals that are not finite. No conversion accepts them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+INTEGER_DIGITS: Final = 4000
+"""Longer integers become decimals: Python refuses to read more than 4300 digits, for their quadratic cost."""
+
+
+def decode_lenient(text: str | bytes | memoryview) -> Any:
+    """The value of a JSON text, with the decisions above. None for a text that is no JSON at all."""
+    raw = text if isinstance(text, str) else bytes(text).decode("utf-8", "replace")
+    try:
+        value = json.loads(raw, parse_int=_integer)
+    except (ValueError, RecursionError):
+        return None
+    return _whole_text(value) if "\\u" in raw else value
+
+
+def decode_object(text: str | bytes | memoryview | None) -> dict[str, Any]:
+    """The object of a JSON text; without members where the text holds none."""
+    value = decode_lenient(text) if text is not None else None
+    return value if isinstance(value, dict) else {}
+
+
+def flattened(event: str | None, properties: Mapping[str, Any]) -> dict[str, Any]:
+    """The record that Adobe's connector reads: one level, without the leading `$`, `event` renamed to `event_name`.
+
+    Where `$city` and `city` are both sent, Mixpanel's own wins (data-prep.md, 2).
+    """
+    plain = {name: value for name, value in properties.items() if not name.startswith("$")}
+    reserved = {name[1:]: value for name, value in properties.items() if name.startswith("$")}
+    return {**plain, **reserved, "event_name": event}
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= INTEGER_DIGITS else float(digits)
+
+
+def _whole_text(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            # Pairs that stand side by side are characters; what is left over is replaced.
+            return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        return value
+    if isinstance(value, list):
+        return [_whole_text(item) for item in value]
+    if isinstance(value, dict):
+        return {_whole_text(name): _whole_text(item) for name, item in value.items()}
+    return value

@@ -1,0 +1,1 @@
+"""The Platform side: tokens, batches, Catalog, Schema Registry, diagnostics (reference aep-api.md)."""

@@ -1,0 +1,173 @@
+"""Resolving a schema: class and field groups merged into one JSON Schema with Platform names (aep-api.md section 7).
+
+Adobe's own resources come from `global_xdm.json`; those of the tenant from what was posted.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+from importlib.resources import files
+from typing import Any
+
+from mixpanel_aep_assets.emulator.platform.state import Platform
+from mixpanel_aep_assets.emulator.platform.tree import Node, kind_of, node
+from mixpanel_aep_assets.emulator.store import Document
+
+Schema = dict[str, Any]
+KINDS = ("classes", "fieldgroups", "datatypes", "schemas")
+
+
+class Unresolved(Exception):
+    """A reference leads to nothing."""
+
+
+@functools.cache
+def global_table() -> dict[str, Any]:
+    """The compact table of Adobe's resources."""
+    text = files("mixpanel_aep_assets.emulator.platform").joinpath("global_xdm.json").read_text(encoding="utf-8")
+    table: dict[str, Any] = json.loads(text)
+    return table
+
+
+def alt_id(identifier: str) -> str:
+    """`meta:altId`: `https://ns.adobe.com/xdm/context/x` as `_xdm.context.x`."""
+    return "_" + identifier.split("ns.adobe.com/", 1)[-1].replace("/", ".")
+
+
+@functools.cache
+def global_resources() -> dict[str, Schema]:
+    """Adobe's classes, field groups and data types by `$id`, resolved."""
+    table, made = global_table(), {}
+    for kind in ("classes", "fieldgroups"):
+        for identifier, compact in table[kind].items():
+            schema = _expanded({name: value for name, value in compact.items() if name != "title"})
+            made[identifier] = _resource(kind, identifier, compact["title"], schema)
+    for name, compact in table["types"].items():
+        identifier = f"https://ns.adobe.com/xdm/datatypes/{name}"
+        made[identifier] = _resource("datatypes", identifier, name, _expanded(compact))
+    return made
+
+
+def _resource(kind: str, identifier: str, title: str, schema: Schema) -> Schema:
+    return {
+        "$id": identifier, "meta:altId": alt_id(identifier), "title": title, "version": "1",
+        "meta:resourceType": "mixins" if kind == "fieldgroups" else kind, "meta:containerId": "global", **schema,
+    }  # fmt: skip
+
+
+def _expanded(compact: Any) -> Schema:
+    """The compact notation as JSON Schema with `meta:xdmType`."""
+    if isinstance(compact, str):
+        if compact.startswith("@"):
+            return _expanded(global_table()["types"][compact[1:]])
+        compact = {"type": compact}
+    if "fields" in compact:
+        schema: Schema = {"type": "object", "meta:xdmType": "object"}
+        schema["properties"] = {name: _expanded(child) for name, child in compact["fields"].items()}
+        if "required" in compact:
+            schema["required"] = list(compact["required"])
+        return schema
+    if "items" in compact:
+        return {"type": "array", "meta:xdmType": "array", "items": _expanded(compact["items"])}
+    if "values" in compact:
+        return {"type": "object", "meta:xdmType": "map", "additionalProperties": _expanded(compact["values"])}
+    return {**compact, "meta:xdmType": kind_of(compact)}
+
+
+class Registry:
+    """One sandbox's view of the Schema Registry."""
+
+    def __init__(self, platform: Platform, sandbox: str, tenant: str) -> None:
+        self._platform, self.sandbox, self.tenant = platform, sandbox, tenant
+
+    def key(self, identifier: str) -> str:
+        """Under which the tenant's resource is kept."""
+        return f"{self.sandbox}|{identifier}"
+
+    def find(self, identifier: str) -> Document | None:
+        """The resource of that `$id` or `meta:altId`, the tenant's or Adobe's."""
+        if found := self._platform.resources.get(self.key(identifier)):
+            return found
+        if found := global_resources().get(identifier):
+            return found
+        everything = [*global_resources().values(), *self.tenants()]
+        return next((one for one in everything if one["meta:altId"] == identifier), None)
+
+    def tenants(self, kind: str | None = None) -> list[Document]:
+        """The sandbox's own resources."""
+        return [
+            one
+            for one in self._platform.resources.values()
+            if one["sandbox"] == self.sandbox and kind in (None, one["kind"])
+        ]
+
+    def resolved(self, resource: Document) -> Schema:
+        """The resource with all references followed and merged."""
+        schema = self._resolved(resource, resource, ())
+        kept = ("$id", "meta:altId", "title", "description", "version", "meta:class", "meta:extends", "imsOrg",
+                "meta:containerId", "meta:tenantNamespace", "meta:immutableTags", "meta:intendedToExtend",
+                "meta:resourceType", "meta:registryMetadata")  # fmt: skip
+        return {**{name: resource[name] for name in kept if name in resource}, **schema}
+
+    def tree(self, identifier: str) -> Node:
+        """The closed tree of a schema. Raises `Unresolved`."""
+        resource = self.find(identifier)
+        if resource is None:
+            raise Unresolved(f"The schema {identifier} was not found")
+        return node(self.resolved(resource))
+
+    def _resolved(self, schema: Schema, root: Schema, trail: tuple[str, ...]) -> Schema:
+        if "$ref" in schema:
+            target, target_root = self._target(str(schema["$ref"]), root, trail)
+            return self._resolved(target, target_root, (*trail, str(schema["$ref"])))
+        if "allOf" in schema or "properties" in schema:
+            merged: Schema = {"type": "object", "meta:xdmType": "object", "properties": {}}
+            for part in schema.get("allOf", ()):
+                _merge(merged, self._resolved(part, root, trail))
+            own = {name: self._resolved(child, root, trail) for name, child in schema.get("properties", {}).items()}
+            _merge(merged, {"properties": own, "required": schema.get("required", [])})
+            return merged
+        made = {name: value for name, value in schema.items() if name in _KEYWORDS}
+        made["meta:xdmType"] = kind_of(schema)
+        if "items" in schema:
+            made["items"] = self._resolved(schema["items"], root, trail)
+        if isinstance(schema.get("additionalProperties"), dict):
+            made["additionalProperties"] = self._resolved(schema["additionalProperties"], root, trail)
+        return made
+
+    def _target(self, reference: str, root: Schema, trail: tuple[str, ...]) -> tuple[Schema, Schema]:
+        if reference in trail:
+            raise Unresolved(f"{reference} refers to itself")
+        base, _, pointer = reference.partition("#")
+        document = root
+        if base:
+            found = self.find(base) or self.find(f"https://ns.adobe.com/xdm/datatypes/{base.rsplit('/', 1)[-1]}")
+            if found is None:
+                raise Unresolved(f"{base} was not found")
+            document = found
+        target: Any = document
+        for part in filter(None, pointer.split("/")):
+            if not isinstance(target, dict) or part not in target:
+                raise Unresolved(f"{reference} leads to nothing")
+            target = target[part]
+        return target, document
+
+
+_KEYWORDS = frozenset(
+    {"type", "title", "description", "enum", "meta:enum", "pattern", "format", "minimum", "maximum", "exclusiveMinimum",
+     "exclusiveMaximum", "minLength", "maxLength", "minItems", "maxItems", "uniqueItems", "default", "const"}
+)  # fmt: skip
+
+
+def _merge(into: Schema, other: Schema) -> None:
+    """Add the other object's fields; objects that both have are merged in turn."""
+    for name, child in other.get("properties", {}).items():
+        known = into["properties"].get(name)
+        if known is not None and "properties" in known and "properties" in child:
+            _merge(known, child)
+        else:
+            into["properties"][name] = copy.deepcopy(child)
+    if required := [*into.get("required", []), *other.get("required", [])]:
+        into["required"] = list(dict.fromkeys(required))

@@ -1,0 +1,91 @@
+"""The application: all routes on one port, and the blocking server."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
+
+from mixpanel_aep_assets.emulator import control
+from mixpanel_aep_assets.emulator.faults import Rule
+from mixpanel_aep_assets.emulator.gate import Gate
+from mixpanel_aep_assets.emulator.mixpanel import app as app_api
+from mixpanel_aep_assets.emulator.mixpanel import export, ingestion, query
+from mixpanel_aep_assets.emulator.platform import (
+    batches,
+    catalog,
+    dataaccess,
+    descriptors,
+    ims,
+    mapping_sets,
+    namespaces,
+    registry,
+)
+from mixpanel_aep_assets.emulator.world import World
+
+ROUTES = [
+    *control.ROUTES, *export.ROUTES, *app_api.ROUTES, *query.ROUTES, *ingestion.ROUTES, *ims.ROUTES, *batches.ROUTES,
+    *catalog.ROUTES, *dataaccess.ROUTES, *descriptors.ROUTES, *registry.ROUTES, *namespaces.ROUTES, *mapping_sets.ROUTES,
+]  # fmt: skip
+
+
+def build_app(world: World) -> ASGIApp:
+    """The ASGI application over a world."""
+    inner = Starlette(routes=list(ROUTES))
+    inner.state.world = world
+    return Gate(inner, world)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. OSError when the port is taken."""
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind((host, port))
+    listening.listen(512)
+    return listening
+
+
+def uvicorn_server(world: World) -> uvicorn.Server:
+    """A server that is not started yet. It is quiet: cut connections are its business, not news."""
+    return uvicorn.Server(
+        uvicorn.Config(build_app(world), log_level="critical", access_log=False, lifespan="off", timeout_keep_alive=30)
+    )
+
+
+def serve(
+    host: str = "127.0.0.1",
+    port: int = 0,
+    state: Path | None = None,
+    *,
+    faults: Iterable[dict[str, Any]] = (),
+    settings: Mapping[str, Any] | None = None,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve until interrupted.
+
+    `state` is the SQLite file to remember in (None: memory), `faults` are rules to put in force at start (see `faults`).
+    `ready` is called with the base URL once the port is open; by default the URL is printed as the first line of standard
+    output. Raises OSError when the port is taken, ValueError for a rule or setting that does not exist.
+    """
+    world = World(state)
+    world.settings.update(dict(settings or {}))
+    for rule in faults:
+        world.faults.add(Rule.from_json(rule))
+    listening = listen(host, port)
+    url = f"http://{host}:{listening.getsockname()[1]}"
+    if ready is None:
+        sys.stdout.write(url + "\n")
+        sys.stdout.flush()
+    else:
+        ready(url)
+    try:
+        uvicorn_server(world).run(sockets=[listening])
+    finally:
+        listening.close()
+        world.close()

@@ -1,0 +1,147 @@
+"""The body of an export as bytes: gunzip, whole lines, and the proof that it ended where it should.
+
+Bytes in, batches of whole lines out, memory bounded by one batch and one line. What a line means stands in `events`; the
+proof's last two signs (the last line, failure text) are judged by `export`, which has seen the lines.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mixpanel_aep_assets.mixpanel.errors import ExportIncomplete, LineTooLong
+
+try:
+    from isal.igzip_lib import DECOMP_GZIP, IgzipDecompressor, IsalError
+
+    GZIP_ERRORS: tuple[type[Exception], ...] = (IsalError, zlib.error)
+except ImportError:  # pragma: no cover - isal has no wheel for this platform: zlib is a third slower
+    IgzipDecompressor = None
+    GZIP_ERRORS = (zlib.error,)
+
+BATCH = 1 << 20
+"""Decompressed bytes parsed at a time. Larger ones hold the interpreter lock so long that the receiver starves."""
+
+GUNZIP_BLOCK = 1 << 21
+"""Most bytes that one call decompresses, so that a gzip bomb costs time but no memory."""
+
+LINE_LIMIT = 64 << 20
+"""An event has at most 1 MB (section 9), some times that after escaping; a line beyond this is no event."""
+
+NEWLINE = 10
+
+
+class Lines(NamedTuple):
+    """Whole lines: the bytes, and where each line starts and ends (its newline not counted). Arrays of int64."""
+
+    data: bytes
+    starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+
+    def line(self, index: int) -> bytes:
+        return self.data[int(self.starts[index]) : int(self.ends[index])]
+
+
+def gunzip(blocks: Iterable[bytes], *, new: Callable[[], Any] | None = None) -> Iterator[bytes]:
+    """Decompresses a gzip stream of one or several members, at most `GUNZIP_BLOCK` bytes a time.
+
+    Raises ExportIncomplete where the stream is damaged (checksum, length), cut, or followed by something else.
+    `new` makes a decompressor with the interface of `bz2.BZ2Decompressor`.
+    """
+    new = new or new_decompressor
+    member: Any = None
+    seen = False
+    for block in blocks:
+        data = block
+        while data or (member is not None and not member.needs_input):
+            if member is None:
+                if seen and not data.strip(b"\0"):  # padding behind a member, as gzip tools accept it
+                    break
+                member, seen = new(), True
+            try:
+                out = member.decompress(data, GUNZIP_BLOCK)
+            except GZIP_ERRORS as error:
+                raise ExportIncomplete(f"the gzip stream is damaged: {error}") from None
+            data = b""
+            if out:
+                yield out
+            if member.eof:
+                data, member = member.unused_data, None
+    if member is not None or not seen:
+        raise ExportIncomplete("the gzip stream ends before its end marker")
+
+
+def new_decompressor() -> Any:
+    """isal's decompressor, zlib's where isal is missing."""
+    return ZlibDecompressor() if IgzipDecompressor is None else IgzipDecompressor(flag=DECOMP_GZIP)
+
+
+class ZlibDecompressor:
+    """`zlib.decompressobj` of one gzip member with the interface of isal's (and bz2's) decompressor."""
+
+    def __init__(self) -> None:
+        self._inner = zlib.decompressobj(31)
+        self._rest = b""
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._rest and not self._inner.eof
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        out = self._inner.decompress(self._rest + data, max_length)
+        self._rest = self._inner.unconsumed_tail
+        return out
+
+
+def batches(blocks: Iterable[bytes], size: int = BATCH, limit: int = LINE_LIMIT) -> Iterator[bytes]:
+    """The same bytes cut behind a newline, some `size` bytes each; what follows the last newline comes last.
+
+    Cuts at the byte 0x0A only: U+0085, U+2028 and the like may stand raw inside a string (section 3.7).
+    Raises LineTooLong for a line of more than `limit` bytes.
+    """
+    parts: list[bytes] = []
+    held = 0
+    for block in blocks:
+        parts.append(block)
+        held += len(block)
+        if held < size:
+            continue
+        if cut := block.rfind(b"\n") + 1:
+            parts[-1] = block[:cut]
+            yield b"".join(parts)
+            parts = [block[cut:]]
+            held = len(parts[0])
+        elif held > limit:
+            # What came before the last newline has been given out unless the batch was still filling up.
+            joined = b"".join(parts)
+            cut = joined.rfind(b"\n") + 1
+            if len(joined) - cut > limit:
+                raise LineTooLong(f"a line of the export has more than {limit >> 20} MB")
+            yield joined[:cut]
+            parts = [joined[cut:]]
+            held = len(parts[0])
+    if rest := b"".join(parts):
+        yield rest
+
+
+def lines(data: bytes) -> Lines:
+    """Where the lines of a batch are. A last line without newline counts as a line."""
+    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == NEWLINE)
+    if not data.endswith(b"\n"):
+        ends = np.append(ends, len(data))
+    starts = np.empty_like(ends)
+    starts[:1] = 0
+    np.add(ends[:-1], 1, out=starts[1:])
+    return Lines(data, starts, ends)

@@ -1,0 +1,173 @@
+"""The project's request budget, shared by every process that is told the same place: 60 an hour (trailing), 3 a second.
+
+A request is counted before it is sent, and stays counted whatever becomes of it (section 3.5: assume that failed calls
+count). The limit of 100 at once needs no counter of its own: of 60 begun in an hour, 100 cannot run.
+What belongs here: whether a request may begin now. What does not: sleeping longer than a moment; that is the caller's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from pyrate_limiter import Duration, Rate, RateItem, SQLiteBucket
+
+from mixpanel_aep_assets.mixpanel.errors import BudgetExhausted, SettingsWrong
+from mixpanel_aep_assets.mixpanel.settings import REQUESTS_AN_HOUR
+
+PER_SECOND = 3
+SHORT_WAIT = 10.0
+"""Seconds that `acquire` waits by itself."""
+
+FIRST_PAUSE = 60.0
+LONGEST_PAUSE = 900.0
+"""After a 429 without `Retry-After`: a minute, doubling to a quarter of an hour (section 3.6)."""
+
+LOCK_TIMEOUT = 30.0
+
+
+class Store(Protocol):
+    """Where the counter is. Each call is atomic across the processes that share the place."""
+
+    def take(self, now_ms: int) -> int:
+        """Counts a request that begins now and returns 0; or counts nothing and returns the milliseconds to wait."""
+
+    def pause(self, until_ms: int | None, now_ms: int) -> int:
+        """Lets nobody begin before; None: as long as the pauses in a row suggest. Returns the milliseconds to wait."""
+
+    def went_well(self) -> None:
+        """An answer that was no 429: the next pause is a first one again."""
+
+
+class Budget:
+    """The requests of one project. Thread-safe."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._sleep = sleep
+
+    def acquire(self) -> None:
+        """Returns when a request may begin, having counted it.
+
+        Waits `SHORT_WAIT` seconds at most, in all; raises BudgetExhausted with `wait` where it would take longer.
+        """
+        patience = SHORT_WAIT
+        while wait := self._store.take(self._now()) / 1000:
+            if wait > patience:
+                raise BudgetExhausted(
+                    f"The next export request may begin in {wait:.0f} s: our share of the project's "
+                    f"{REQUESTS_AN_HOUR} requests an hour is used up, or Mixpanel asked for a pause",
+                    wait=wait,
+                )
+            patience -= wait
+            self._sleep(wait)
+
+    def pause(self, seconds: float | None) -> float:
+        """Mixpanel answered 429: nobody begins a request for so long (None: it did not say). Returns the seconds."""
+        now = self._now()
+        until = None if seconds is None else now + int(min(seconds, LONGEST_PAUSE) * 1000)
+        return self._store.pause(until, now) / 1000
+
+    def went_well(self) -> None:
+        self._store.went_well()
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
+
+
+def open_budget(key: str, share: float = 1.0, location: str | None = None, **options: Any) -> Budget:
+    """The budget of a project (`key`). `location`: path of an SQLite file (None: one in the user's cache folder), or
+    `redis://…` or `postgresql://…` where several machines share (needs the package `redis` or `psycopg[pool]`).
+
+    Raises SettingsWrong for a place that cannot be opened.
+    """
+    rates = [Rate(PER_SECOND, Duration.SECOND), Rate(max(1, int(REQUESTS_AN_HOUR * share)), Duration.HOUR)]
+    name = "budget_" + hashlib.blake2b(key.encode(), digest_size=12).hexdigest()
+    location = location or str(default_location())
+    try:
+        if location.startswith(("redis://", "rediss://")):
+            from mixpanel_aep_assets.mixpanel.budget_servers import RedisStore
+
+            return Budget(RedisStore(location, name, rates), **options)
+        if location.startswith(("postgres://", "postgresql://")):
+            from mixpanel_aep_assets.mixpanel.budget_servers import PostgresStore
+
+            return Budget(PostgresStore(location, name, rates), **options)
+        return Budget(SqliteStore(Path(location).expanduser(), name, rates), **options)
+    except (sqlite3.Error, OSError, ImportError) as error:
+        shown = location.rsplit("@", 1)[-1]
+        raise SettingsWrong(
+            f"The request budget cannot be kept at {shown}: {error}", fix="Name a writable path, or install the package."
+        ) from None
+
+
+def default_location() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "mixpanel-aep" / "budget.sqlite"
+
+
+def pause_length(strikes: int) -> float:
+    """Seconds of the n-th pause in a row (from 1)."""
+    return float(min(FIRST_PAUSE * 2 ** (strikes - 1), LONGEST_PAUSE))
+
+
+class SqliteStore:
+    """A file for the processes of one machine. An immediate transaction makes count-then-add one step for all of them."""
+
+    def __init__(self, path: Path, name: str, rates: list[Rate]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._name = name
+        self._lock = threading.Lock()
+        self._connection = sqlite3.connect(path, timeout=LOCK_TIMEOUT, check_same_thread=False)
+        with self._connection as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(f"CREATE TABLE IF NOT EXISTS '{name}' (name VARCHAR, item_timestamp INTEGER)")
+            connection.execute("CREATE TABLE IF NOT EXISTS pause (name TEXT PRIMARY KEY, until INTEGER, strikes INTEGER)")
+        self._bucket = SQLiteBucket(rates, self._connection, name)
+
+    def take(self, now_ms: int) -> int:
+        with self._lock, self._connection as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            until, _ = self._paused()
+            if until > now_ms:
+                return until - now_ms
+            connection.execute(
+                f"DELETE FROM '{self._name}' WHERE item_timestamp < ?",  # noqa: S608 - the name is a hex digest
+                (now_ms - int(Duration.HOUR),),
+            )
+            item = RateItem(self._name, now_ms)
+            if self._bucket.put(item):
+                return 0
+            waiting = self._bucket.waiting(item)
+            return max(1, waiting if isinstance(waiting, int) else 1000)
+
+    def pause(self, until_ms: int | None, now_ms: int) -> int:
+        with self._lock, self._connection as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            until, strikes = self._paused()
+            if until <= now_ms or until_ms is not None:  # of several that ran into the same limit, one counts
+                strikes += 1
+            until = max(until, until_ms if until_ms is not None else now_ms + int(pause_length(strikes) * 1000))
+            connection.execute("INSERT OR REPLACE INTO pause VALUES (?, ?, ?)", (self._name, until, strikes))
+            return max(0, until - now_ms)
+
+    def went_well(self) -> None:
+        with self._lock, self._connection as connection:
+            connection.execute("UPDATE pause SET strikes = 0 WHERE name = ? AND strikes > 0", (self._name,))
+
+    def _paused(self) -> tuple[int, int]:
+        row = self._connection.execute("SELECT until, strikes FROM pause WHERE name = ?", (self._name,)).fetchone()
+        return row or (0, 0)

@@ -1,0 +1,359 @@
+"""The HTTP side of Mixpanel: one request at a time, every answer classified, nothing read that is not needed.
+
+What belongs here: addresses, headers, time-outs, what a failure means (section 3.4), `Retry-After`. What does not: the
+meaning of an export's body (`export`), whether to try again (`retry`).
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+import orjson
+
+from mixpanel_aep_assets.mixpanel import errors
+from mixpanel_aep_assets.mixpanel.budget import Budget, open_budget
+from mixpanel_aep_assets.mixpanel.settings import API_HOSTS, MixpanelSource, Region
+
+logger = logging.getLogger(__name__)
+
+USER_AGENT = "mixpanel-aep-assets"
+CONNECT_TIMEOUT = 15.0
+ERROR_TEXT = 64 << 10
+"""Bytes read of an answer that is an error."""
+
+WIRE_BLOCK = 1 << 18
+"""Bytes handed on at a time: each hand-over costs a turn of the interpreter lock."""
+
+NAMES_IN_URL = 4_000
+"""Characters of event names in one address; servers refuse addresses beyond some 8 kB (414)."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """What `/me` tells of a project (section 2.3)."""
+
+    id: int
+    name: str | None
+    timezone: str | None
+    domain: str | None
+    organization_id: int | None
+
+
+@dataclass(frozen=True)
+class ServiceAccount:
+    username: str
+    expires: datetime.datetime | None
+    sensitive: bool | None
+
+
+@dataclass(frozen=True)
+class Body:
+    """The body of a running export. `framed`: its end is marked (chunked coding or a length)."""
+
+    blocks: Iterator[bytes]
+    gzip: bool
+    framed: bool
+
+
+class MixpanelClient:
+    """One project's doors. Use as a context manager, or close. Safe to share between threads."""
+
+    def __init__(
+        self, source: MixpanelSource, *, budget: Budget | None = None, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self.source = source
+        self.budget = budget or open_budget(source.budget_key, source.budget_share, source.budget_location)
+        self._query_budget: Budget | None = budget
+        self._http = httpx.Client(
+            headers={"Authorization": source.credentials.header(), "User-Agent": USER_AGENT},
+            timeout=httpx.Timeout(source.read_timeout, connect=CONNECT_TIMEOUT, pool=CONNECT_TIMEOUT),
+            limits=httpx.Limits(max_connections=8, max_keepalive_connections=4),
+            follow_redirects=False,
+            transport=transport,
+        )
+
+    def __enter__(self) -> MixpanelClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    @contextmanager
+    def export(self, first: datetime.date, last: datetime.date) -> Iterator[Body]:
+        """Asks for the events of whole days, both included, and gives the body as it comes.
+
+        Raises BudgetExhausted before anything is sent, a classified error for any answer but 200, and ExportIncomplete
+        from the body's blocks if the connection ends before the body does.
+        """
+        parameters = self.request(first, last)
+        self.budget.acquire()
+        logger.info("export %s to %s of project %s", first, last, self.source.project_id)
+        url = self._url(self.source.export_base, "/api/2.0/export")
+        headers = {"Accept": "text/plain", "Accept-Encoding": "gzip"}
+        with self._failures(url), self._http.stream("GET", url, params=parameters, headers=headers) as response:
+            if response.status_code != 200:
+                raise self._classified(response, url)
+            self.budget.went_well()
+            coding = response.headers.get("content-encoding", "identity").strip().lower()
+            if coding not in ("gzip", "identity", ""):
+                raise errors.UnexpectedAnswer(f"The export came in the coding {coding!r}, only gzip was offered")
+            framed = (
+                "chunked" in response.headers.get("transfer-encoding", "").lower() or "content-length" in response.headers
+            )
+            yield Body(_received(response), coding == "gzip", framed)
+
+    def request(self, first: datetime.date, last: datetime.date) -> dict[str, str]:
+        """The query of an export request; without the project where the secret names it."""
+        parameters = {"from_date": first.isoformat(), "to_date": last.isoformat(), "time_in_ms": "true"}
+        if self.source.project_id is not None:
+            parameters["project_id"] = str(self.source.project_id)
+        if self.source.events:
+            parameters["event"] = orjson.dumps(list(self.source.events)).decode()
+        if self.source.where:
+            parameters["where"] = self.source.where
+        return parameters
+
+    def projects(self) -> dict[int, Project]:
+        """The projects that the credentials can see. Raises a classified error; a project secret cannot ask."""
+        answer = self._get(self._url(self.source.api_base, "/api/app/me"), {})
+        results = answer.get("results", answer) if isinstance(answer, dict) else {}
+        found = results.get("projects") if isinstance(results, dict) else None
+        if not isinstance(found, dict):
+            raise errors.UnexpectedAnswer("The answer of /api/app/me names no projects")
+        return {int(key): _project(int(key), value) for key, value in found.items() if str(key).isdigit()}
+
+    def project(self) -> Project:
+        """Our project. Raises NotAllowed where the credentials do not see it."""
+        projects = self.projects()
+        if self.source.project_id not in projects:
+            raise errors.NotAllowed(f"The account does not see the project {self.source.project_id}")
+        return projects[self.source.project_id]
+
+    def service_accounts(self) -> list[ServiceAccount]:
+        """The project's service accounts, with their expiry and whether they read classified data."""
+        url = self._url(self.source.api_base, f"/api/app/projects/{self.source.project_id}/service-accounts")
+        answer = self._get(url, {})
+        found = answer.get("results") if isinstance(answer, dict) else None
+        return [_account(item) for item in found or [] if isinstance(item, dict) and item.get("username")]
+
+    def daily_counts(
+        self, first: datetime.date, last: datetime.date, names: list[str]
+    ) -> dict[str, dict[datetime.date, int]]:
+        """Mixpanel's own number of events for each name and day, by the Query API (section 13): deduplicated.
+
+        Costs a request of the Query API's 60 an hour for each 4,000 characters of names. Raises PlanLacksExport (402)
+        where the plan has no Query API.
+        """
+        url = self._url(self.source.api_base, "/api/query/events")
+        counts: dict[str, dict[datetime.date, int]] = {}
+        for some in _by_length(names):
+            self._query().acquire()
+            answer = self._get(
+                url,
+                {
+                    "event": orjson.dumps(some).decode(),
+                    "type": "general",
+                    "unit": "day",
+                    "from_date": first.isoformat(),
+                    "to_date": last.isoformat(),
+                    **({"project_id": str(self.source.project_id)} if self.source.project_id is not None else {}),
+                },
+            )
+            try:
+                for name, days in answer["data"]["values"].items():
+                    counts[name] = {datetime.date.fromisoformat(day[:10]): int(n) for day, n in days.items()}
+            except (KeyError, TypeError, ValueError, AttributeError):
+                raise errors.UnexpectedAnswer("The Query API's answer has no daily counts") from None
+        return counts
+
+    def other_region(self) -> Region | None:
+        """The other region whose hosts know these credentials, None if none does. For the hint after a refusal."""
+        for region, host in API_HOSTS.items():
+            if region == self.source.region or self.source.api_url is not None:
+                continue
+            try:
+                self._get(httpx.URL(host + "/api/app/me"), {})
+            except errors.MixpanelError:
+                continue
+            return region
+        return None
+
+    def _query(self) -> Budget:
+        if self._query_budget is None:
+            source = self.source
+            self._query_budget = open_budget(f"query:{source.budget_key}", source.budget_share, source.budget_location)
+        return self._query_budget
+
+    def _url(self, base: httpx.URL, path: str) -> httpx.URL:
+        return base.copy_with(raw_path=(base.path.rstrip("/") + path).encode())
+
+    def _get(self, url: httpx.URL, parameters: dict[str, str]) -> Any:
+        headers = {"Accept": "application/json"}
+        with self._failures(url), self._http.stream("GET", url, params=parameters, headers=headers) as response:
+            if response.status_code != 200:
+                raise self._classified(response, url)
+            text = response.read()
+        try:
+            return orjson.loads(text)
+        except orjson.JSONDecodeError:
+            raise errors.UnexpectedAnswer("The answer is no JSON", where=_place(url)) from None
+
+    def _classified(self, response: httpx.Response, url: httpx.URL) -> errors.MixpanelError:
+        text = b""
+        try:
+            for block in response.iter_bytes():
+                text += block
+                if len(text) >= ERROR_TEXT:
+                    break
+        except (httpx.HTTPError, httpx.StreamError):
+            pass  # the status says enough
+        wait = retry_after(response.headers.get("retry-after"))
+        if response.status_code == 429:
+            wait = self.budget.pause(wait)
+        if 300 <= response.status_code < 400:
+            target = httpx.URL(response.headers.get("location", "")).host
+            return errors.UnexpectedAnswer(
+                f"Redirected to {target or 'nowhere'}, which Mixpanel never does", where=_place(url), status=response.status_code
+            )
+        return classify(response.status_code, text.decode("utf-8", "replace"), _place(url), wait)
+
+    @contextmanager
+    def _failures(self, url: httpx.URL) -> Iterator[None]:
+        try:
+            yield
+        except httpx.TimeoutException as error:
+            kind = "connecting" if isinstance(error, (httpx.ConnectTimeout, httpx.PoolTimeout)) else "waiting for an answer"
+            raise errors.Unreachable(f"Timed out {kind}", where=_place(url)) from None
+        except httpx.UnsupportedProtocol:
+            raise errors.SettingsWrong(f"{_place(url)} is no address that can be asked") from None
+        except httpx.TransportError as error:
+            reason = str(error).split("\n", 1)[0] or type(error).__name__
+            raise errors.Unreachable(f"No answer: {reason}", where=_place(url)) from None
+
+
+def _received(response: httpx.Response) -> Iterator[bytes]:
+    """The body as sent (still gzipped), in blocks of some `WIRE_BLOCK` bytes."""
+    parts: list[bytes] = []
+    held = 0
+    try:
+        for chunk in response.iter_raw():
+            parts.append(chunk)
+            held += len(chunk)
+            if held >= WIRE_BLOCK:
+                yield b"".join(parts)
+                parts, held = [], 0
+    except httpx.TimeoutException:
+        raise errors.ExportIncomplete("Mixpanel went silent in the middle of the export") from None
+    except httpx.TransportError as error:
+        reason = str(error).split("\n", 1)[0] or type(error).__name__
+        raise errors.ExportIncomplete(f"The connection ended before the export did: {reason}") from None
+    if parts:
+        yield b"".join(parts)
+
+
+def classify(status: int, text: str, where: str = "", wait: float | None = None) -> errors.MixpanelError:
+    """What a refusal means (section 3.4). Texts are matched by their lasting parts; they vary around those."""
+    said = _said(text)
+    lower = text.lower()
+    if "does not support raw data export" in lower or status == 402:
+        return errors.PlanLacksExport(f"The plan does not include this API: {said}", where=where, status=status)
+    if status == 429:
+        return errors.RateLimited(f"Too many requests: {said}", where=where, status=status, wait=wait)
+    if status >= 500 or (status in (400, 200) and re.search(r"timeout error|timed out", lower)):
+        return errors.ServerFault(f"Mixpanel failed: {said}", where=where, status=status, wait=wait)
+    if "to_date cannot be later than today" in lower:
+        return errors.DateTooLate(f"The day has not begun yet at Mixpanel: {said}", where=where, status=status)
+    if status == 401 or "authenticate" in lower or "invalid credentials" in lower:
+        return errors.AuthenticationFailed(f"Mixpanel refuses the credentials: {said}", where=where, status=status)
+    if status == 403:
+        return errors.NotAllowed(f"Mixpanel refuses the account: {said}", where=where, status=status)
+    if status == 404:
+        return errors.NotFound(f"Not found: {said}", where=where, status=status)
+    if status == 414:
+        return errors.RequestTooLong("The request's address is too long", where=where, status=status)
+    return errors.BadRequest(f"Mixpanel refuses the request: {said}", where=where, status=status)
+
+
+def retry_after(value: str | None, now: datetime.datetime | None = None) -> float | None:
+    """Seconds that `Retry-After` names, as seconds or as an HTTP date; None where it says nothing usable."""
+    if value is None:
+        return None
+    value = value.strip()
+    if re.fullmatch(r"\d{1,15}(\.\d+)?", value):
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    return max(0.0, (moment - (now or datetime.datetime.now(datetime.UTC))).total_seconds())
+
+
+def _said(text: str) -> str:
+    """The message of an error body: the `error` of JSON, a page's title, or the first words."""
+    try:
+        parsed = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        parsed = None
+    if isinstance(parsed, dict) and parsed.get("error"):
+        text = str(parsed["error"])
+    elif title := re.search(r"<title>(.*?)</title>", text, re.IGNORECASE | re.DOTALL):
+        text = title.group(1)
+    words = " ".join(text.split())
+    return f"“{words[:300]}”" if words else "(no text)"
+
+
+def _place(url: httpx.URL) -> str:
+    """Host and path; never the query, which may hold a filter's values."""
+    return f"{url.host}{f':{url.port}' if url.port else ''}{url.path}"
+
+
+def _project(number: int, value: Any) -> Project:
+    value = value if isinstance(value, dict) else {}
+    organization = value.get("organization_id")
+    return Project(
+        id=number,
+        name=value.get("name"),
+        timezone=value.get("timezone") or None,
+        domain=value.get("domain") or None,
+        organization_id=organization if isinstance(organization, int) else None,
+    )
+
+
+def _account(value: dict[str, Any]) -> ServiceAccount:
+    expires = None
+    if isinstance(value.get("expires"), str):
+        try:
+            expires = datetime.datetime.fromisoformat(value["expires"])
+        except ValueError:
+            expires = None
+        if expires is not None and expires.tzinfo is None:
+            expires = expires.replace(tzinfo=datetime.UTC)
+    sensitive = value.get("hasSensitiveAccess")
+    return ServiceAccount(str(value["username"]), expires, sensitive if isinstance(sensitive, bool) else None)
+
+
+def _by_length(names: list[str]) -> Iterator[list[str]]:
+    some: list[str] = []
+    size = 0
+    for name in names:
+        length = len(name.encode()) * 3 + 8
+        if some and size + length > NAMES_IN_URL:
+            yield some
+            some, size = [], 0
+        some.append(name)
+        size += length
+    if some:
+        yield some

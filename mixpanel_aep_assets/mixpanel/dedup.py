@@ -1,0 +1,245 @@
+"""Which events of a day are the same event, and the id that each one keeps for ever.
+
+The stable key is (event, id before identity merge, time in ms, insert id): `distinct_id` alone changes when identities
+merge, and `$insert_id` alone is not unique (section 7). Of equal keys the row received last wins; ties fall to the later
+processing, then to the greater text of `properties`, so that every run keeps the same row. A row without insert id is
+never a duplicate: its content, with an ordinal among rows of equal content, takes the insert id's place.
+
+Memory does not grow with the day: rows are spread by key hash over buckets on disk, and one bucket is judged at a time.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import polars_hash as plh
+import pyarrow.parquet as pq
+
+BUCKET_ROWS = 1_000_000
+SEPARATOR = "\x1f"
+
+_RECORD = np.dtype(
+    [("high", "<u8"), ("low", "<u8"), ("received", "<i8"), ("processing", "<i8"), ("part", "<u4"), ("row", "<u4")]
+)
+_KEY_COLUMNS = ["event", "distinct_id", "distinct_id_before_identity", "time_ms", "insert_id"]
+_COLUMNS = [*_KEY_COLUMNS, "received_ms", "processing_ms"]
+_NO_INSERT_ID = np.iinfo(np.int64).max
+"""In `received`, marks a row without insert id."""
+
+_LONGEST_AGO = np.iinfo(np.int64).min
+
+
+@dataclass(frozen=True)
+class Found:
+    """Row positions within each part (its index in the list that was searched).
+
+    `losers`: rows to drop. `ordinals`: for rows without insert id whose content another row has too, how many such rows
+    came before (from 1; rows that are not named have 0).
+    """
+
+    losers: dict[int, pl.Series] = field(default_factory=dict)
+    ordinals: dict[int, pl.DataFrame] = field(default_factory=dict)
+
+    @property
+    def duplicates(self) -> int:
+        return sum(len(rows) for rows in self.losers.values())
+
+    def keep(self, part: int, first: int, frame: pl.DataFrame) -> pl.DataFrame:
+        """The rows of a slice of a part (from row `first` on) that stay, with their `ordinal` for `stable_id`."""
+        rows = frame.with_columns(pl.int_range(first, first + pl.len(), dtype=pl.UInt32).alias("_row"))
+        lost = self.losers.get(part)
+        if lost is not None:
+            rows = rows.filter(~pl.col("_row").is_in(lost.implode()))
+        ordinals = self.ordinals.get(part)
+        if ordinals is None:
+            return rows.with_columns(pl.lit(0, pl.UInt32).alias("ordinal")).drop("_row")
+        joined = rows.join(ordinals, left_on="_row", right_on="row", how="left", maintain_order="left")
+        return joined.with_columns(pl.col("ordinal").fill_null(0)).drop("_row")
+
+
+def find(locations: Sequence[str]) -> Found:
+    """Searches the parts of one day (Parquet files of `raw_events`: paths or URLs)."""
+    sizes = [_rows(location) for location in locations]
+    buckets = max(1, -(-sum(sizes) // BUCKET_ROWS))
+    lost: list[npt.NDArray[np.void]] = []
+    ordinals: list[pl.DataFrame] = []
+    with tempfile.TemporaryDirectory(prefix="mixpanel-aep-dedup-") as folder, ExitStack() as stack:
+        paths = [Path(folder, f"{number}") for number in range(buckets)]
+        files = [stack.enter_context(path.open("w+b")) for path in paths]
+        for part, location in enumerate(locations):
+            for records in _records(part, location):
+                _spread(records, files)
+        for file in files:
+            file.flush()
+            file.seek(0)
+            records = np.fromfile(file, _RECORD)
+            lost.append(_losers(records, locations))
+            ordinals.append(_ordinals(records))
+            file.truncate(0)
+    return _by_part(np.concatenate(lost), pl.concat(ordinals))
+
+
+def losers(locations: Sequence[str]) -> dict[int, pl.Series]:
+    """`find(…).losers`, for callers that have no rows without insert id or do not ask for ids."""
+    return find(locations).losers
+
+
+def stable_key() -> pl.Expr:
+    """The key as text; each part after its length, so that no two keys spell the same. No insert id: the properties."""
+    identifier = pl.coalesce("distinct_id_before_identity", "distinct_id").fill_null("")
+    last = pl.coalesce("insert_id", pl.lit("~") + _content())
+    return pl.concat_str(
+        pl.col("event").str.len_bytes(), pl.col("event"), identifier.str.len_bytes(), identifier, pl.col("time_ms"), last,
+        separator=SEPARATOR,
+    )  # fmt: skip
+
+
+def stable_id(ordinal: pl.Expr | None = None) -> pl.Expr:
+    """`_id`: 64 hex digits (a valid uri-reference without colon), equal in every export of the same event.
+
+    `ordinal` is the column that `Found.keep` adds; without it, rows of equal content that lack an insert id share an id.
+    """
+    key = stable_key()
+    if ordinal is not None:
+        key = pl.when(pl.col("insert_id").is_null() & (ordinal > 0)).then(
+            pl.concat_str(key, ordinal.cast(pl.String), separator=SEPARATOR)
+        ).otherwise(key)  # fmt: skip
+    return key.chash.sha2_256()  # type: ignore[attr-defined, no-any-return]
+
+
+def _content() -> pl.Expr:
+    return pl.col("properties")
+
+
+def _rows(location: str) -> int:
+    return int(pl.scan_parquet(location).select(pl.len()).collect().item())
+
+
+def _records(part: int, location: str) -> Iterator[npt.NDArray[np.void]]:
+    """Key hashes and ranks of a part's rows, some row groups at a time; `properties` only where an insert id lacks."""
+    lacking = bool(pl.scan_parquet(location).select(pl.col("insert_id").has_nulls()).collect().item())
+    columns = [*_COLUMNS, "properties"] if lacking else _COLUMNS
+    if not lacking:
+        columns = list(_COLUMNS)
+    first = 0
+    for frame in pl.scan_parquet(location).select(columns).collect_batches(chunk_size=65_536, maintain_order=True):
+        rows = frame.height
+        if not rows:
+            continue
+        if not lacking:
+            frame = frame.with_columns(pl.lit(None, pl.String).alias("properties"))
+        yield _hashed(frame, part, first)
+        first += rows
+
+
+def _hashed(frame: pl.DataFrame, part: int, first: int) -> npt.NDArray[np.void]:
+    hashed = frame.select(
+        stable_key().nchash.xxh3_64(seed=0).alias("high"),  # type: ignore[attr-defined]
+        stable_key().nchash.xxh3_64(seed=1).alias("low"),  # type: ignore[attr-defined]
+        pl.when(pl.col("insert_id").is_null())
+        .then(pl.lit(_NO_INSERT_ID))
+        .otherwise(pl.col("received_ms").fill_null(_LONGEST_AGO))
+        .alias("received"),
+        pl.col("processing_ms").fill_null(_LONGEST_AGO).alias("processing"),
+    )
+    records = np.empty(frame.height, _RECORD)
+    for name in ("high", "low", "received", "processing"):
+        records[name] = hashed[name].to_numpy()
+    records["part"] = part
+    records["row"] = np.arange(first, first + frame.height, dtype=np.uint32)
+    return records
+
+
+def _spread(records: npt.NDArray[np.void], files: Sequence[IO[bytes]]) -> None:
+    if len(files) == 1:
+        records.tofile(files[0])
+        return
+    bucket = records["high"] % np.uint64(len(files))
+    for number, file in enumerate(files):
+        records[bucket == number].tofile(file)
+
+
+def _losers(records: npt.NDArray[np.void], locations: Sequence[str]) -> npt.NDArray[np.void]:
+    """All but the best row of each key."""
+    keyed = records[records["received"] != _NO_INSERT_ID]
+    keyed = keyed[_repeated(keyed)]
+    if not len(keyed):
+        return keyed
+    text = np.zeros(len(keyed), np.int64)
+    tied = _tied(keyed)
+    if tied.any():
+        text[tied] = _text_ranks(keyed[tied], locations)
+    order = np.lexsort(
+        (keyed["row"], keyed["part"], text, keyed["processing"], keyed["received"], keyed["low"], keyed["high"])
+    )
+    ordered = keyed[order]
+    best = np.append((ordered["high"][1:] != ordered["high"][:-1]) | (ordered["low"][1:] != ordered["low"][:-1]), True)
+    return ordered[~best]
+
+
+def _repeated(records: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
+    """Rows whose key another row has too."""
+    order = np.lexsort((records["low"], records["high"]))
+    ordered = records[order]
+    same = (ordered["high"][1:] == ordered["high"][:-1]) & (ordered["low"][1:] == ordered["low"][:-1])
+    found = np.zeros(len(records), np.bool_)
+    found[order[1:]] |= same
+    found[order[:-1]] |= same
+    return found
+
+
+def _tied(records: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
+    """Rows that equal another in key and both times."""
+    names = ["high", "low", "received", "processing"]
+    order = np.lexsort(tuple(records[name] for name in reversed(names)))
+    ordered = records[order]
+    same = np.logical_and.reduce([ordered[name][1:] == ordered[name][:-1] for name in names])
+    found = np.zeros(len(records), np.bool_)
+    found[order[1:]] |= same
+    found[order[:-1]] |= same
+    return found
+
+
+def _text_ranks(records: npt.NDArray[np.void], locations: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Ranks by the text of `properties`, read for these rows alone."""
+    texts: list[str] = [""] * len(records)
+    for part in np.unique(records["part"]):
+        here = np.flatnonzero(records["part"] == part)
+        wanted = pl.DataFrame({"row": records["row"][here], "index": here})
+        found = (
+            pl.scan_parquet(locations[int(part)])
+            .select(pl.row_index("row"), "properties")
+            .join(wanted.lazy(), on="row")
+            .collect(engine="streaming")
+        )
+        for index, text in found.select("index", "properties").iter_rows():
+            texts[index] = text
+    return np.unique(np.array(texts, dtype=object), return_inverse=True)[1].astype(np.int64)
+
+
+def _ordinals(records: npt.NDArray[np.void]) -> pl.DataFrame:
+    """Ordinals above 0 of rows without insert id."""
+    bare = records[records["received"] == _NO_INSERT_ID]
+    frame = pl.DataFrame({name: bare[name] for name in ("high", "low", "part", "row")})
+    return (
+        frame.sort("part", "row")
+        .with_columns(pl.int_range(pl.len(), dtype=pl.UInt32).over("high", "low").alias("ordinal"))
+        .filter(pl.col("ordinal") > 0)
+        .select("part", "row", "ordinal")
+    )
+
+
+def _by_part(lost: npt.NDArray[np.void], ordinals: pl.DataFrame) -> Found:
+    dropped = {
+        int(part): pl.Series("row", np.sort(lost["row"][lost["part"] == part])) for part in np.unique(lost["part"])
+    }
+    numbered = {int(key[0]): group.drop("part") for key, group in ordinals.group_by("part")}
+    return Found(dropped, numbered)

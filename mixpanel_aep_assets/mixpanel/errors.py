@@ -1,0 +1,135 @@
+"""What can go wrong with Mixpanel, as types. Each text says what happened, where, and what to do.
+
+`retryable` says whether the same request may succeed later without anybody changing anything; `wait` is the number of
+seconds until that makes sense, where it is known. No message ever holds a secret.
+"""
+
+from __future__ import annotations
+
+
+class MixpanelError(Exception):
+    """Base of all errors of this room."""
+
+    retryable = False
+    fix = ""
+
+    def __init__(
+        self, what: str, *, where: str = "", fix: str = "", status: int | None = None, wait: float | None = None
+    ) -> None:
+        self.what = what
+        self.where = where
+        self.fix = fix or type(self).fix
+        self.status = status
+        self.wait = wait
+        marks = [mark for mark in (where, "" if status is None else f"HTTP {status}") if mark]
+        text = what.rstrip(". ") + (f" ({', '.join(marks)})" if marks else "") + "."
+        super().__init__(f"{text} {self.fix}".strip())
+
+
+class SettingsWrong(MixpanelError):
+    """A setting is missing or cannot be; the text names it."""
+
+
+class AuthenticationFailed(MixpanelError):
+    """Wrong or expired credentials. Mixpanel answers these with 401 or 400, also for a wrong region (section 2.2)."""
+
+    fix = (
+        "Check, in this order: MIXPANEL_USERNAME and MIXPANEL_SECRET (a service account may have expired or been "
+        "deleted), MIXPANEL_REGION (the hosts of another region know none of your accounts), MIXPANEL_PROJECT_ID, and that "
+        "the account is a member of the project."
+    )
+
+
+class NotAllowed(MixpanelError):
+    """The account is known but may not read this project (403)."""
+
+    fix = (
+        "Add the service account to the project (role analyst or higher) under Organization Settings, Service Accounts; "
+        "a project with classified properties also needs a role with access to them."
+    )
+
+
+class PlanLacksExport(MixpanelError):
+    """The project's plan has no such API (402, or the old sentence in a 200)."""
+
+    fix = "Ask Mixpanel for a plan with raw data export, or leave this check out where only the Query API is concerned."
+
+
+class DateTooLate(MixpanelError):
+    """The day has not begun yet where Mixpanel counts days."""
+
+    fix = (
+        "Ask for a closed day. If the day is over where you are, MIXPANEL_TIMEZONE or MIXPANEL_TIME_MODE differ from the "
+        "project's setting."
+    )
+
+
+class BadRequest(MixpanelError):
+    """Mixpanel does not accept the request as it stands (other 4xx)."""
+
+    fix = "Check MIXPANEL_PROJECT_ID, the event list and the `where` expression of the connection."
+
+
+class NotFound(MixpanelError):
+    """No such path or project (404)."""
+
+    fix = "Check MIXPANEL_EXPORT_URL and MIXPANEL_API_URL (base URLs without path) and MIXPANEL_PROJECT_ID."
+
+
+class RequestTooLong(MixpanelError):
+    """The address is longer than the server takes (414)."""
+
+    fix = "The event list is too long for one request: split it over several connections, or name no events."
+
+
+class RateLimited(MixpanelError):
+    """Mixpanel says that the project's requests are used up (429)."""
+
+    retryable = True
+    fix = "Nothing is lost. Others draw on the same 60 requests an hour of the project; the budget share is settable."
+
+
+class BudgetExhausted(MixpanelError):
+    """Our own share of the project's request budget is used up; no request was made."""
+
+    retryable = True
+    fix = "Nothing is lost; the day is taken up again after the wait."
+
+
+class ServerFault(MixpanelError):
+    """Mixpanel failed (5xx, or a time-out that it reports as 400) and went on failing for all tries."""
+
+    retryable = True
+    fix = "Nothing is lost; run the day again. If it lasts, see https://www.mixpanelstatus.com."
+
+
+class Unreachable(MixpanelError):
+    """No answer: name, route, TLS, time-out."""
+
+    retryable = True
+    fix = "Check MIXPANEL_REGION or MIXPANEL_EXPORT_URL, the network, the proxy and the firewall."
+
+
+class ExportIncomplete(MixpanelError):
+    """The body is not proven whole; nothing of it was kept (section 3.4, 3.7)."""
+
+    retryable = True
+    fix = "Nothing was kept of it and what was stored before is untouched; run the day again."
+
+
+class LineTooLong(MixpanelError):
+    """A line is longer than any event can be."""
+
+    fix = "The answer is no event export: check MIXPANEL_EXPORT_URL and what stands between you and Mixpanel."
+
+
+class UnexpectedAnswer(MixpanelError):
+    """A success that is not what the API describes: a proxy's page, a redirect, something else on this port."""
+
+    fix = "Check MIXPANEL_EXPORT_URL and MIXPANEL_API_URL, and proxies that answer in Mixpanel's place."
+
+
+class TimeModeUnsure(MixpanelError):
+    """Nothing tells whether `time` is UTC or the project's wall clock."""
+
+    fix = "Set MIXPANEL_TIME_MODE to `utc` (project made since 2023) or `project`, and MIXPANEL_TIMEZONE."

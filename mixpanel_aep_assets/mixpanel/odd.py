@@ -1,0 +1,285 @@
+"""One line of an export, read with patience: every spelling that a real line may have, or the reason why it is no event.
+
+The slow way behind `events`, and the definition of what that way means. Uses the standard library's scanner, which keeps
+positions, integers of any size and lone surrogates. What belongs here: the value of one line. What does not: columns.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import re
+from json.decoder import scanstring
+from typing import Any, NamedTuple
+
+FIELDS = {
+    "time": "time",
+    "distinct_id": "distinct_id",
+    "distinct_id_before_identity": "$distinct_id_before_identity",
+    "device_id": "$device_id",
+    "user_id": "$user_id",
+    "insert_id": "$insert_id",
+    "received_ms": "$mp_api_timestamp_ms",
+    "processing_ms": "mp_processing_time_ms",
+    "imported": "$import",
+}
+"""Column -> property (section 10.1)."""
+
+HOT_SHARD = "$hotshard_events"
+HOT_SHARD_EVENT, HOT_SHARD_ID = "mp_original_event_name", "mp_original_distinct_id"
+
+LARGEST_SECONDS = 10_000_000_000
+"""A `time` above is milliseconds (section 5.4); as seconds it would be the year 2286."""
+
+EVENT_LIMIT = 8 << 20
+"""Bytes of a line. An event has at most 1 MB (section 9); escapes may make it some times as long."""
+
+INT64 = range(-(1 << 63), 1 << 63)
+
+_WHITESPACE = re.compile(r"[ \t\n\r]*")
+_CONTROL = re.compile(r"[\x00-\x1f]")
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+
+
+class Row(NamedTuple):
+    line: int
+    event: str
+    time_ms: int
+    distinct_id: str | None
+    distinct_id_before_identity: str | None
+    device_id: str | None
+    user_id: str | None
+    insert_id: str | None
+    received_ms: int | None
+    processing_ms: int | None
+    imported: bool | None
+    properties: str
+
+
+class Broken(NamedTuple):
+    """A line that is no event: its number, a stable reason code, what is wrong in words, and the line as received.
+
+    Codes: `not_utf8`, `not_json`, `nan`, `too_deep`, `too_long`, `wrong_shape` (JSON, but not an object of `event` and
+    `properties`), `no_event`, `no_time`, `bad_time`.
+    """
+
+    line: int
+    reason: str
+    detail: str
+    bytes: bytes
+
+
+class _Refused(Exception):  # noqa: N818 - carries a reason to the end of one function
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail
+
+
+def read_line(data: bytes, number: int) -> Row | Broken:
+    """The event of a line (without its newline), or why it is none. Never raises."""
+    try:
+        return _read(data, number)
+    except _Refused as refused:
+        return Broken(number, refused.reason, refused.detail, data)
+
+
+def _read(data: bytes, number: int) -> Row:
+    if len(data) > EVENT_LIMIT:
+        raise _Refused("too_long", f"{len(data)} bytes; an event has at most {EVENT_LIMIT}")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise _Refused("not_utf8", f"byte {error.start}: {error.reason}") from None
+    members = _parse(text)
+    if "event" not in members:
+        raise _Refused("no_event", f"no member `event`, only {_names(members)}")
+    event, _ = members["event"]
+    if not isinstance(event, str):
+        raise _Refused("no_event", f"`event` is {_kind(event)}, not a string")
+    properties, span = members.get("properties", (None, (0, 0)))
+    if not isinstance(properties, dict):
+        raise _Refused("wrong_shape", f"`properties` is {_kind(properties)}, not an object")
+    if len(members) > 2:
+        raise _Refused("wrong_shape", f"members besides `event` and `properties`: {_names(members)}")
+    time_ms = _time(properties)
+    values = {column: properties.get(name) for column, name in FIELDS.items()}
+    distinct_id = values["distinct_id"]
+    if event == HOT_SHARD:
+        original = properties.get(HOT_SHARD_EVENT)
+        event = original if isinstance(original, str) and original else event
+        distinct_id = properties.get(HOT_SHARD_ID, distinct_id)
+    imported = values["imported"]
+    return Row(
+        line=number,
+        event=_storable(event),
+        time_ms=time_ms,
+        distinct_id=_identifier(distinct_id),
+        distinct_id_before_identity=_identifier(values["distinct_id_before_identity"]),
+        device_id=_identifier(values["device_id"]),
+        user_id=_identifier(values["user_id"]),
+        insert_id=_identifier(values["insert_id"]),
+        received_ms=_whole(values["received_ms"]),
+        processing_ms=_whole(values["processing_ms"]),
+        imported=imported if isinstance(imported, bool) else _truth(imported),
+        properties=_as_json(text[slice(*span)]),
+    )
+
+
+def _parse(text: str) -> dict[str, tuple[Any, tuple[int, int]]]:
+    """Member -> value and position of its text."""
+    try:
+        return _members(text)
+    except RecursionError:
+        raise _Refused("too_deep", "nested too deeply to be read") from None
+    except json.JSONDecodeError as error:
+        raise _Refused("not_json", f"{error.msg} at character {error.pos}") from None
+    except ValueError as error:  # an integer of thousands of digits
+        raise _Refused("not_json", str(error)) from None
+
+
+def _no_constant(name: str) -> Any:
+    raise _Refused("nan", f"`{name}` is not JSON")
+
+
+_decoder = json.JSONDecoder(parse_constant=_no_constant, strict=False)
+
+
+def _members(text: str) -> dict[str, tuple[Any, tuple[int, int]]]:
+    """The members of the object that `text` is, with positions; the last of equal names counts."""
+    start = _skip(text, 0)
+    if not text.startswith("{", start):
+        value, end = _decoder.raw_decode(text, start)
+        if _skip(text, end) != len(text):
+            raise json.JSONDecodeError("Extra data", text, end)
+        raise _Refused("wrong_shape", f"the line is {_kind(value)}, not an object")
+    found: dict[str, tuple[Any, tuple[int, int]]] = {}
+    position = _skip(text, start + 1)
+    if text.startswith("}", position):
+        position += 1
+    else:
+        while True:
+            if not text.startswith('"', position):
+                raise json.JSONDecodeError("Expecting property name", text, position)
+            name, position = scanstring(text, position + 1, False)
+            position = _skip(text, position)
+            if not text.startswith(":", position):
+                raise json.JSONDecodeError("Expecting ':'", text, position)
+            begin = _skip(text, position + 1)
+            value, end = _decoder.raw_decode(text, begin)
+            found[name] = (value, (begin, end))
+            position = _skip(text, end)
+            if text.startswith("}", position):
+                position += 1
+                break
+            if not text.startswith(",", position):
+                raise json.JSONDecodeError("Expecting ',' or '}'", text, position)
+            position = _skip(text, position + 1)
+    if _skip(text, position) != len(text):
+        raise json.JSONDecodeError("Extra data", text, position)
+    return found
+
+
+def _skip(text: str, position: int) -> int:
+    match = _WHITESPACE.match(text, position)
+    return match.end() if match else position
+
+
+def _time(properties: dict[str, Any]) -> int:
+    """Milliseconds of `time`: a number or its text in seconds or milliseconds, or ISO 8601 (section 5.4)."""
+    value = properties.get("time")
+    if value is None or value == "":
+        raise _Refused("no_time", "no property `time`")
+    if isinstance(value, str):
+        try:
+            value = int(value) if value.strip().lstrip("+-").isdigit() else float(value)
+        except ValueError:
+            return _iso(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise _Refused("bad_time", f"`time` is {_kind(value)}")
+    moment = value * 1000 if abs(value) <= LARGEST_SECONDS else value
+    moment = round(moment)
+    if moment not in INT64:
+        raise _Refused("bad_time", "`time` is out of range")
+    return moment
+
+
+def _iso(text: str) -> int:
+    """A date and time without zone is the wall clock that a number would stand for."""
+    try:
+        moment = datetime.datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise _Refused("bad_time", f"`time` is {text[:40]!r}, neither a number nor a date") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    return (moment - _EPOCH) // datetime.timedelta(milliseconds=1)
+
+
+def _identifier(value: Any) -> str | None:
+    """An id as text; numbers in their shortest decimal form (`4`, also for 4.0)."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return _storable(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < 1e16 else repr(value)
+    return _storable(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def _storable(text: str) -> str:
+    """A lone surrogate cannot be UTF-8: it keeps its escape as text (`\\ud83d`), so that ids stay apart."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _whole(value: Any) -> int | None:
+    """A time stamp in milliseconds; None where it is none."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return round(value) if round(value) in INT64 else None
+
+
+def _truth(value: Any) -> bool | None:
+    return (
+        {"true": True, "false": False, 1: True, 0: False}.get(value) if isinstance(value, (str, int, float)) else None
+    )
+
+
+def _as_json(text: str) -> str:
+    """The text as sent, but for raw control characters in strings, which JSON forbids and its readers refuse."""
+    if _CONTROL.search(text) is None:
+        return text
+    return _strings_escaped(text)
+
+
+def _strings_escaped(text: str) -> str:
+    """Control characters inside strings as escapes; between tokens (tabs, returns) they stay."""
+    out: list[str] = []
+    position = 0
+    for match in re.finditer(r'"(?:[^"\\]|\\.)*"', text, re.DOTALL):
+        out.append(text[position : match.start()])
+        out.append(_CONTROL.sub(lambda found: f"\\u{ord(found.group()):04x}", match.group()))
+        position = match.end()
+    out.append(text[position:])
+    return "".join(out)
+
+
+def _names(members: dict[str, Any]) -> str:
+    shown = ", ".join(repr(name[:40]) for name in list(members)[:5])
+    return shown or "none"
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    return {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "an array"}.get(
+        type(value), "an object"
+    )

@@ -1,0 +1,66 @@
+"""Running an iterator in a thread, ahead of its reader by a bounded number of items."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_PATIENCE = 0.2
+
+
+@contextmanager
+def ahead(items: Iterator[T], depth: int) -> Iterator[Iterator[T]]:
+    """The same items, made in another thread, at most `depth` of them waiting.
+
+    An error of the maker is raised where the reader would have got the next item. Leaving the block early stops the maker
+    and closes its iterator (in its own thread) before it returns.
+    """
+    made: queue.Queue[T | _End] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def put(item: T | _End) -> bool:
+        while not stop.is_set():
+            try:
+                made.put(item, timeout=_PATIENCE)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def make() -> None:
+        error: BaseException | None = None
+        try:
+            for item in items:
+                if not put(item):
+                    break
+        except BaseException as raised:  # noqa: BLE001 - raised again in the reader's thread
+            error = raised
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None and error is None:
+                close()
+        put(_End(error))
+
+    def read() -> Iterator[T]:
+        while not isinstance(item := made.get(), _End):
+            yield item
+        if item.error is not None:
+            raise item.error
+
+    thread = threading.Thread(target=make, name="receive", daemon=True)
+    thread.start()
+    try:
+        yield read()
+    finally:
+        stop.set()
+        thread.join()
+
+
+class _End:
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error

@@ -1,0 +1,154 @@
+"""Where a project's events are, who asks for them, and which: the settings of this room, checked when they are made.
+
+What belongs here: hosts, credentials, zone names. What does not: reading the environment (`connection`).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import zoneinfo
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, get_args
+from urllib.parse import urlsplit
+
+import httpx
+from pydantic import SecretStr
+
+from mixpanel_aep_assets.mixpanel.errors import SettingsWrong
+from mixpanel_aep_assets.mixpanel.windows_zones import WINDOWS_ZONES
+
+Region = Literal["US", "EU", "IN"]
+Mode = Literal["auto", "utc", "project"]
+
+EXPORT_HOSTS: dict[Region, str] = {
+    "US": "https://data.mixpanel.com",
+    "EU": "https://data-eu.mixpanel.com",
+    "IN": "https://data-in.mixpanel.com",
+}
+API_HOSTS: dict[Region, str] = {
+    "US": "https://mixpanel.com",
+    "EU": "https://eu.mixpanel.com",
+    "IN": "https://in.mixpanel.com",
+}
+"""Section 1. Residency is chosen when a project is made and never changes."""
+
+REQUESTS_AN_HOUR = 60
+"""Of all who export from the project together (section 3.5)."""
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """One of the three ways in (section 2.1). Printing shows no secret."""
+
+    username: str | None = None
+    secret: SecretStr | None = field(default=None, repr=False)
+    project_secret: SecretStr | None = field(default=None, repr=False)
+    bearer_token: SecretStr | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        ways = [self.username is not None or self.secret is not None, self.project_secret, self.bearer_token]
+        if sum(map(bool, ways)) != 1:
+            raise SettingsWrong(
+                "There must be exactly one way into Mixpanel",
+                fix="Set MIXPANEL_USERNAME and MIXPANEL_SECRET (service account), or MIXPANEL_PROJECT_SECRET, or "
+                "MIXPANEL_BEARER_TOKEN.",
+            )
+        if (self.username is None) != (self.secret is None):
+            missing = "MIXPANEL_USERNAME" if self.username is None else "MIXPANEL_SECRET"
+            raise SettingsWrong("A service account needs a name and a secret", fix=f"Set {missing}.")
+
+    @property
+    def kind(self) -> Literal["service account", "project secret", "bearer token"]:
+        if self.username is not None:
+            return "service account"
+        return "project secret" if self.project_secret is not None else "bearer token"
+
+    def header(self) -> str:
+        """The value of `Authorization`."""
+        if self.bearer_token is not None:
+            return f"Bearer {self.bearer_token.get_secret_value()}"
+        if self.project_secret is not None:
+            pair = f"{self.project_secret.get_secret_value()}:"
+        else:
+            secret = self.secret.get_secret_value() if self.secret is not None else ""
+            pair = f"{self.username}:{secret}"
+        return "Basic " + base64.b64encode(pair.encode()).decode()
+
+
+@dataclass(frozen=True)
+class MixpanelSource:
+    """A project, and what to export from it.
+
+    `timezone` is the project's zone (IANA or Windows name; None: ask `/me`), `events` the event names to export (none:
+    all), `where` an expression of section 4, `budget_share` the part of the 60 requests an hour that is ours.
+    `budget_location` names where the budget is kept (see `budget`), None for a file in the user's cache folder.
+    """
+
+    credentials: Credentials
+    project_id: int | None = None
+    region: Region = "US"
+    export_url: str | None = None
+    api_url: str | None = None
+    timezone: str | None = None
+    time_mode: Mode = "auto"
+    events: tuple[str, ...] = ()
+    where: str | None = None
+    budget_share: float = 0.9
+    budget_location: str | None = None
+    read_timeout: float = 600.0
+
+    def __post_init__(self) -> None:
+        if self.region not in EXPORT_HOSTS:
+            raise SettingsWrong(f"MIXPANEL_REGION={self.region!r} is none of {', '.join(EXPORT_HOSTS)}")
+        if self.time_mode not in get_args(Mode):
+            raise SettingsWrong(f"MIXPANEL_TIME_MODE={self.time_mode!r} is none of {', '.join(get_args(Mode))}")
+        if self.project_id is None and self.credentials.kind != "project secret":
+            raise SettingsWrong(
+                f"A {self.credentials.kind} may see many projects",
+                fix="Set MIXPANEL_PROJECT_ID (Mixpanel: Project Settings, Overview).",
+            )
+        if self.timezone is not None:
+            zone(self.timezone)
+        if not 0 < self.budget_share <= 1:
+            raise SettingsWrong(f"The budget share {self.budget_share} is not above 0 and at most 1")
+        for name, url in (("MIXPANEL_EXPORT_URL", self.export_url), ("MIXPANEL_API_URL", self.api_url)):
+            if url is not None and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
+                raise SettingsWrong(f"{name}={url!r} is no URL", fix="It should look like https://data.mixpanel.com")
+
+    @cached_property
+    def export_base(self) -> httpx.URL:
+        return httpx.URL((self.export_url or EXPORT_HOSTS[self.region]).rstrip("/"))
+
+    @cached_property
+    def api_base(self) -> httpx.URL:
+        return httpx.URL((self.api_url or API_HOSTS[self.region]).rstrip("/"))
+
+    @property
+    def budget_key(self) -> str:
+        """Names the counter of export requests: one for each project, whatever the account."""
+        project = str(self.project_id)
+        if self.project_id is None and self.credentials.project_secret is not None:
+            secret = self.credentials.project_secret.get_secret_value()
+            project = hashlib.blake2b(secret.encode(), digest_size=8, person=b"mixpanel-aep").hexdigest()
+        return f"{self.export_base.host}:{self.export_base.port or ''}/{project}"
+
+
+def zone(name: str) -> zoneinfo.ZoneInfo:
+    """The zone of an IANA name, or of a Windows name as in Adobe's form (`Pacific Standard Time`).
+
+    Raises SettingsWrong for a name that is neither.
+    """
+    iana = _WINDOWS.get(name.strip().casefold(), name.strip())
+    try:
+        return zoneinfo.ZoneInfo(iana)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise SettingsWrong(
+            f"MIXPANEL_TIMEZONE={name!r} is no known time zone",
+            fix="Use the name in Mixpanel's Project Settings (`America/Los_Angeles`), or a Windows name "
+            "(`Pacific Standard Time`).",
+        ) from None
+
+
+_WINDOWS = {name.casefold(): iana for name, iana in WINDOWS_ZONES.items()}

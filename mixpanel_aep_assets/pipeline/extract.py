@@ -1,0 +1,55 @@
+"""Step one: a day of Mixpanel's export into the table `raw_events`."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.mixpanel import calendar, export
+from mixpanel_aep_assets.mixpanel.errors import DateTooLate
+from mixpanel_aep_assets.mixpanel.events import RAW_SCHEMA
+from mixpanel_aep_assets.mixpanel.time_mode import Decision, Mode, configured
+
+TABLE = "raw_events"
+VERSION = "1"
+SCHEMA: pa.Schema = RAW_SCHEMA
+
+
+def extract_day(opened: Opened, day: str, *, log: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+    """Exports the day and commits it; the manifest (see `mixpanel.export`). The digest is the data version.
+
+    Raises the errors of `mixpanel.errors` and `storage.StorageError`; what was committed before stays.
+    """
+    decided = opened.time_mode()
+    require_closed(opened, day, decided)
+    manifest = export.export_day(opened.mixpanel, opened.day(TABLE, day), day, mode=decided, log=log)
+    opened.remember_time_mode(manifest)
+    return manifest
+
+
+def require_closed(opened: Opened, day: str, decided: Decision | None) -> None:
+    """Raises DateTooLate while the day still runs where Mixpanel counts days; in both zones while the mode is unknown."""
+    source = opened.mixpanel.source
+    known = decided or configured(source.time_mode, source.timezone)
+    zone = source.timezone or "UTC"
+    modes: tuple[Mode, ...] = (known.required(),) if known is not None else ("utc", "project")
+    last = min(calendar.last_closed_day(mode, zone) for mode in modes)
+    if datetime.date.fromisoformat(day) > last:
+        raise DateTooLate(
+            f"{day} is not over yet where Mixpanel counts days ({', '.join(calendar.partition_zone(m, zone) for m in modes)})",
+            fix=f"Only closed days are exported, because a running day changes; the last one is {last}.",
+        )
+
+
+def preview(opened: Opened, day: str, rows: int) -> list[dict[str, Any]]:
+    """The first events of the day, for a person."""
+    files = opened.day(TABLE, day).locations()
+    if not files:
+        return []
+    frame = pl.scan_parquet(files[0]).head(rows).collect()
+    return frame.drop("imported", "processing_ms").to_dicts()

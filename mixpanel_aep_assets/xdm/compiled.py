@@ -1,0 +1,274 @@
+"""The rules as Polars expressions: one boolean per row, true where `walker` may find something.
+
+Compiled from a schema and the types that a frame really has: a column of the schema's own type needs few checks, one of
+another type is suspect wherever it holds a value. The mask never misses a violation; the few rows that it marks in vain
+(a size near the limit) are cleared by the walker.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+from typing import cast
+
+import polars as pl
+
+from mixpanel_aep_assets.xdm import formats
+from mixpanel_aep_assets.xdm.rules import (
+    ECID_PATTERN,
+    MAX_ARRAY_ITEMS,
+    MAX_EVENT_BYTES,
+    MAX_IDENTITIES,
+    MAX_IDENTITY_LENGTH,
+    REFUSED_IDS,
+    STATE_PROVINCE,
+    STATE_PROVINCE_PATTERN,
+)
+from mixpanel_aep_assets.xdm.schema import INTEGER_RANGES, Field, Schema
+
+_REFUSED = rf"(?i)^\s*(?:{'|'.join(REFUSED_IDS)})?\s*$"
+
+_INTEGER_LIMITS: dict[type[pl.DataType], tuple[int, int]] = {
+    pl.Int8: (-(2**7), 2**7 - 1),
+    pl.Int16: (-(2**15), 2**15 - 1),
+    pl.Int32: (-(2**31), 2**31 - 1),
+    pl.Int64: (-(2**63), 2**63 - 1),
+    pl.UInt8: (0, 2**8 - 1),
+    pl.UInt16: (0, 2**16 - 1),
+    pl.UInt32: (0, 2**32 - 1),
+    pl.UInt64: (0, 2**64 - 1),
+}
+
+_LIST_BYTES = 400
+"""Allowance for the names and punctuation of one list item when a size is estimated."""
+
+
+def suspects(schema: Schema, frame: pl.Schema, now: datetime.datetime) -> list[pl.Expr]:
+    """Boolean expressions over a frame of these columns; a row that any of them marks goes to the walker."""
+    root = schema.root
+    checks: list[pl.Expr] = []
+    for name, dtype in frame.items():
+        child = root.child(name)
+        value = pl.col(name)
+        checks += [value.is_not_null()] if child is None else _value(child, dtype, value)
+    checks += [pl.col(name).is_null() if name in frame else pl.lit(value=True) for name in root.required]
+    if root.child("timestamp") is not None and "timestamp" in frame:
+        checks += _future(pl.col("timestamp"), frame["timestamp"], now)
+    identities = root.child("identityMap")
+    if identities is not None and identities.kind == "map" and "identityMap" in frame:
+        checks += _identities(pl.col("identityMap"), frame["identityMap"])
+    checks += _state_province(frame)
+    checks += _size(frame)
+    return [check.fill_null(value=False) for check in checks]
+
+
+def _value(field: Field, dtype: pl.DataType, value: pl.Expr) -> list[pl.Expr]:
+    kind = field.kind
+    if kind == "any" or dtype == pl.Null():
+        return []
+    if isinstance(dtype, pl.Categorical | pl.Enum):
+        dtype, value = pl.String(), value.cast(pl.String)
+    checks: list[pl.Expr] = []
+    if field.enum is not None:
+        texts = [allowed for allowed in field.enum if isinstance(allowed, str)]
+        checks.append(~value.is_in(texts) if dtype == pl.String() else value.is_not_null())
+    if kind == "object":
+        return checks + _object(field, dtype, value)
+    if kind == "array":
+        return checks + _array(field, dtype, value)
+    if kind == "map":
+        return checks + _map(field, dtype, value)
+    if kind == "boolean":
+        return checks if dtype == pl.Boolean() else [value.is_not_null()]
+    if kind == "double" or kind in INTEGER_RANGES:
+        return checks + _number(field, dtype, value)
+    if dtype == pl.String():
+        if kind == "string":
+            return checks + _text(field, value)
+        return [*checks, formats.lacks_format(value, "date-time" if kind == "date_time" else "date")]
+    if kind == "date_time" and isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
+        return checks
+    return checks if kind == "date" and dtype == pl.Date() else [value.is_not_null()]
+
+
+def _text(field: Field, value: pl.Expr) -> list[pl.Expr]:
+    checks = [value == ""]
+    if field.pattern is not None:
+        checks.append(formats.lacks_pattern(value, field.pattern))
+    if field.format is not None:
+        checks.append(formats.lacks_format(value, field.format))
+    if field.min_length is not None:
+        checks.append(value.str.len_chars() < field.min_length)
+    if field.max_length is not None:
+        checks.append(value.str.len_chars() > field.max_length)
+    return checks
+
+
+def _number(field: Field, dtype: pl.DataType, value: pl.Expr) -> list[pl.Expr]:
+    if not dtype.is_numeric():
+        return [value.is_not_null()]
+    low, high = field.range
+    limits = _INTEGER_LIMITS.get(type(dtype))
+    checks: list[pl.Expr] = []
+    if limits is None:
+        value = value.cast(pl.Float64)
+        checks.append(~value.is_finite())
+        if field.kind != "double":
+            checks.append(value != value.floor())
+    if low is not None and (limits is None or low > limits[0]):
+        checks.append(value < low)
+    if high is not None and (limits is None or high < limits[1]):
+        checks.append(value > high)
+    if field.exclusive_minimum is not None:
+        checks.append(value <= field.exclusive_minimum)
+    if field.exclusive_maximum is not None:
+        checks.append(value >= field.exclusive_maximum)
+    return checks
+
+
+def _object(field: Field, dtype: pl.DataType, value: pl.Expr) -> list[pl.Expr]:
+    if not isinstance(dtype, pl.Struct):
+        return [value.is_not_null()]
+    members = {member.name: cast("pl.DataType", member.dtype) for member in dtype.fields}
+    checks: list[pl.Expr] = []
+    for name, inner in members.items():
+        child = field.child(name)
+        member = value.struct.field(name)
+        if child is not None:
+            checks += _value(child, inner, member)
+        elif field.children:
+            checks.append(member.is_not_null())
+    # Without a required member, or without any: the object is there, but all (or one) of its members are null.
+    alone = [value.struct.field(name).is_null() for name in members]
+    checks.append(value.is_not_null() & pl.all_horizontal(alone) if alone else value.is_not_null())
+    for name in field.required:
+        missing = value.struct.field(name).is_null() if name in members else pl.lit(value=True)
+        checks.append(value.is_not_null() & missing)
+    return checks
+
+
+def _array(field: Field, dtype: pl.DataType, value: pl.Expr) -> list[pl.Expr]:
+    if isinstance(dtype, pl.Array):
+        dtype, value = pl.List(cast("pl.DataType", dtype.inner)), value.arr.to_list()
+    if not isinstance(dtype, pl.List):
+        return [value.is_not_null()]
+    length = value.list.len()
+    at_least, at_most = max(field.min_items or 1, 1), min(field.max_items or MAX_ARRAY_ITEMS, MAX_ARRAY_ITEMS)
+    checks = [length < at_least, length > at_most]
+    if field.items is not None and field.items.kind != "any":
+        inner = [pl.element().is_null(), *_value(field.items, cast("pl.DataType", dtype.inner), pl.element())]
+        checks.append(_any_item(value, inner))
+    return checks
+
+
+def _map(field: Field, dtype: pl.DataType, value: pl.Expr) -> list[pl.Expr]:
+    if isinstance(dtype, pl.Struct):  # inferred from JSON: every key that occurs became a member
+        checks = [
+            check
+            for member in dtype.fields
+            if field.values is not None
+            for check in _value(field.values, cast("pl.DataType", member.dtype), value.struct.field(member.name))
+        ]
+        empty = [value.struct.field(member.name).is_null() for member in dtype.fields]
+        return [*checks, value.is_not_null() & pl.all_horizontal(empty)] if empty else [value.is_not_null()]
+    entries, inner = _entries(dtype, value)
+    if entries is None or inner is None:
+        return [value.is_not_null()]
+    checks = [entries.list.len() == 0]
+    if field.values is not None:
+        item = pl.element().struct.field("value")
+        checks.append(_any_item(entries, [item.is_null(), *_value(field.values, inner, item)]))
+    return checks
+
+
+def _entries(dtype: pl.DataType, value: pl.Expr) -> tuple[pl.Expr | None, pl.DataType | None]:
+    """A map as a list of `{key, value}`, and the type of its values; None where the column is no map."""
+    if isinstance(dtype, pl.Map):
+        inner = cast("pl.DataType", dtype.value)
+        return value.cast(pl.List(pl.Struct({"key": pl.String(), "value": inner}))), inner
+    if isinstance(dtype, pl.List) and isinstance(dtype.inner, pl.Struct):
+        members = {member.name: cast("pl.DataType", member.dtype) for member in dtype.inner.fields}
+        if set(members) == {"key", "value"}:
+            return value, members["value"]
+    return None, None
+
+
+def _any_item(listed: pl.Expr, checks: Iterable[pl.Expr]) -> pl.Expr:
+    bad = pl.any_horizontal([check.fill_null(value=False) for check in checks])
+    return listed.list.eval(bad).list.any()
+
+
+def _future(value: pl.Expr, dtype: pl.DataType, now: datetime.datetime) -> list[pl.Expr]:
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
+        return [value > pl.lit(now)]
+    if dtype == pl.String():
+        # By the calendar day, two days of room for offsets: the walker decides.
+        horizon = (now - datetime.timedelta(days=2)).strftime("%Y-%m-%d")
+        return [value.str.slice(0, 10) >= horizon]
+    return []
+
+
+def _identities(value: pl.Expr, dtype: pl.DataType) -> list[pl.Expr]:
+    entries, inner = _entries(dtype, value)
+    members = (
+        {member.name for member in inner.inner.fields}
+        if isinstance(inner, pl.List) and isinstance(inner.inner, pl.Struct)
+        else set()
+    )
+    if entries is None or "id" not in members or "primary" not in members:
+        return [value.is_not_null()]
+    key, items = pl.element().struct.field("key"), pl.element().struct.field("value")
+    item_id = pl.element().struct.field("id")
+    wrong_id = item_id.is_null() | item_id.str.contains(_REFUSED) | (item_id.str.len_chars() > MAX_IDENTITY_LENGTH)
+    ids = items.list.eval(item_id)
+    wrong_entry = (
+        (key == "")
+        | (items.list.len() > 1)
+        | items.list.eval(wrong_id).list.any()
+        | ((key == "ECID") & ids.list.eval(~pl.element().str.contains(ECID_PATTERN)).list.any())
+    )
+    primaries = entries.list.eval(items.list.eval(pl.element().struct.field("primary").cast(pl.UInt32)).list.sum())
+    return [
+        entries.list.eval(wrong_entry.fill_null(value=False)).list.any(),
+        value.is_not_null() & (primaries.list.sum() != 1),
+        entries.list.len() > MAX_IDENTITIES,
+    ]
+
+
+def _state_province(frame: pl.Schema) -> list[pl.Expr]:
+    first, *rest = STATE_PROVINCE.split(".")
+    if first not in frame:
+        return []
+    value, dtype = pl.col(first), frame[first]
+    for step in rest:
+        inner = {m.name: cast("pl.DataType", m.dtype) for m in dtype.fields} if isinstance(dtype, pl.Struct) else {}
+        if step not in inner:
+            return []
+        value, dtype = value.struct.field(step), inner[step]
+    return [~value.str.contains(STATE_PROVINCE_PATTERN)] if dtype == pl.String() else []
+
+
+def _size(frame: pl.Schema) -> list[pl.Expr]:
+    """Rows that may be over the size limit: twice the text (quotes are escaped) and room for names and numbers."""
+    texts: list[pl.Expr] = []
+    room = sum(_estimate(name, dtype, pl.col(name), texts) for name, dtype in frame.items())
+    if not texts:
+        return [pl.lit(value=room > MAX_EVENT_BYTES)]
+    return [pl.sum_horizontal(texts) * 2 > MAX_EVENT_BYTES - min(room, MAX_EVENT_BYTES)]
+
+
+def _estimate(name: str, dtype: pl.DataType, value: pl.Expr, texts: list[pl.Expr]) -> int:
+    """Adds the lengths that vary to `texts`; returns the bytes of names, numbers and punctuation."""
+    around = len(name.encode()) + 6
+    if dtype == pl.String():
+        texts.append(value.str.len_bytes())
+        return around
+    if isinstance(dtype, pl.Struct):
+        return around + sum(
+            _estimate(m.name, cast("pl.DataType", m.dtype), value.struct.field(m.name), texts) for m in dtype.fields
+        )
+    if isinstance(dtype, pl.List):
+        texts.append(value.list.len() * _LIST_BYTES)
+    elif isinstance(dtype, pl.Map):
+        texts.append(value.map.len() * _LIST_BYTES)
+    return around + 30

@@ -1,0 +1,28 @@
+"""A process that sends a day, to be killed by the tests: `python -m … <storage> <settings as JSON> <dataset> <version> <n> <parts>`.
+
+Prints the action and the batch id, or the name of the error.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from mixpanel_aep_assets.aep import AepError, Platform, PlatformClient, send_day
+from mixpanel_aep_assets.storage import open_storage
+from mixpanel_aep_assets_tests.aep.days import DAY, files, ids
+
+
+def main(storage: str, settings: str, dataset_id: str, version: str, count: str, parts: str) -> None:
+    with PlatformClient(Platform(**json.loads(settings))) as client:
+        try:
+            day = files(ids(int(count), version), int(parts)) if int(count) else []
+            receipt = send_day(client, open_storage(storage), "default", DAY, dataset_id, version, day)
+        except AepError as error:
+            print(type(error).__name__, flush=True)
+        else:
+            print(receipt.action, receipt.batch_id, flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

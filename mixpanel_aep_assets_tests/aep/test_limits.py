@@ -1,0 +1,55 @@
+"""The guardrails: hard ones stop before anything is sent, soft ones are warned of in time."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from mixpanel_aep_assets.aep import FileToSend, limits
+from mixpanel_aep_assets.aep.errors import LimitExceeded
+from mixpanel_aep_assets.aep.limits import Usage
+
+
+def files(count: int, size: int = 10) -> list[FileToSend]:
+    return [FileToSend(f"part-{n:05}.parquet", io.BytesIO, size, 1) for n in range(count)]
+
+
+def test_a_day_of_as_many_files_as_a_batch_may_have_passes() -> None:
+    limits.check(files(limits.FILES_A_BATCH))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        (files(limits.FILES_A_BATCH + 1), "1501 files"),
+        (files(2, limits.BYTES_A_BATCH), "bytes"),
+        (files(1) * 2, "same name"),
+        (files(1, 0), "is empty"),
+        ([FileToSend("x" * 2_000, io.BytesIO, 1, 1)], "2000 characters"),
+    ],
+)
+def test_what_the_platform_would_refuse_is_refused_before(wrong: list[FileToSend], text: str) -> None:
+    with pytest.raises(LimitExceeded, match=text):
+        limits.check(wrong)
+
+
+def test_few_batches_are_no_finding() -> None:
+    assert limits.forecast(Usage(10, 0), batches=7, size=10**9) == []
+
+
+def test_a_backfill_that_nears_the_daily_batches_is_warned_of() -> None:
+    (finding,) = limits.forecast(Usage(60, 0), batches=20, size=0)
+    assert not finding.over
+    assert "80 event batches" in finding.text
+
+
+def test_a_backfill_beyond_the_daily_batches_says_so() -> None:
+    (finding,) = limits.forecast(Usage(1, 0), batches=120, size=0)
+    assert finding.over
+
+
+def test_too_many_bytes_within_an_hour_are_warned_of() -> None:
+    (finding,) = limits.forecast(Usage(0, 19 * 10**9), batches=1, size=2 * 10**9)
+    assert finding.over
+    assert "upload pool" in finding.text

@@ -1,0 +1,202 @@
+"""The command group `mapping`, as a shell sees it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mixpanel_aep_assets.dataprep.commands import mapping_group
+
+SET = {
+    "mappings": [
+        {"sourceType": "EXPRESSION", "source": "upper(data.event_name)", "destination": "eventType"},
+        {"sourceType": "ATTRIBUTE", "source": "data.n", "destination": "_t.n", "identity": True},
+    ],
+    "outputSchema": {
+        "jsonSchema": {
+            "type": "object",
+            "required": ["eventType", "_id"],
+            "properties": {
+                "_id": {"type": "string"},
+                "eventType": {"type": "string"},
+                "_t": {"type": "object", "properties": {"n": {"type": "integer"}, "m": {"type": "string"}}},
+            },
+        }
+    },
+}
+
+
+def run(*arguments: str, stdin: str | None = None, fetch: Any = None) -> Result:
+    return CliRunner().invoke(mapping_group(fetch), list(arguments), input=stdin)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "set.json"
+    path.write_text(json.dumps(SET))
+    return path
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    path = tmp_path / "bad.json"
+    path.write_text(json.dumps([{"sourceType": "EXPRESSION", "source": "uper(a)", "destination": "b"}]))
+    return path
+
+
+def test_validate_accepts_a_good_set(file: Path) -> None:
+    result = run("validate", str(file))
+    assert (result.exit_code, result.stdout) == (0, "2 mappings, 0 refused\n")
+
+
+def test_validate_names_the_place_and_exits_with_1(bad: Path) -> None:
+    result = run("validate", str(bad))
+    assert result.exit_code == 1
+    assert "mapping 1 (b), source, line 1, column 1: there is no function uper (did you mean upper?)" in result.stdout
+
+
+def test_validate_prints_json_for_programs(bad: Path) -> None:
+    result = run("validate", str(bad), "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)[0]["status"] == "FAILED"
+
+
+def test_a_file_that_is_no_mapping_set_is_refused_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("{")
+    result = run("validate", str(tmp_path / "x.json"))
+    assert result.exit_code == 1
+    assert "no JSON" in result.stderr
+
+
+def test_preview_prints_one_object_per_record(file: Path) -> None:
+    records = '{"data": {"event_name": "a", "n": "5"}}\n\n{"data": {"event_name": "b", "n": "x"}}\n'
+    result = run("preview", str(file), "--input", "-", stdin=records)
+    first, second = map(json.loads, result.stdout.splitlines())
+    assert result.exit_code == 0
+    assert first["data"] == {"eventType": "A", "_t": {"n": 5}}
+    assert second["data"] == {"eventType": "B"}
+    assert second["errors"][0]["destination"] == "_t.n"
+
+
+def test_preview_reports_a_line_that_is_no_record_and_goes_on(file: Path) -> None:
+    result = run("preview", str(file), "--input", "-", stdin='nonsense\n{"data": {"event_name": "a"}}\n')
+    first, second = map(json.loads, result.stdout.splitlines())
+    assert result.exit_code == 1
+    assert first["data"] is None
+    assert "line 1: no JSON" in first["errors"][0]["exception"]
+    assert second["data"] == {"eventType": "A"}
+
+
+def test_preview_of_a_refused_set_exits_with_1(bad: Path) -> None:
+    result = run("preview", str(bad), "--input", "-", stdin="{}\n")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "uper" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("expression", "record", "output"),
+    [
+        ("concat(a, 'é')", '{"a": 1}', '"1é"'),
+        ("-12", "{}", "-12"),
+        ("nullify()", "{}", "null"),
+        ("date('2020-01-01')", "{}", '"2020-01-01T00:00:00Z"'),
+        ("99999999999 * 99999999999", "{}", "9999999999800000000001"),
+    ],
+)
+def test_eval_prints_the_value_as_json(expression: str, record: str, output: str) -> None:
+    result = run("eval", expression, "--input", record)
+    assert (result.exit_code, result.stdout) == (0, output + "\n")
+
+
+def test_eval_prints_an_error_object_and_exits_with_1() -> None:
+    refused = run("eval", "uper(a)", "--input", "{}")
+    failed = run("eval", "1 / 0")
+    assert refused.exit_code == failed.exit_code == 1
+    assert json.loads(refused.stdout)["error"] == {
+        "message": "there is no function uper",
+        "line": 1,
+        "column": 1,
+        "suggestion": "did you mean upper?",
+    }
+    assert json.loads(failed.stdout) == {"error": {"message": "division by zero"}}
+
+
+def test_eval_of_a_batch_prints_one_line_per_element(tmp_path: Path) -> None:
+    batch = [
+        {"id": "one", "expression": "a + 1", "input": {"a": 1}},
+        {"id": "two", "expression": "a +"},
+        {"id": 3, "expression": "1 / 0", "input": None},
+        {"id": 4, "expression": "1", "input": [1]},
+        {"id": 5},
+    ]
+    (tmp_path / "batch.json").write_text(json.dumps(batch))
+    result = run("eval", "--batch", str(tmp_path / "batch.json"))
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert result.exit_code == 0
+    assert lines[0] == {"id": "one", "value": 2}
+    assert [line["id"] for line in lines] == ["one", "two", 3, 4, 5]
+    assert all("error" in line for line in lines[1:])
+
+
+@pytest.mark.parametrize("arguments", [[], ["1", "--batch", __file__], ["--batch", __file__, "--input", "{}"]])
+def test_eval_wants_either_an_expression_or_a_batch(arguments: list[str]) -> None:
+    assert run("eval", *arguments).exit_code == 2
+
+
+def test_import_converts_between_templates(file: Path, tmp_path: Path) -> None:
+    assert run("import", str(file), str(tmp_path / "out.csv")).exit_code == 0
+    assert (tmp_path / "out.csv").read_text().startswith("sourceType,source,destination")
+    assert run("import", str(tmp_path / "out.csv"), str(tmp_path / "again.yaml")).exit_code == 0
+    assert run("validate", str(tmp_path / "again.yaml")).exit_code == 0
+
+
+def test_import_never_overwrites_unasked(file: Path, tmp_path: Path) -> None:
+    refused = run("import", str(file), str(file))
+    assert refused.exit_code == 1
+    assert "--force" in refused.stderr
+    assert run("import", str(file), str(file), "--force").exit_code == 0
+
+
+def test_import_by_id_uses_the_platform_that_is_given(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def fetch(identifier: str) -> Any:
+        asked.append(identifier)
+        return SET
+
+    assert run("import", "3f2a", str(tmp_path / "set.json"), fetch=fetch).exit_code == 0
+    assert asked == ["3f2a"]
+    assert run("import", "3f2a", str(tmp_path / "other.json")).exit_code == 1
+
+
+def test_export_prints_each_format(file: Path) -> None:
+    assert json.loads(run("export", str(file)).stdout)["mappings"][1]["identity"] is True
+    assert run("export", str(file), "--format", "csv").stdout.count("\n") == 3
+    assert "destination: eventType" in run("export", str(file), "--format", "yaml").stdout
+
+
+def test_coverage_tells_what_is_mapped_and_what_is_not(file: Path) -> None:
+    result = run("coverage", str(file), "--input", "-", stdin='{"data": {"event_name": "a", "city": "x"}}\n')
+    assert json.loads(result.stdout) == {
+        "mapped": ["_t.n", "eventType"],
+        "required": ["_id", "eventType"],
+        "missing": ["_id"],
+        "identity": ["_t.n"],
+        "refused": [],
+        "unmappedTargets": ["_id", "_t.m"],
+        "unmappedSources": ["data.city"],
+    }
+
+
+def test_importing_the_commands_loads_no_engine() -> None:
+    heavy = "lark, polars, ua_parser, re2, yaml"
+    code = "import sys, mixpanel_aep_assets.dataprep.commands\n"
+    code += f"print([m for m in '{heavy}'.split(', ') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

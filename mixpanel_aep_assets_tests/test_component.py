@@ -1,0 +1,99 @@
+"""One YAML block is one Mixpanel project into one dataset: what it makes, and what is said of a wrong one."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from mixpanel_aep_assets import automation, checks
+from mixpanel_aep_assets.components import MixpanelToAep
+from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection, partitions
+from mixpanel_aep_assets.connection import Settings
+
+
+def build(**attributes: Any) -> dg.Definitions:
+    block = MixpanelToAep(**attributes)
+    return build_connection(block, block.settings())
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MIXPANEL_PROJECT_ID", "MIXPANEL_AEP_START_DATE", "MIXPANEL_TIMEZONE", "MIXPANEL_USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def shop(**more: Any) -> dict[str, Any]:
+    return {"name": "shop", "start_date": "2026-01-01", "mixpanel": {"project_id": 7}, **more}
+
+
+def test_a_block_makes_three_assets_their_checks_two_jobs_a_schedule_and_two_sensors() -> None:
+    definitions = build(**shop())
+    repository = definitions.get_repository_def()
+    assert {key.path[-1] for key in definitions.resolve_all_asset_keys()} == {"raw_events", "xdm_events", "aep_batch"}
+    checks = {key.name for key in repository.asset_graph.asset_check_keys}
+    assert checks == {
+        "body_is_whole",
+        "time_mode_is_sure",
+        "conforms_to_xdm",
+        "mapping_has_no_errors",
+        "counts_add_up",
+        "within_guardrails",
+        "ingested_by_aep",
+        "reconciles_with_mixpanel",
+    }
+    assert {"shop_daily", "shop_confirm"} <= {job.name for job in repository.get_all_jobs()}
+    assert [schedule.name for schedule in repository.schedule_defs] == ["shop_daily"]
+    assert {sensor.name for sensor in repository.sensor_defs} >= {"shop_batch_status", "shop_requeue"}
+
+
+def test_the_daily_job_leaves_the_platforms_verdict_to_the_sensor() -> None:
+    job = build(**shop()).resolve_job_def("shop_daily")
+    steps = {node.name for node in job.graph.nodes}
+    assert "shop__xdm_events_conforms_to_xdm" in steps
+    assert f"shop__aep_batch_{checks.INGESTED}" not in steps
+
+
+def test_two_blocks_live_side_by_side_with_zones_of_their_own() -> None:
+    other = shop(name="app", mixpanel={"project_id": 8, "timezone": "Asia/Tokyo", "time_mode": "project"})
+    merged = dg.Definitions.merge(build(**shop()), build(**other))
+    assert len(merged.resolve_all_asset_keys()) == 6
+    dg.Definitions.validate_loadable(merged)
+
+
+def test_days_are_the_projects_in_project_time_and_utc_in_utc_mode() -> None:
+    given = {"project_id": 7, "timezone": "US/Pacific", "start_date": datetime.date(2026, 1, 1)}
+    assert partitions(Settings(**given, time_mode="project")).timezone == "US/Pacific"
+    assert partitions(Settings(**given, time_mode="utc")).timezone == "UTC"
+
+
+def test_the_schedule_asks_for_the_last_closed_day_and_reads_the_days_before_again() -> None:
+    definitions = build(**shop(schedule={"hour": 5, "delay_hours": 3, "look_back_days": 2}))
+    schedule = definitions.resolve_schedule_def("shop_daily")
+    tuesday = datetime.datetime(2026, 3, 10, 5, tzinfo=datetime.UTC)
+    with dg.build_schedule_context(
+        scheduled_execution_time=tuesday, repository_def=definitions.get_repository_def()
+    ) as context:
+        requests = schedule.evaluate_tick(context).run_requests
+    assert requests is not None
+    assert [request.partition_key for request in requests] == ["2026-03-09", "2026-03-08", "2026-03-07"]
+    assert [automation.REREAD_TAG in request.tags for request in requests] == [False, True, True]
+
+
+def test_a_day_that_ended_within_the_delay_is_not_asked_for() -> None:
+    days = partitions(Settings(project_id=7, time_mode="utc", start_date=datetime.date(2026, 1, 1)))
+    at = datetime.datetime(2026, 3, 10, 2, tzinfo=datetime.UTC)
+    assert automation.closed_days(days, at, datetime.timedelta(hours=3))[-1] == "2026-03-08"
+    assert automation.closed_days(days, at, datetime.timedelta(hours=1))[-1] == "2026-03-09"
+
+
+def test_secrets_are_held_as_names_of_variables_never_as_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_USER", "user-value")
+    monkeypatch.setenv("SHOP_SECRET", "secret-value")
+    named = {"project_id": 7, "username_env": "SHOP_USER", "secret_env": "SHOP_SECRET"}
+    resource = (build(**shop(mixpanel=named)).resources or {})["shop_connection"]
+    assert isinstance(resource.mixpanel_secret, dg.EnvVar)
+    assert resource.mixpanel_secret.env_var_name == "SHOP_SECRET"
+    assert "secret-value" not in repr(resource)

@@ -1,0 +1,66 @@
+"""Settings from the environment and from YAML, and what is said when one is missing or wrong."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+from pydantic import SecretStr
+
+from mixpanel_aep_assets.connection import VARIABLES, Opened, Secrets, Settings, SettingsError
+
+
+def test_every_variable_of_the_environment_reaches_its_setting() -> None:
+    values = {
+        "MIXPANEL_PROJECT_ID": "12345",
+        "MIXPANEL_REGION": "eu",
+        "MIXPANEL_TIMEZONE": "Pacific Standard Time",
+        "MIXPANEL_TIME_MODE": "Project",
+        "MIXPANEL_EXPORT_URL": "http://127.0.0.1:1",
+        "MIXPANEL_API_URL": "http://127.0.0.1:2",
+        "ADOBE_ORG_ID": "X@AdobeOrg",
+        "ADOBE_SCOPES": "openid",
+        "ADOBE_IMS_URL": "http://127.0.0.1:3",
+        "AEP_URL": "http://127.0.0.1:4",
+        "AEP_SANDBOX": "dev",
+        "AEP_DATASET_ID": "5f",
+        "AEP_DATASET_NAME": "Shop",
+        "MIXPANEL_AEP_START_DATE": "2026-01-31",
+        "MIXPANEL_AEP_BUDGET": "/tmp/budget",
+        "MIXPANEL_AEP_STORAGE": "s3://bucket/x",
+        "MIXPANEL_AEP_MAPPING": "m.json",
+    }
+    assert set(values) == set(VARIABLES.values())
+    settings = Settings.read(values)
+    assert (settings.project_id, settings.region, settings.time_mode) == (12345, "EU", "project")
+    assert settings.zone == "America/Los_Angeles"
+    assert settings.start_date == datetime.date(2026, 1, 31)
+    assert (settings.storage, settings.mapping, settings.dataset_id) == ("s3://bucket/x", "m.json", "5f")
+
+
+def test_given_values_win_over_the_environment() -> None:
+    assert Settings.read({"MIXPANEL_REGION": "EU"}, region="IN").region == "IN"
+
+
+def test_a_wrong_value_names_its_variable() -> None:
+    with pytest.raises(SettingsError, match="MIXPANEL_REGION='MARS'"):
+        Settings.read({"MIXPANEL_REGION": "mars"})
+
+
+def test_a_further_connection_must_name_its_own_project() -> None:
+    with pytest.raises(SettingsError, match="'shop' has no project_id"):
+        Settings.read({"MIXPANEL_PROJECT_ID": "1"}, name="shop")
+
+
+def test_missing_platform_settings_are_named() -> None:
+    with Opened(Settings(), Secrets()) as opened, pytest.raises(SettingsError, match="ADOBE_ORG_ID"):
+        _ = opened.platform
+    with Opened(Settings(org_id="X@AdobeOrg"), Secrets()) as opened:
+        with pytest.raises(SettingsError, match="ADOBE_CLIENT_ID, ADOBE_CLIENT_SECRET"):
+            _ = opened.platform
+
+
+def test_no_secret_shows_in_any_text() -> None:
+    secrets = Secrets(mixpanel_secret=SecretStr("hunter2"), adobe_client_secret=SecretStr("hunter2"))
+    opened = Opened(Settings(), secrets)
+    assert "hunter2" not in repr(secrets) + str(secrets) + repr(opened)
