@@ -131,6 +131,8 @@ class Handover:
     def _cancelled(self, attempt: Attempt) -> Attempt:
         try:
             return self.cancel(attempt)
+        except ClaimLost:
+            raise
         except AepError as error:
             log.warning("The batch %s stays in loading: %s", attempt.batch_id, error)
             return attempt

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import click
+from rich.console import Console
 
 from mixpanel_aep_assets.connection import DEFAULT_NAME, Opened, Secrets, Settings
 
@@ -27,6 +29,11 @@ def days_between(first: datetime.datetime, last: datetime.datetime) -> list[str]
     if last < first:
         raise click.UsageError(f"--to {last:%Y-%m-%d} lies before --from {first:%Y-%m-%d}.")
     return [(first + datetime.timedelta(n)).strftime("%Y-%m-%d") for n in range((last - first).days + 1)]
+
+
+def wide_console() -> Console:
+    """For tables: as wide as the terminal, and wide enough for every column where there is none."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
 
 connection_option = click.option(

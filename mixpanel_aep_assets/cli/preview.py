@@ -33,12 +33,10 @@ def preview(day: datetime.datetime, rows: int, connection: str) -> int:
         raw = extract.preview(opened, key, rows)
         manifest = transform.transform_day(opened, key, target=open_storage(folder))
         mapped = transform.preview(opened.with_storage(open_storage(folder)), key, rows)
-    for number, event in enumerate(raw):
-        console.rule(f"event {number + 1}, raw")
-        console.print_json(orjson.dumps(event, default=str).decode())
-        if number < len(mapped):
-            console.rule(f"event {number + 1}, XDM")
-            console.print_json(orjson.dumps(mapped[number], default=str).decode())
+    for title, events in (("as Mixpanel sent them", raw), ("as XDM, without duplicates", mapped)):
+        console.rule(f"first {len(events)} events, {title}")
+        for event in events:
+            console.print_json(orjson.dumps(event, default=str).decode())
     console.rule("the day")
     console.print(
         f"{manifest['rows']:,} events conform, {manifest['duplicates']:,} duplicates, "

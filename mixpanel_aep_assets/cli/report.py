@@ -7,10 +7,9 @@ import json
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from mixpanel_aep_assets.cli import FAILED, NOT_YET
-from mixpanel_aep_assets.cli.options import connection_option, day_range, days_between, open_connection
+from mixpanel_aep_assets.cli.options import connection_option, day_range, days_between, open_connection, wide_console
 
 
 @click.command()
@@ -47,7 +46,7 @@ def reconcile(
     if as_json:
         click.echo(text)
     else:
-        Console(highlight=False).print(reports.table(report))
+        wide_console().print(reports.table(report))
     statuses = {row["status"] for row in report["days"]}
     if statuses & reports.BAD:
         return FAILED

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mixpanel_aep_assets.cli import FAILED, NOT_YET
-from mixpanel_aep_assets.cli.options import connection_option, day_range, days_between
+from mixpanel_aep_assets.cli.options import connection_option, day_range, days_between, wide_console
 from mixpanel_aep_assets.connection import Opened
 
 WAIT_MINUTES = 120
@@ -67,7 +67,7 @@ def run(
             from mixpanel_aep_assets.pipeline import report as reports
 
             report = reports.report(opened, days, failed=runner.failed)
-    Console(highlight=False).print(reports.table(report))
+    wide_console().print(reports.table(report))
     if report_file is not None:
         report_file.write_text(json.dumps(report, indent=2) + "\n")
     statuses = {row["status"] for row in report["days"]}
@@ -192,7 +192,7 @@ def resource_of(connection: str, definitions: Any = None) -> Opened:
         variable = getattr(resource, key, None)
         if variable is None:
             continue
-        name = getattr(variable, "env_var_name", str(variable))
+        name = variable.env_var_name
         value = os.environ.get(name)
         if not value:
             raise SettingsError(f"Not set: {name} (connection {connection!r}).")
@@ -220,6 +220,7 @@ def quiet() -> None:
     """Dagster's own log lines would drown the report; its event log keeps everything."""
     import dagster as dg
 
+    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", category=dg.PreviewWarning)
     warnings.filterwarnings("ignore", category=dg.BetaWarning)

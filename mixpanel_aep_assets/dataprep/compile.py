@@ -34,6 +34,7 @@ from mixpanel_aep_assets.dataprep.columns import (
     ARRAYS,
     NULL,
     SCALARS,
+    TRUE,
     NotNativeError,
     Vector,
     booleans,
@@ -383,8 +384,9 @@ def _folded(evaluate: Callable[[], Any]) -> Vector:
     """A constant expression, evaluated now."""
     try:
         return constant(evaluate())
-    except EvaluationError as error:
-        raise NotNativeError(f"in every row an error: {error}") from None
+    except EvaluationError:
+        # An error in every row that comes here; the evaluator words it.
+        return Vector({}, TRUE)
 
 
 def _conditional(test: Vector, then: Vector, otherwise: Vector) -> Vector:

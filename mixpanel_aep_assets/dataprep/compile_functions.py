@@ -47,8 +47,11 @@ from mixpanel_aep_assets.dataprep.shred import Kind
 
 Native = Callable[[Sequence[Vector]], Vector]
 
-UNUSUAL_LETTERS: Final = "[^\\x00-\\u024f\\u0400-\\u04ff]"
-"""Characters outside these Latin and Cyrillic blocks may change case differently in Python and in Polars."""
+UNUSUAL_LETTERS: Final = (
+    "[^\\x00-\\u017f\\u0370-\\u03a2\\u03a4-\\u1c7f\\u2000-\\u2bff\\u3000-\\ua63f\\uac00-\\ud7ff\\x{1f000}-\\x{1faff}]"
+)
+"""What may change case differently in Python and in Polars: letters that newer versions of Unicode gave a case, and the sigma,
+whose lower case depends on its neighbours."""
 
 _SPECIAL: Final = re.compile(r"[\\.+*?()|\[\]{}^$&~#-]")
 
@@ -383,7 +386,7 @@ NATIVE: Final[dict[str, Native]] = {
     "nullify": lambda _: NULL,
     "min": _extreme("<"),
     "max": _extreme(">"),
-    "to_integer": _to_integer,
+    "to_bigint": _to_integer,
     "to_decimal": _to_decimal,
     **DATE_FUNCTIONS,
 }

@@ -236,7 +236,7 @@ def matches(left: Vector, right: Vector) -> Vector:
 
 
 def negate(value: Vector) -> Vector:
-    return _numeric(lambda a, b: b - a, lambda _, b: -b)(Vector({"integer": pl.lit(0)}), value)
+    return _numeric(lambda a, b: a - b, lambda _, b: -b)(Vector({"integer": pl.lit(0)}), value)
 
 
 def complement(value: Vector) -> Vector:

@@ -226,7 +226,9 @@ class CompiledMapping:
         if escaped:
             slots = [self.sources.index(path) for path in one.sources]
             names = [name for name in batch.columns if name.partition(".")[0] in set(map(str, slots))]
-            values, errors = one.rows.values(records, escaped, batch.select(names)[escaped] if names else pl.DataFrame())
+            values, errors = one.rows.values(
+                records, escaped, batch.select(names)[escaped] if names else pl.DataFrame()
+            )
             failures.extend((one.index, row, text) for row, text in errors.items())
         name = f"m{one.index}"
         if one.is_typed:

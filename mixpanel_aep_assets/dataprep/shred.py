@@ -130,8 +130,16 @@ class _Either:
     second: int
 
 
-_Source = str | _Member | _Either | None
-"""Where a path's values come from; a text is a column of the input, None is only known to the record as a whole."""
+@dataclass(frozen=True)
+class _Column:
+    """A column of the input; `is_json` for JSON text that stands for its value."""
+
+    name: str
+    is_json: bool = False
+
+
+_Source = _Column | _Member | _Either | None
+"""Where a path's values come from. None: only the record as a whole has them."""
 
 
 class Shredder:
@@ -149,7 +157,7 @@ class Shredder:
         self._sources: dict[Steps, _Source] = {}
         for steps in paths:
             column = (derived or {}).get(".".join(step.name or "" for step in steps))
-            self._sources[steps] = self._source(steps) if column is None else column
+            self._sources[steps] = self._source(steps) if column is None else _Column(column)
 
     @property
     def paths(self) -> tuple[Steps, ...]:
@@ -165,13 +173,13 @@ class Shredder:
             return self._member(steps)
         match steps[0].name, steps[1:]:
             case "event", ():
-                return "event"
+                return _Column("event")
             case "properties", ():
-                return "properties"
+                return _Column("properties", is_json=True)
             case "properties", below:
                 return self._member(below)
             case "data", (Step(name="event_name"),):
-                return "event"
+                return _Column("event")
             case "data", (Step(name=str(name)), *below) if name.startswith("$"):
                 return self._member((Step(name="$" + name), *below))
             case "data", (Step(name=str(name)),):
@@ -203,9 +211,9 @@ class Shredder:
         found: list[pl.Series] = []
         kinds: list[tuple[Kind, ...]] = []
         for slot, (source, chunks) in enumerate(zip(self._sources.values(), slots, strict=True)):
-            if isinstance(source, str):
-                column = frame.get_column(source)
-                parts = {"json": column} if source == "properties" else column_of_frame(column)
+            if isinstance(source, _Column):
+                column = frame.get_column(source.name)
+                parts = {"json": column} if source.is_json else column_of_frame(column)
             else:
                 parts = _joined(chunks)
             kinds.append(tuple(kind for kind in KINDS if kind in parts))
@@ -383,7 +391,7 @@ def _joined(chunks: Sequence[tuple[int, Arrays]]) -> dict[Kind, pl.Series]:
     joined: dict[Kind, pl.Series] = {}
     for kind in {kind for _, arrays in chunks for kind in arrays}:
         dtype = _ARROW[kind]
-        parts = [arrays.get(kind) or pa.nulls(rows, dtype) for rows, arrays in chunks]
+        parts = [arrays[kind] if kind in arrays else pa.nulls(rows, dtype) for rows, arrays in chunks]
         joined[kind] = pl.Series(values=pa.chunked_array(parts, dtype))
     return joined
 

@@ -15,13 +15,13 @@ import numpy.typing as npt
 
 from mixpanel_aep_assets.mixpanel.errors import ExportIncomplete, LineTooLong
 
+igzip: Any
 try:
-    from isal.igzip_lib import DECOMP_GZIP, IgzipDecompressor, IsalError
+    from isal import igzip_lib as igzip
+except ImportError:  # pragma: no cover - no wheel for this platform: zlib, which is a third slower
+    igzip = None
 
-    GZIP_ERRORS: tuple[type[Exception], ...] = (IsalError, zlib.error)
-except ImportError:  # pragma: no cover - isal has no wheel for this platform: zlib is a third slower
-    IgzipDecompressor = None
-    GZIP_ERRORS = (zlib.error,)
+GZIP_ERRORS: tuple[type[Exception], ...] = (zlib.error,) if igzip is None else (zlib.error, igzip.IsalError)
 
 BATCH = 1 << 20
 """Decompressed bytes parsed at a time. Larger ones hold the interpreter lock so long that the receiver starves."""
@@ -77,7 +77,7 @@ def gunzip(blocks: Iterable[bytes], *, new: Callable[[], Any] | None = None) -> 
 
 def new_decompressor() -> Any:
     """isal's decompressor, zlib's where isal is missing."""
-    return ZlibDecompressor() if IgzipDecompressor is None else IgzipDecompressor(flag=DECOMP_GZIP)
+    return ZlibDecompressor() if igzip is None else igzip.IgzipDecompressor(flag=igzip.DECOMP_GZIP)
 
 
 class ZlibDecompressor:

@@ -110,7 +110,8 @@ def open_budget(key: str, share: float = 1.0, location: str | None = None, **opt
     except (sqlite3.Error, OSError, ImportError) as error:
         shown = location.rsplit("@", 1)[-1]
         raise SettingsWrong(
-            f"The request budget cannot be kept at {shown}: {error}", fix="Name a writable path, or install the package."
+            f"The request budget cannot be kept at {shown}: {error}",
+            fix="Name a writable path, or install the package.",
         ) from None
 
 
@@ -135,7 +136,9 @@ class SqliteStore:
         with self._connection as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute(f"CREATE TABLE IF NOT EXISTS '{name}' (name VARCHAR, item_timestamp INTEGER)")
-            connection.execute("CREATE TABLE IF NOT EXISTS pause (name TEXT PRIMARY KEY, until INTEGER, strikes INTEGER)")
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS pause (name TEXT PRIMARY KEY, until INTEGER, strikes INTEGER)"
+            )
         self._bucket = SQLiteBucket(rates, self._connection, name)
 
     def take(self, now_ms: int) -> int:

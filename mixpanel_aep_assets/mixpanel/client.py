@@ -109,7 +109,8 @@ class MixpanelClient:
             if coding not in ("gzip", "identity", ""):
                 raise errors.UnexpectedAnswer(f"The export came in the coding {coding!r}, only gzip was offered")
             framed = (
-                "chunked" in response.headers.get("transfer-encoding", "").lower() or "content-length" in response.headers
+                "chunked" in response.headers.get("transfer-encoding", "").lower()
+                or "content-length" in response.headers
             )
             yield Body(_received(response), coding == "gzip", framed)
 
@@ -224,7 +225,9 @@ class MixpanelClient:
         if 300 <= response.status_code < 400:
             target = httpx.URL(response.headers.get("location", "")).host
             return errors.UnexpectedAnswer(
-                f"Redirected to {target or 'nowhere'}, which Mixpanel never does", where=_place(url), status=response.status_code
+                f"Redirected to {target or 'nowhere'}, which Mixpanel never does",
+                where=_place(url),
+                status=response.status_code,
             )
         return classify(response.status_code, text.decode("utf-8", "replace"), _place(url), wait)
 
@@ -233,7 +236,11 @@ class MixpanelClient:
         try:
             yield
         except httpx.TimeoutException as error:
-            kind = "connecting" if isinstance(error, (httpx.ConnectTimeout, httpx.PoolTimeout)) else "waiting for an answer"
+            kind = (
+                "connecting"
+                if isinstance(error, (httpx.ConnectTimeout, httpx.PoolTimeout))
+                else "waiting for an answer"
+            )
             raise errors.Unreachable(f"Timed out {kind}", where=_place(url)) from None
         except httpx.UnsupportedProtocol:
             raise errors.SettingsWrong(f"{_place(url)} is no address that can be asked") from None

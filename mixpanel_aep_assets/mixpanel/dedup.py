@@ -20,8 +20,7 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import polars_hash as plh
-import pyarrow.parquet as pq
+import polars_hash  # noqa: F401 - gives expressions `nchash` and `chash`
 
 BUCKET_ROWS = 1_000_000
 SEPARATOR = "\x1f"
@@ -95,7 +94,7 @@ def losers(locations: Sequence[str]) -> dict[int, pl.Series]:
 def stable_key() -> pl.Expr:
     """The key as text; each part after its length, so that no two keys spell the same. No insert id: the properties."""
     identifier = pl.coalesce("distinct_id_before_identity", "distinct_id").fill_null("")
-    last = pl.coalesce("insert_id", pl.lit("~") + _content())
+    last = pl.coalesce("insert_id", pl.lit("~") + pl.col("properties"))
     return pl.concat_str(
         pl.col("event").str.len_bytes(), pl.col("event"), identifier.str.len_bytes(), identifier, pl.col("time_ms"), last,
         separator=SEPARATOR,
@@ -115,10 +114,6 @@ def stable_id(ordinal: pl.Expr | None = None) -> pl.Expr:
     return key.chash.sha2_256()  # type: ignore[attr-defined, no-any-return]
 
 
-def _content() -> pl.Expr:
-    return pl.col("properties")
-
-
 def _rows(location: str) -> int:
     return int(pl.scan_parquet(location).select(pl.len()).collect().item())
 
@@ -127,8 +122,6 @@ def _records(part: int, location: str) -> Iterator[npt.NDArray[np.void]]:
     """Key hashes and ranks of a part's rows, some row groups at a time; `properties` only where an insert id lacks."""
     lacking = bool(pl.scan_parquet(location).select(pl.col("insert_id").has_nulls()).collect().item())
     columns = [*_COLUMNS, "properties"] if lacking else _COLUMNS
-    if not lacking:
-        columns = list(_COLUMNS)
     first = 0
     for frame in pl.scan_parquet(location).select(columns).collect_batches(chunk_size=65_536, maintain_order=True):
         rows = frame.height

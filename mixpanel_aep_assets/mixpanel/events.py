@@ -95,7 +95,7 @@ class Parsed(NamedTuple):
     digest: int
 
 
-class _Unusual(Exception):  # noqa: N818 - a signal between two ways of reading
+class _Unusual(Exception):
     """The batch is not for the fast way."""
 
 
@@ -116,11 +116,12 @@ def parse(data: bytes, first_line: int = 1) -> Parsed:
         numbers = np.arange(first_line, first_line + numbered)
     if not len(numbers):
         return Parsed(_table([], numbers), [], 0, numbered, 0)
+    broken: list[Broken] = []
     views = _views(data, lines.starts, lengths)
     frame = pl.DataFrame({"line": pl.from_arrow(views)})
     digest = int(frame.select(_DIGEST).item())
     try:
-        events, broken = _fast(lines, frame, numbers), []
+        events = _fast(lines, frame, numbers)
     except (_Unusual, msgspec.MsgspecError, UnicodeError, RecursionError, pa.ArrowException, pl.exceptions.PolarsError):
         rows, broken = _one_by_one(lines, numbers)
         events = _table(rows, np.array([row.line for row in rows], np.int64))

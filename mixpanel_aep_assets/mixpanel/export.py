@@ -92,7 +92,7 @@ class _Received:
     """What is known of a body once it has been read to its end."""
 
     wire_bytes: int = 0
-    bytes: int = 0
+    body_bytes: int = 0
     seconds: float = 0.0
     numbered: int = 0
     exported: int = 0
@@ -110,7 +110,7 @@ class _Received:
 
     def add(self, parsed: events.Parsed, data: bytes) -> None:
         table = parsed.events
-        self.bytes += len(data)
+        self.body_bytes += len(data)
         self.numbered += parsed.numbered
         self.exported += parsed.lines
         self.rows += table.num_rows
@@ -138,7 +138,7 @@ class _Received:
         if self.sampled < SAMPLE:
             receipt = pc.coalesce(table["received_ms"], table["processing_ms"])
             differences = pc.subtract(receipt, table["time_ms"])
-            online = pc.invert(pc.fill_null(table["imported"], False))  # noqa: FBT003 - a scalar for a column
+            online = pc.invert(pc.fill_null(table["imported"], False))
             found = differences.filter(online).drop_null().to_numpy(zero_copy_only=False)
             self.sample.append(found)
             self.sampled += len(found)
@@ -147,9 +147,7 @@ class _Received:
         return np.concatenate(self.sample) if self.sample else np.empty(0, np.int64)
 
 
-def _receive(
-    client: MixpanelClient, date: datetime.date, writer: PartWriter, progress: Progress | None
-) -> _Received:
+def _receive(client: MixpanelClient, date: datetime.date, writer: PartWriter, progress: Progress | None) -> _Received:
     """Reads a body to its end and judges whether it is whole; raises ExportIncomplete (or what it says) if not."""
     received = _Received()
     began = time.perf_counter()
@@ -162,15 +160,13 @@ def _receive(
             writer.write(parsed.events, parsed.broken)
             received.add(parsed, data)
             if progress is not None:
-                progress(received.rows, received.bytes)
+                progress(received.rows, received.body_bytes)
     received.seconds = time.perf_counter() - began
     _prove_end(received, framing[0])
     return received
 
 
-def _batches(
-    client: MixpanelClient, date: datetime.date, received: _Received, framing: list[Body]
-) -> Iterator[bytes]:
+def _batches(client: MixpanelClient, date: datetime.date, received: _Received, framing: list[Body]) -> Iterator[bytes]:
     """The body in batches of whole lines. Runs in the receiving thread."""
 
     def counted(blocks: Iterator[bytes]) -> Iterator[bytes]:
@@ -260,7 +256,7 @@ def _manifest(
         },
         "request": request,
         "body": {
-            "bytes": received.bytes,
+            "bytes": received.body_bytes,
             "wire_bytes": received.wire_bytes,
             "seconds": round(received.seconds, 3),
         },

@@ -10,7 +10,7 @@ import datetime
 import json
 import math
 import re
-from json.decoder import scanstring
+from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any, NamedTuple
 
 FIELDS = {
@@ -70,7 +70,7 @@ class Broken(NamedTuple):
     bytes: bytes
 
 
-class _Refused(Exception):  # noqa: N818 - carries a reason to the end of one function
+class _Refused(Exception):
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
         self.reason, self.detail = reason, detail
@@ -187,14 +187,15 @@ def _skip(text: str, position: int) -> int:
 
 def _time(properties: dict[str, Any]) -> int:
     """Milliseconds of `time`: a number or its text in seconds or milliseconds, or ISO 8601 (section 5.4)."""
-    value = properties.get("time")
+    value: Any = properties.get("time")
     if value is None or value == "":
         raise _Refused("no_time", "no property `time`")
     if isinstance(value, str):
+        text = value
         try:
-            value = int(value) if value.strip().lstrip("+-").isdigit() else float(value)
+            value = int(text) if text.strip().lstrip("+-").isdigit() else float(text)
         except ValueError:
-            return _iso(value)
+            return _iso(text)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise _Refused("bad_time", f"`time` is {_kind(value)}")
     moment = value * 1000 if abs(value) <= LARGEST_SECONDS else value

@@ -38,7 +38,7 @@ def ahead(items: Iterator[T], depth: int) -> Iterator[Iterator[T]]:
             for item in items:
                 if not put(item):
                     break
-        except BaseException as raised:  # noqa: BLE001 - raised again in the reader's thread
+        except BaseException as raised:
             error = raised
         finally:
             close = getattr(items, "close", None)

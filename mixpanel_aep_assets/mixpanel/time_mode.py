@@ -109,7 +109,17 @@ def detect(differences: npt.NDArray[np.int64], timezone: str | None, day: dateti
 
 
 def _always_utc(timezone: str) -> bool:
-    return zone(timezone).key in ("UTC", "Etc/UTC", "Etc/UCT", "Etc/Universal", "Etc/Zulu", "Etc/GMT", "GMT", "Zulu", "UCT")
+    return zone(timezone).key in (
+        "UTC",
+        "Etc/UTC",
+        "Etc/UCT",
+        "Etc/Universal",
+        "Etc/Zulu",
+        "Etc/GMT",
+        "GMT",
+        "Zulu",
+        "UCT",
+    )
 
 
 def _offsets(timezone: str, day: datetime.date) -> set[int]:

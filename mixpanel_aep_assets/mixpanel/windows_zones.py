@@ -1,4 +1,4 @@
-"""Windows zone names, as Adobe's Mixpanel form asks for them, with the IANA zone that Unicode CLDR maps each to (territory 001)."""
+"""Windows zone names, as Adobe's Mixpanel form asks for them, and the IANA zone that Unicode CLDR maps each to."""
 
 from __future__ import annotations
 

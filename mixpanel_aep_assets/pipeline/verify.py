@@ -52,12 +52,12 @@ def body_is_whole(opened: Opened, day: str) -> Finding:
 
 
 def manifest_names(opened: Opened, day: str) -> list[str]:
-    """Names of the day's events, for a question to the Query API."""
+    """Names of the day's events as Mixpanel counts them: hot-shard rows under their own name, not the restored one."""
     files = opened.day(extract.TABLE, day).locations()
     if not files:
         return []
     names = pl.scan_parquet(files).select(pl.col("event").unique().sort()).collect(engine="streaming")
-    return names["event"].to_list()
+    return [*names["event"].to_list(), HOT_SHARD_EVENT]
 
 
 def _rows(opened: Opened, files: list[str]) -> int:

@@ -8,6 +8,7 @@ be a violation here. Rules and severities are listed in `rules`.
 from __future__ import annotations
 
 import datetime
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -182,7 +183,10 @@ def repeated_id(value: object) -> Violation:
 
 def json_text(value: object) -> str:
     """A value as JSON text, whatever it is."""
-    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z).decode()
+    try:
+        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z).decode()
+    except orjson.JSONEncodeError:  # an integer beyond 64 bits, or a lone surrogate
+        return json.dumps(value, default=str)
 
 
 def rows_of(frame: pl.DataFrame, schema: Schema) -> Iterable[dict[str, Any]]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import functools
+import json
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -134,14 +136,22 @@ class Walker:
                 self._check(field.values, item, f"{at}/{escape(key)}", report)
 
 
+@functools.lru_cache(8192)
 def escape(name: str) -> str:
     """A name as a step of a JSON Pointer (RFC 6901)."""
     return name.replace("~", "~0").replace("/", "~1")
 
 
 def event_bytes(record: Any) -> int:
-    """Bytes of a record as compact JSON, absent fields left out."""
-    return len(orjson.dumps(_without_nulls(record), default=str, option=orjson.OPT_NON_STR_KEYS))
+    """Bytes of a record as compact JSON, absent fields left out (and an upper bound where under the limit)."""
+    return size if (size := _json_bytes(record)) <= MAX_EVENT_BYTES else _json_bytes(_without_nulls(record))
+
+
+def _json_bytes(record: Any) -> int:
+    try:
+        return len(orjson.dumps(record, default=str, option=orjson.OPT_NON_STR_KEYS))
+    except orjson.JSONEncodeError:  # an integer beyond 64 bits, or a lone surrogate
+        return len(json.dumps(record, default=str, separators=(",", ":"), ensure_ascii=False).encode(errors="replace"))
 
 
 def _without_nulls(value: Any) -> Any:
@@ -150,7 +160,7 @@ def _without_nulls(value: Any) -> Any:
         return {key: item for key, item in kept.items() if item is not None}
     if isinstance(value, list):
         return [_without_nulls(item) for item in value]
-    return value if not isinstance(value, int) or -(2**63) <= value < 2**64 else float(value)
+    return value
 
 
 def _is_one_of(value: object, allowed: tuple[str | int | float | bool, ...]) -> bool:

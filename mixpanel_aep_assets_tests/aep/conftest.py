@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ class Sandbox:
 
 
 @pytest.fixture
-def make_sandbox(emulator: Any, tmp_path: Path) -> Iterator[Callable[..., Sandbox]]:
+def make_sandbox(emulator: Any, tmp_path: Path) -> Callable[..., Sandbox]:
     """A factory, so that a test may set the emulator up first."""
 
     def make(**changes: Any) -> Sandbox:
@@ -106,7 +106,7 @@ def make_sandbox(emulator: Any, tmp_path: Path) -> Iterator[Callable[..., Sandbo
         emulator.control.reset_counters()
         return Sandbox(emulator.control, platform, open_storage(str(tmp_path / "data")), dataset_id)
 
-    yield make
+    return make
 
 
 @pytest.fixture

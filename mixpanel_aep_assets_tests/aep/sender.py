@@ -1,4 +1,6 @@
-"""A process that sends a day, to be killed by the tests: `python -m … <storage> <settings as JSON> <dataset> <version> <n> <parts>`.
+"""A process that sends a day, to be killed by the tests.
+
+Arguments: storage, settings as JSON, dataset, version, number of events, number of files.
 
 Prints the action and the batch id, or the name of the error.
 """

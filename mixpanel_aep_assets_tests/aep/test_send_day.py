@@ -272,7 +272,7 @@ def test_a_storm_of_500_ends_in_one_live_batch(sandbox: Sandbox) -> None:
             sandbox.send(files(ids(8), 4), "v1")
             break
         except Exception as error:
-            assert getattr(error, "retryable", False), error
+            assert getattr(error, "retryable", False), error  # noqa: PT017 - an error may come or not
     sandbox.control.clear_faults()
     sandbox.send(files(ids(8), 4), "v1")
     assert sandbox.live() == Counter(ids(8))

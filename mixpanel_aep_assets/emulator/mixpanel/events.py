@@ -140,18 +140,18 @@ def epoch_ms(value: object) -> int:
 
 
 def _row(project: Document, line: dict[str, Any], index: int) -> tuple[Any, ...]:
-    properties = line.get("properties")
-    if not isinstance(properties, dict) or not isinstance(line.get("event"), str):
-        raise ValueError(f"event {index} is not of the form {{event, properties}}")
     try:
-        true_ms = epoch_ms(properties.get("time"))
+        name, properties = line["event"], line["properties"]
+        true_ms = epoch_ms(properties["time"])
         moment = datetime.datetime.fromtimestamp(true_ms / 1000, datetime.UTC)
     except (ValueError, OverflowError, OSError):
         raise ValueError(f"event {index}: 'properties.time' is no time") from None
+    except (KeyError, TypeError):
+        raise ValueError(f"event {index} is not of the form {{event, properties: {{time, ...}}}}") from None
     offset = moment.astimezone(zone(project["timezone"])).utcoffset() or datetime.timedelta()
     text = json.dumps(properties, ensure_ascii=False)
     offset_ms = round(offset.total_seconds() * 1000)
     return (
-        project["id"], moment.date().isoformat(), line["event"], true_ms, offset_ms,
+        project["id"], moment.date().isoformat(), name, true_ms, offset_ms,
         (moment + offset).date().isoformat(), text,
     )  # fmt: skip

@@ -5,7 +5,6 @@ Counts are of distinct (event, distinct id, time, insert id), as Mixpanel's repo
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +16,7 @@ from mixpanel_aep_assets.emulator.http import Call, Handler, Refusal, endpoint, 
 from mixpanel_aep_assets.emulator.mixpanel import access
 from mixpanel_aep_assets.emulator.mixpanel.events import days_between, epoch_ms
 from mixpanel_aep_assets.emulator.mixpanel.parameters import Window, days, event_names, where
-from mixpanel_aep_assets.emulator.mixpanel.selection import Selection
+from mixpanel_aep_assets.emulator.mixpanel.selection import Selection, parse
 from mixpanel_aep_assets.emulator.store import Document
 
 Values = dict[str, dict[str, int]]
@@ -57,12 +56,12 @@ def counted(call: Call, project: Document, asked: Window) -> Values:
         for block in Selection(call.world.events, project, one, []).blocks():
             for line in block.split(b"\n"):
                 try:
-                    event = json.loads(line)
+                    event = parse(line)
                     name, properties = event["event"], event["properties"]
                     key = (properties.get("distinct_id"), epoch_ms(properties["time"]), properties.get("$insert_id"))
                 except (ValueError, TypeError, KeyError):
                     continue
-                seen[name][day].add(hash(json.dumps(key)))
+                seen[name][day].add(hash((str(key[0]), key[1], str(key[2]))))
     return {name: {day: len(keys) for day, keys in days.items()} for name, days in seen.items()}
 
 

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from mixpanel_aep_assets.emulator.faults import Fault, pick
 from mixpanel_aep_assets.emulator.mixpanel.events import BLOCK, Events, days_between, epoch_ms
 from mixpanel_aep_assets.emulator.mixpanel.parameters import Window
@@ -90,20 +92,23 @@ class Selection:
     def _rewritten(self, line: bytes) -> bytes | None:
         """A verbatim line under the request's filters; one that is no event passes unless a filter asks for events."""
         try:
-            event = json.loads(line)
+            event = parse(line)
             name, properties = event["event"], event["properties"]
             wire_ms = epoch_ms(properties["time"])
         except (ValueError, TypeError, KeyError):
             return None if self._window.events is not None or self._window.where else line
-        if self._window.in_ms and not isinstance(properties["time"], str):
-            return self._line(name, wire_ms, properties, keep_time=True)
-        return self._line(name, wire_ms, properties)
+        if not self._wanted(name, wire_ms, properties):
+            return None
+        keep_time = self._window.in_ms and not isinstance(properties["time"], str)
+        if keep_time and not (self._hidden or self._merges or pick(self._faults, *_REWRITES)):
+            return line
+        return self._changed(name, wire_ms, properties, keep_time=keep_time)
 
     def _model(self) -> Iterator[bytes]:
         rows = self._events.model(self._project, self._window.first, self._window.last, seed=self._seed)
         for name, wire_ms, properties in rows:
-            if (line := self._line(name, wire_ms, properties)) is not None:
-                yield line
+            if self._wanted(name, wire_ms, properties):
+                yield self._changed(name, wire_ms, properties)
 
     def _generated(self) -> Iterator[bytes]:
         for fault in pick(self._faults, "bigday"):
@@ -114,22 +119,23 @@ class Selection:
                     "time": 0, "distinct_id": f"big-{number % 5000}", "$insert_id": f"big-{number:09d}",
                     "mp_lib": "web", "position": number, "page_title": "Generated page",
                 }  # fmt: skip
-                line = self._line("Generated", first_ms + number * 86_400_000 // rows, properties)
-                if line is not None:
-                    yield line
+                wire_ms = first_ms + number * 86_400_000 // rows
+                if self._wanted("Generated", wire_ms, properties):
+                    yield self._changed("Generated", wire_ms, properties)
 
     def _big_line(self, size: int) -> bytes:
         start = datetime.datetime.fromisoformat(self._window.first).replace(tzinfo=datetime.UTC)
         properties = {"distinct_id": "U1", "$insert_id": "big-line", "text": "x" * size}
         return self._write("Big line", int(start.timestamp() * 1000), properties)
 
-    def _line(self, name: str, wire_ms: int, properties: dict[str, Any], *, keep_time: bool = False) -> bytes | None:
+    def _wanted(self, name: str, wire_ms: int, properties: dict[str, Any]) -> bool:
         if self._window.events is not None and name not in self._window.events:
-            return None
-        if self._window.where and not self._window.where(
-            {"event": name, "properties": {**properties, "time": wire_ms}}
-        ):
-            return None
+            return False
+        if self._window.where is None:
+            return True
+        return self._window.where({"event": name, "properties": {**properties, "time": wire_ms}})
+
+    def _changed(self, name: str, wire_ms: int, properties: dict[str, Any], *, keep_time: bool = False) -> bytes:
         for hidden in self._hidden & properties.keys():
             del properties[hidden]
         known = properties.get("distinct_id")
@@ -148,6 +154,14 @@ class Selection:
         elif not keep_time:
             properties["time"] = wire_ms if self._window.in_ms else wire_ms // 1000
         return dump({"event": name, "properties": properties})
+
+
+def parse(line: bytes) -> Any:
+    """A line as JSON; ValueError when it is none. Numbers that the fast parser would round are read by the exact one."""
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return json.loads(line)
 
 
 def dump(line: dict[str, Any]) -> bytes:

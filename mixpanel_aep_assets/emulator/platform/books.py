@@ -90,9 +90,11 @@ def _pairs(table: Any, key: str) -> list[tuple[str, int]]:
 
 def _line(platform: Platform, batch: Document) -> dict[str, Any]:
     path = platform.folder(batch["id"]) / "rows.parquet"
+    rows = pq.read_metadata(path).num_rows if path.exists() and "result" in batch else 0
     return {
         "id": batch["id"], "externalId": batch["externalId"], "status": batch["status"], "created": batch["created"],
-        "live_rows": pq.read_metadata(path).num_rows if path.exists() and batch["status"] in LIVE else 0,
+        "rows": rows,
+        "live_rows": rows if batch["status"] in LIVE else 0,
         "metrics": batch.get("metrics"), "errors": batch.get("errors", []),
         "predecessors": batch.get("replay", {}).get("predecessors", []),
     }  # fmt: skip

@@ -96,10 +96,12 @@ class Ingest:
         if self._rows == 0:
             return _failure("106", _EMPTY)
         good = self._rows - self._failed
+        passed = not self._failed or (self.percent is not None and self._failed / self._rows * 100 <= self.percent)
         errors: list[dict[str, Any]] = []
         if self._failed:
             if self.diagnostics:
-                text = f"Encountered {self._failed} errors in the data. Successfully ingested {good} rows."
+                kept = good if passed else 0
+                text = f"Encountered {self._failed} errors in the data. Successfully ingested {kept} rows."
                 errors.append({"code": "INGEST-1212-400", "description": f"{text} See the diagnostics for details."})
                 errors += [
                     {"code": f"INGEST-{code}-400", "description": MESSAGES[code], "recordCount": count}
@@ -109,7 +111,6 @@ class Ingest:
                 text = "Errors were found in the data. Enable error diagnostics and send the batch again for details."
                 errors.append({"code": "INGEST-1211-400", "description": text})
         self._close_diagnostics()
-        passed = not self._failed or (self.percent is not None and self._failed / self._rows * 100 <= self.percent)
         if not passed:
             return {"status": "failed", "errors": errors}
         metrics = {
