@@ -42,7 +42,7 @@ class StorageError(Exception):
     """Storage cannot be read or written: disk full, no permission, unreachable. The text names the path and the fix."""
 
 
-class EntryExists(Exception):  # noqa: N818 - a fact about the log, the loser of a race decides what it means
+class EntryExists(Exception):
     """Another writer has already written this entry of the log."""
 
 

@@ -1,4 +1,3 @@
-# ruff: noqa: N818 - the names say what happened
 """What can go wrong with the Platform, as types. Each text says what happened, where, and what to do.
 
 `retryable` says whether the same call may succeed later without anybody changing anything; `wait` is the number of

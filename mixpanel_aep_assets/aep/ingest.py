@@ -158,7 +158,7 @@ def upload_all(
             raise next((e for e in errors if not isinstance(e, _Stopped)), errors[0])
 
 
-class _Stopped(Exception):  # noqa: N818 - a signal among the uploading threads
+class _Stopped(Exception):
     """Another file's error ended the upload."""
 
 

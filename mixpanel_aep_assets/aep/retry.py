@@ -27,7 +27,7 @@ Answer = TypeVar("Answer")
 REQUEST_ID_HEADERS = ("x-request-id", "x-adobe-request-id", "x-correlation-id")
 
 
-class Refused(Exception):  # noqa: N818 - an answer worth another try; callers outside see `error`
+class Refused(Exception):
     """A refusal that may pass.
 
     `error` is what is raised when it does not, `wait` what the server asked for; `carried_out` is False when the call

@@ -134,8 +134,7 @@ def compile_mapping(
     problems = validate(mapping_set, types)
     if not problems.ok:
         raise MappingSetError("the mapping set is refused:\n" + "\n".join(map(str, problems)))
-    context = context or EvaluationContext()
-    prepared = [_prepared(index, mapping, types, root, context) for index, mapping in enumerate(mapping_set.mappings)]
+    prepared = [_prepared(index, mapping, types, root) for index, mapping in enumerate(mapping_set.mappings)]
     # Outer destinations first, so that a specific mapping overrides what a copy of its parent wrote (P5).
     prepared.sort(key=lambda one: len(one.steps))
     return CompiledMapping(tuple(prepared), dict(derived or {}), layout, context, mapping_set.allow_null_values)
@@ -152,7 +151,7 @@ class CompiledMapping:
         mappings: tuple[_Mapping, ...],
         derived: Mapping[str, str],
         layout: Layout,
-        context: EvaluationContext,
+        context: EvaluationContext | None,
         keep_nulls: bool,
     ) -> None:
         self._mappings = mappings
@@ -190,15 +189,16 @@ class CompiledMapping:
         plan = self._plan(shredded.kinds)
         rows = pl.DataFrame({"row": pl.int_range(len(frame), dtype=pl.UInt32, eager=True)})
         batch = rows.hstack(shredded.frame)
+        context = self._context or EvaluationContext()
         for step in plan.steps:
-            batch = step.run(batch, self._context)
+            batch = step.run(batch, context)
         computed = batch.lazy().select(pl.col("row"), *plan.expressions).collect()
         records = Records(frame, self._layout, self._derived, flat=self._flat)
         failures: list[tuple[int, int, str]] = []
         placed: list[Placed] = []
         columns: list[pl.Series] = []
         for one in self._mappings:
-            column, is_json = self._column(one, plan, computed, batch, records, failures)
+            column, is_json = self._column(one, plan, computed, batch, records, context, failures)
             columns.append(column)
             placed.append(Placed(one.index, one.steps, column.name, column.dtype, is_json))
         folded = fold(pl.DataFrame(columns) if columns else rows, placed, keep_nulls=self._keep_nulls)
@@ -212,6 +212,7 @@ class CompiledMapping:
         computed: pl.DataFrame,
         batch: pl.DataFrame,
         records: Records,
+        context: EvaluationContext,
         failures: list[tuple[int, int, str]],
     ) -> tuple[pl.Series, bool]:
         """The values of a mapping in all rows, and whether they are JSON texts."""
@@ -226,9 +227,8 @@ class CompiledMapping:
         if escaped:
             slots = [self.sources.index(path) for path in one.sources]
             names = [name for name in batch.columns if name.partition(".")[0] in set(map(str, slots))]
-            values, errors = one.rows.values(
-                records, escaped, batch.select(names)[escaped] if names else pl.DataFrame()
-            )
+            keys = batch.select(names)[escaped] if names else pl.DataFrame()
+            values, errors = one.rows.values(records, escaped, keys, context)
             failures.extend((one.index, row, text) for row, text in errors.items())
         name = f"m{one.index}"
         if one.is_typed:
@@ -285,9 +285,7 @@ class CompiledMapping:
         return compiler.compile(one.tree)
 
 
-def _prepared(
-    index: int, mapping: MappingOfSet, types: TargetType | None, root: Field | None, context: EvaluationContext
-) -> _Mapping:
+def _prepared(index: int, mapping: MappingOfSet, types: TargetType | None, root: Field | None) -> _Mapping:
     steps = parse_destination(mapping.destination)
     match mapping.source_type:
         case SourceType.ATTRIBUTE:
@@ -308,7 +306,6 @@ def _prepared(
         dtype=dtype,
         nested=nested,
         repeatable=all(_is_repeatable(node) for node in _nodes(tree)),
-        context=context,
     )
     paths = tuple(dict.fromkeys(_paths(tree, frozenset())))
     return _Mapping(index, mapping, tree, steps, paths, rows)

@@ -60,25 +60,27 @@ def fold(frame: pl.DataFrame, placed: Sequence[Placed], *, keep_nulls: bool = Fa
     series: dict[str, pl.Series] = {}
     json_roots: list[str] = []
     errors: list[tuple[int, int, str]] = []
-    for root, columns in roots.items():
-        expression = _expression(columns, keep_nulls=keep_nulls)
+    for root, below in roots.items():
+        expression = _expression(below, keep_nulls=keep_nulls)
         if expression is not None:
             expressions.append(expression.alias(root))
-            if len(columns[0].steps) == 1 and columns[0].is_json:
+            if len(below[0].steps) == 1 and below[0].is_json:
                 json_roots.append(root)
             continue
-        series[root], is_json = _by_rows(frame, columns, errors, keep_nulls=keep_nulls)
+        series[root], is_json = _by_rows(frame, below, errors, keep_nulls=keep_nulls)
         if is_json:
             json_roots.append(root)
     folded = frame.lazy().select(expressions).collect() if expressions else pl.DataFrame()
-    folded = folded.with_columns([column.alias(root) for root, column in series.items()])
-    return Folded(folded.select(list(roots)) if roots else folded, tuple(json_roots), tuple(errors))
+    columns = {**{column.name: column for column in folded.get_columns()}, **series}
+    return Folded(pl.DataFrame([columns[root] for root in roots]), tuple(json_roots), tuple(errors))
 
 
 def _expression(placed: Sequence[Placed], *, keep_nulls: bool) -> pl.Expr | None:
     """The root as one expression; None where only rows tell what is written."""
     tree = Node()
     for one in placed:
+        if one.is_json and len(one.steps) > 1:
+            return None
         at = tree
         for step in one.steps:
             if step.every:

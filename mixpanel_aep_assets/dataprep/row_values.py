@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping as Mapped
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -68,9 +68,10 @@ class RowMapping:
     dtype: pl.DataType | None
     nested: int = 0
     repeatable: bool = True
-    context: EvaluationContext = field(default_factory=EvaluationContext, compare=False)
 
-    def values(self, records: Records, rows: Sequence[int], keys: pl.DataFrame) -> tuple[list[Any], dict[int, str]]:
+    def values(
+        self, records: Records, rows: Sequence[int], keys: pl.DataFrame, context: EvaluationContext
+    ) -> tuple[list[Any], dict[int, str]]:
         """The values of these rows, as the column takes them, and the errors by row. `keys` tells sources apart."""
         closure = self._closure()
         known: dict[Any, Any] = {}
@@ -78,7 +79,7 @@ class RowMapping:
         errors: dict[int, str] = {}
         for row, key in zip(rows, _keys(keys, len(rows)) if self.repeatable else rows, strict=True):
             if key not in known:
-                known[key] = self._value(closure, records[row])
+                known[key] = self._value(closure, records[row], context)
             found = known[key]
             if isinstance(found, EvaluationError):
                 errors[row] = str(found)
@@ -91,9 +92,9 @@ class RowMapping:
             return path_closure(self.tree.steps, in_variable=False)
         return compile_closure(self.tree)
 
-    def _value(self, closure: Closure, record: dict[str, Any]) -> Any:
+    def _value(self, closure: Closure, record: dict[str, Any], context: EvaluationContext) -> Any:
         try:
-            value = run(closure, record, self.context)
+            value = run(closure, record, context)
             if self.target is None or self.dtype is None:
                 return to_json(value)
             # What no text of JSON can hold is refused, though the column takes the value itself.

@@ -68,7 +68,7 @@ DTYPES: Final[Mapping[Kind, pl.DataType]] = {
 }
 
 _ARROW: Final[Mapping[Kind, pa.DataType]] = {
-    "text": pa.large_string(),
+    "text": pa.string_view(),
     "integer": pa.int64(),
     "decimal": pa.float64(),
     "boolean": pa.bool_(),
@@ -98,6 +98,10 @@ _ARRAYS: Final[Mapping[frozenset[type], Kind]] = {
     frozenset({bool}): "booleans",
 }
 _NOTHING: Final = type(None)
+_NO_VALUE: Final = msgspec.Raw()
+_NAMES: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_MOST_NAMES: Final = 400
+"""With more names than this, the decoder is told of the needed ones only."""
 _LOW, _HIGH = -(2**63), 2**63 - 1
 
 
@@ -154,6 +158,7 @@ class Shredder:
         self.layout = layout
         self._members: dict[str, int] = {}
         self._presence: set[int] = set()
+        self._names: list[str] = []
         self._sources: dict[Steps, _Source] = {}
         for steps in paths:
             column = (derived or {}).get(".".join(step.name or "" for step in steps))
@@ -205,9 +210,12 @@ class Shredder:
                 decoded.append((source, slots[-1]))
         if decoded:
             with _collector_paused():
-                for columns in _decoded(texts, tuple(self._members), frozenset(self._presence)):
+                for rows, columns in _Decoder(tuple(self._members), frozenset(self._presence), self._names).batches(
+                    texts
+                ):
                     for source, chunks in decoded:
-                        chunks.append((len(columns[0]), arrays_of(self._values(source, columns))))
+                        values = self._values(source, columns)
+                        chunks.append((rows, {} if values is None else arrays_of(values)))
         found: list[pl.Series] = []
         kinds: list[tuple[Kind, ...]] = []
         for slot, (source, chunks) in enumerate(zip(self._sources.values(), slots, strict=True)):
@@ -220,20 +228,21 @@ class Shredder:
             found.extend(parts[kind].alias(column_name(slot, kind)) for kind in kinds[-1])
         return Shredded(pl.DataFrame(found), tuple(kinds))
 
-    def _values(self, source: _Member | _Either, columns: Sequence[Sequence[Any]]) -> Sequence[Any]:
+    def _values(self, source: _Member | _Either, columns: Sequence[Sequence[Any] | None]) -> Sequence[Any] | None:
         if isinstance(source, _Either):
             first, second = columns[source.first], self._plain(source.second, columns)
-            if first.count(msgspec.UNSET) == len(first):
+            if first is None or first.count(msgspec.UNSET) == len(first):
                 return second
-            return [other if value is msgspec.UNSET else value for value, other in zip(first, second, strict=True)]
+            others = [None] * len(first) if second is None else second
+            return [other if value is msgspec.UNSET else value for value, other in zip(first, others, strict=True)]
         values = self._plain(source.at, columns)
-        if not source.steps or values.count(None) == len(values):
+        if values is None or not source.steps or values.count(None) == len(values):
             return values
         return [None if value is None else follow(value, source.steps) for value in values]
 
-    def _plain(self, member: int, columns: Sequence[Sequence[Any]]) -> Sequence[Any]:
+    def _plain(self, member: int, columns: Sequence[Sequence[Any] | None]) -> Sequence[Any] | None:
         values = columns[member]
-        if member in self._presence:
+        if values is not None and member in self._presence:
             return [None if value is msgspec.UNSET else value for value in values]
         return values
 
@@ -272,55 +281,109 @@ def _collector_paused() -> Iterator[None]:
         gc.enable()
 
 
+@dataclass(frozen=True)
+class _Reading:
+    """How members come out of texts: `places` has each member's place in the decoded tuple, None if it does not occur."""
+
+    decoder: msgspec.json.Decoder[Any] | None
+    places: tuple[int | None, ...]
+
+
 @functools.lru_cache(maxsize=64)
-def _decoder(members: tuple[str, ...], presence: frozenset[int]) -> msgspec.json.Decoder[Any] | None:
-    """A decoder of just these members, positional; None if a name is one that msgspec cannot look for."""
+def _reading(members: tuple[str, ...], presence: frozenset[int], names: tuple[str, ...] | None) -> _Reading:
+    """A decoder for texts with no other names than `names`, in about this order; it refuses others. None: of any names.
+
+    It finds a name at once where it follows the one before in `names`, and tries all where it does not. So it is told of all
+    names that occur, in their order, also of those that nobody needs; of these it passes over the values.
+    """
+    wanted = {name: msgspec.UNSET if at in presence else None for at, name in enumerate(members)}
+    known = members if names is None else names
     fields = [
-        (f"f{at}", Any, msgspec.field(name=name, default=msgspec.UNSET if at in presence else None))
-        for at, name in enumerate(members)
+        (f"f{at}", Any, msgspec.field(name=name, default=wanted[name]))
+        if name in wanted
+        else (f"f{at}", msgspec.Raw, msgspec.field(name=name, default=_NO_VALUE))
+        for at, name in enumerate(known)
     ]
+    order = {name: at for at, name in enumerate(known)}
+    places = tuple(order.get(name) for name in members)
     try:
-        return msgspec.json.Decoder(msgspec.defstruct("Record", fields, gc=False))
-    except ValueError:
-        return None
+        struct = msgspec.defstruct("Record", fields, gc=False, forbid_unknown_fields=names is not None)
+    except ValueError:  # a name that msgspec cannot look for
+        return _Reading(None, tuple(range(len(members))))
+    return _Reading(msgspec.json.Decoder(struct), places)
 
 
-def _decoded(texts: pl.Series, members: tuple[str, ...], presence: frozenset[int]) -> Iterator[list[tuple[Any, ...]]]:
-    """The members' values, a tuple per member, batch by batch."""
-    decoder = _decoder(members, presence)
-    missing = tuple(msgspec.UNSET if at in presence else None for at in range(len(members)))
+class _Decoder:
+    """Decodes texts to the values of members, batch by batch, and learns which names there are."""
 
-    def leniently(text: bytes) -> tuple[Any, ...]:
-        document = decode_object(text)
-        return tuple(document.get(name, absent) for name, absent in zip(members, missing, strict=True))
+    def __init__(self, members: tuple[str, ...], presence: frozenset[int], names: list[str]) -> None:
+        self._members = members
+        self._presence = presence
+        self._names = names
+        self._absent = [msgspec.UNSET if at in presence else None for at in range(len(members))]
 
-    def singly(text: bytes) -> tuple[Any, ...]:
-        if decoder is not None:
+    def batches(self, texts: pl.Series) -> Iterator[tuple[int, list[Sequence[Any] | None]]]:
+        """The number of rows, and the values of each member in them; None for a member that no row has."""
+        # One buffer with a line per row: the decoder reads slices of it, no text becomes a Python object.
+        lines = (texts.fill_null("null") + "\n").to_frame().to_arrow(compat_level=pl.CompatLevel.oldest()).column(0)
+        for chunk in lines.chunks:
+            _, offset_buffer, data = chunk.buffers()
+            offsets = memoryview(offset_buffer).cast("q")[chunk.offset : chunk.offset + len(chunk) + 1]
+            content = memoryview(data) if data is not None else memoryview(b"")
+            for start in range(0, len(chunk), BATCH_ROWS):
+                end = min(start + BATCH_ROWS, len(chunk))
+                found = self._together(content[offsets[start] : offsets[end]], end - start)
+                if found is None:
+                    self._learn(content[offsets[start] : offsets[end]])
+                    found = self._together(content[offsets[start] : offsets[end]], end - start)
+                if found is None:
+                    rows = [self._single(content[offsets[at] : offsets[at + 1]]) for at in range(start, end)]
+                    found = list(zip(*rows, strict=True))
+                yield end - start, found
+
+    def _together(self, lines: memoryview, count: int) -> list[Sequence[Any] | None] | None:
+        """The values of all rows; None where a row is unlike what the decoder knows."""
+        names = tuple(self._names) if len(self._names) <= _MOST_NAMES else None
+        reading = _reading(self._members, self._presence, names)
+        if reading.decoder is None:
+            return None
+        try:
+            rows = list(map(msgspec.structs.astuple, reading.decoder.decode_lines(lines)))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        if len(rows) != count:
+            return None
+        columns = list(zip(*rows, strict=True))
+        return [None if place is None else columns[place] for place in reading.places]
+
+    def _learn(self, lines: memoryview) -> None:
+        """Adds the names that are new, each behind the one that it follows in its row."""
+        known = set(self._names)
+        for line in bytes(lines).split(b"\n"):
             try:
-                return msgspec.structs.astuple(decoder.decode(text))
+                found = _NAMES.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                continue
+            if found.keys() <= known:
+                continue
+            place = 0
+            for name in found:
+                if name in known:
+                    place = self._names.index(name) + 1
+                else:
+                    known.add(name)
+                    self._names.insert(place, name)
+                    place += 1
+
+    def _single(self, line: memoryview) -> Sequence[Any]:
+        reading = _reading(self._members, self._presence, None)
+        if reading.decoder is not None:
+            try:
+                return msgspec.structs.astuple(reading.decoder.decode(line))
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 pass
-        return leniently(text)
-
-    # One buffer with a line per row: the decoder reads slices of it, no text becomes a Python object.
-    lines = (texts.fill_null("null") + "\n").to_frame().to_arrow(compat_level=pl.CompatLevel.oldest()).column(0)
-    for chunk in lines.chunks:
-        _, offset_buffer, data = chunk.buffers()
-        offsets = memoryview(offset_buffer).cast("q")[chunk.offset : chunk.offset + len(chunk) + 1]
-        content = memoryview(data) if data is not None else memoryview(b"")
-        for start in range(0, len(chunk), BATCH_ROWS):
-            end = min(start + BATCH_ROWS, len(chunk))
-            rows: list[tuple[Any, ...]] | None = None
-            if decoder is not None:
-                try:
-                    rows = list(
-                        map(msgspec.structs.astuple, decoder.decode_lines(content[offsets[start] : offsets[end]]))
-                    )
-                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                    rows = None
-            if rows is None or len(rows) != end - start:
-                rows = [singly(bytes(content[offsets[at] : offsets[at + 1]])) for at in range(start, end)]
-            yield list(zip(*rows, strict=True))
+        document = decode_object(line)
+        return [document.get(name, absent) for name, absent in zip(self._members, self._absent, strict=True)]
 
 
 def arrays_of(values: Sequence[Any]) -> Arrays:

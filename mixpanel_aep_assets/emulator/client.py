@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
 import httpx
+
+from mixpanel_aep_assets.emulator.mixpanel.selection import dump
 
 Json = dict[str, Any]
 TIMEOUT = 120.0
@@ -112,7 +113,7 @@ class Control:
         elif isinstance(lines, bytes):
             content = lines
         else:
-            content = b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
+            content = b"".join(map(dump, lines))
         return cast("Json", self._call("POST", "mixpanel/days", params=params, content=content))
 
     def clear_events(self, day: str | None = None, project: int = 12345) -> None:

@@ -86,13 +86,15 @@ class EmulatorProcess:
             if told:
                 (folder / f"{name}.json").write_text(json.dumps(told), encoding="utf-8")
                 command += [f"--{name}", str(folder / f"{name}.json")]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603
+        log = self._stack.enter_context((folder / "stderr.txt").open("w+", encoding="utf-8"))
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)  # noqa: S603
         self._stack.callback(self._stop)
         try:
             self.url = (self.process.stdout.readline() if self.process.stdout else "").strip()
             if not self.url:
-                _, reason = self.process.communicate(timeout=10)
-                raise RuntimeError(f"the emulator did not start: {reason.strip()}")
+                self.process.wait(timeout=10)
+                log.seek(0)
+                raise RuntimeError(f"the emulator did not start: {log.read().strip()}")
             self.control = self._stack.enter_context(Control(self.url))
             _wait(self.control)
         except BaseException:
@@ -118,9 +120,8 @@ class EmulatorProcess:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait(timeout=10)
-        for stream in (self.process.stdout, self.process.stderr):
-            if stream is not None:
-                stream.close()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
 
 def _wait(control: Control) -> None:

@@ -24,6 +24,8 @@ SHAPE = (940, 1310, 420, 2280, 2950, 1720, 680)
 BROKEN_DAY = 3
 BROKEN = ("utf8", "null", "nan", "list")
 VIOLATION_EVENTS = 300
+WRONG_CLOCKS = 24
+"""Events of the violation day whose clock was years ahead; more than the 5 % that a connection allows by default."""
 _DAY_MS = 86_400_000
 
 PLACES = (
@@ -139,11 +141,12 @@ def violation_day(day: datetime.date, seed: int = SEED) -> tuple[Day, list[bytes
         {"$screen_width": 99_999_999_999, "$screen_height": 1080},
         {"$latitude": -91, "$longitude": 0},
     )
-    for index, changes in enumerate(spoilt):
+    wrong_clock = [spoilt[0]] * WRONG_CLOCKS
+    for index, changes in enumerate((*spoilt, *wrong_clock)):
         events[index * 7]["properties"] |= changes
     lines = [dump(event) for event in events]
     rng.shuffle(lines)
-    return Day(day.isoformat(), len(lines), len(lines), violations=len(spoilt)), lines
+    return Day(day.isoformat(), len(lines), len(lines), violations=len(spoilt) + WRONG_CLOCKS), lines
 
 
 def _midnight(day: datetime.date) -> int:

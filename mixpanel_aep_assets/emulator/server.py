@@ -54,7 +54,14 @@ def listen(host: str, port: int) -> socket.socket:
 def uvicorn_server(world: World) -> uvicorn.Server:
     """A server that is not started yet. It is quiet: cut connections are its business, not news."""
     return uvicorn.Server(
-        uvicorn.Config(build_app(world), log_level="critical", access_log=False, lifespan="off", timeout_keep_alive=30)
+        uvicorn.Config(
+            build_app(world),
+            log_level="critical",
+            access_log=False,
+            lifespan="off",
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=2,
+        )
     )
 
 

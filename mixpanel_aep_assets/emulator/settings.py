@@ -34,6 +34,8 @@ class Settings:
     wrong_region: Literal["unauthorized", "empty"] = "unauthorized"
     classified: Literal["hide", "refuse"] = "hide"
     """What an account without access to classified data gets: the properties left out, or 403."""
+    gzip_member_bytes: int | None = None
+    """Begin a new gzip member after so many plain bytes; None sends one member."""
     shuffle: bool = True
     """Whether export lines come in a seeded random order."""
     seed: int = 7

@@ -139,7 +139,7 @@ def batches(blocks: Iterable[bytes], size: int = BATCH, limit: int = LINE_LIMIT)
 def lines(data: bytes) -> Lines:
     """Where the lines of a batch are. A last line without newline counts as a line."""
     ends = np.flatnonzero(np.frombuffer(data, np.uint8) == NEWLINE)
-    if not data.endswith(b"\n"):
+    if data and not data.endswith(b"\n"):
         ends = np.append(ends, len(data))
     starts = np.empty_like(ends)
     starts[:1] = 0

@@ -94,7 +94,10 @@ def open_budget(key: str, share: float = 1.0, location: str | None = None, **opt
 
     Raises SettingsWrong for a place that cannot be opened.
     """
-    rates = [Rate(PER_SECOND, Duration.SECOND), Rate(max(1, int(REQUESTS_AN_HOUR * share)), Duration.HOUR)]
+    hourly = max(1, int(REQUESTS_AN_HOUR * share))
+    rates = [Rate(hourly, Duration.HOUR)]
+    if hourly > 1:  # the library wants rates that grow with their interval
+        rates.insert(0, Rate(min(PER_SECOND, hourly - 1), Duration.SECOND))
     name = "budget_" + hashlib.blake2b(key.encode(), digest_size=12).hexdigest()
     location = location or str(default_location())
     try:

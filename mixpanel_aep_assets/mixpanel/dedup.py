@@ -22,6 +22,9 @@ import numpy.typing as npt
 import polars as pl
 import polars_hash  # noqa: F401 - gives expressions `nchash` and `chash`
 
+Records = npt.NDArray[np.void]
+"""Rows of `_RECORD`."""
+
 BUCKET_ROWS = 1_000_000
 SEPARATOR = "\x1f"
 
@@ -68,7 +71,7 @@ def find(locations: Sequence[str]) -> Found:
     """Searches the parts of one day (Parquet files of `raw_events`: paths or URLs)."""
     sizes = [_rows(location) for location in locations]
     buckets = max(1, -(-sum(sizes) // BUCKET_ROWS))
-    lost: list[npt.NDArray[np.void]] = []
+    lost: list[Records] = []
     ordinals: list[pl.DataFrame] = []
     with tempfile.TemporaryDirectory(prefix="mixpanel-aep-dedup-") as folder, ExitStack() as stack:
         paths = [Path(folder, f"{number}") for number in range(buckets)]
@@ -118,7 +121,7 @@ def _rows(location: str) -> int:
     return int(pl.scan_parquet(location).select(pl.len()).collect().item())
 
 
-def _records(part: int, location: str) -> Iterator[npt.NDArray[np.void]]:
+def _records(part: int, location: str) -> Iterator[Records]:
     """Key hashes and ranks of a part's rows, some row groups at a time; `properties` only where an insert id lacks."""
     lacking = bool(pl.scan_parquet(location).select(pl.col("insert_id").has_nulls()).collect().item())
     columns = [*_COLUMNS, "properties"] if lacking else _COLUMNS
@@ -133,7 +136,7 @@ def _records(part: int, location: str) -> Iterator[npt.NDArray[np.void]]:
         first += rows
 
 
-def _hashed(frame: pl.DataFrame, part: int, first: int) -> npt.NDArray[np.void]:
+def _hashed(frame: pl.DataFrame, part: int, first: int) -> Records:
     hashed = frame.select(
         stable_key().nchash.xxh3_64(seed=0).alias("high"),  # type: ignore[attr-defined]
         stable_key().nchash.xxh3_64(seed=1).alias("low"),  # type: ignore[attr-defined]
@@ -151,7 +154,7 @@ def _hashed(frame: pl.DataFrame, part: int, first: int) -> npt.NDArray[np.void]:
     return records
 
 
-def _spread(records: npt.NDArray[np.void], files: Sequence[IO[bytes]]) -> None:
+def _spread(records: Records, files: Sequence[IO[bytes]]) -> None:
     if len(files) == 1:
         records.tofile(files[0])
         return
@@ -160,9 +163,9 @@ def _spread(records: npt.NDArray[np.void], files: Sequence[IO[bytes]]) -> None:
         records[bucket == number].tofile(file)
 
 
-def _losers(records: npt.NDArray[np.void], locations: Sequence[str]) -> npt.NDArray[np.void]:
+def _losers(records: Records, locations: Sequence[str]) -> Records:
     """All but the best row of each key."""
-    keyed = records[records["received"] != _NO_INSERT_ID]
+    keyed: Records = records[records["received"] != _NO_INSERT_ID]
     keyed = keyed[_repeated(keyed)]
     if not len(keyed):
         return keyed
@@ -173,12 +176,13 @@ def _losers(records: npt.NDArray[np.void], locations: Sequence[str]) -> npt.NDAr
     order = np.lexsort(
         (keyed["row"], keyed["part"], text, keyed["processing"], keyed["received"], keyed["low"], keyed["high"])
     )
-    ordered = keyed[order]
+    ordered: Records = keyed[order]
     best = np.append((ordered["high"][1:] != ordered["high"][:-1]) | (ordered["low"][1:] != ordered["low"][:-1]), True)
-    return ordered[~best]
+    lost: Records = ordered[~best]
+    return lost
 
 
-def _repeated(records: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
+def _repeated(records: Records) -> npt.NDArray[np.bool_]:
     """Rows whose key another row has too."""
     order = np.lexsort((records["low"], records["high"]))
     ordered = records[order]
@@ -189,7 +193,7 @@ def _repeated(records: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
     return found
 
 
-def _tied(records: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
+def _tied(records: Records) -> npt.NDArray[np.bool_]:
     """Rows that equal another in key and both times."""
     names = ["high", "low", "received", "processing"]
     order = np.lexsort(tuple(records[name] for name in reversed(names)))
@@ -201,7 +205,7 @@ def _tied(records: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
     return found
 
 
-def _text_ranks(records: npt.NDArray[np.void], locations: Sequence[str]) -> npt.NDArray[np.int64]:
+def _text_ranks(records: Records, locations: Sequence[str]) -> npt.NDArray[np.int64]:
     """Ranks by the text of `properties`, read for these rows alone."""
     texts: list[str] = [""] * len(records)
     for part in np.unique(records["part"]):
@@ -218,7 +222,7 @@ def _text_ranks(records: npt.NDArray[np.void], locations: Sequence[str]) -> npt.
     return np.unique(np.array(texts, dtype=object), return_inverse=True)[1].astype(np.int64)
 
 
-def _ordinals(records: npt.NDArray[np.void]) -> pl.DataFrame:
+def _ordinals(records: Records) -> pl.DataFrame:
     """Ordinals above 0 of rows without insert id."""
     bare = records[records["received"] == _NO_INSERT_ID]
     frame = pl.DataFrame({name: bare[name] for name in ("high", "low", "part", "row")})
@@ -230,7 +234,7 @@ def _ordinals(records: npt.NDArray[np.void]) -> pl.DataFrame:
     )
 
 
-def _by_part(lost: npt.NDArray[np.void], ordinals: pl.DataFrame) -> Found:
+def _by_part(lost: Records, ordinals: pl.DataFrame) -> Found:
     dropped = {
         int(part): pl.Series("row", np.sort(lost["row"][lost["part"] == part])) for part in np.unique(lost["part"])
     }

@@ -23,7 +23,7 @@ from mixpanel_aep_assets.mixpanel import body, errors, events, time_mode
 from mixpanel_aep_assets.mixpanel.client import Body, MixpanelClient, classify
 from mixpanel_aep_assets.mixpanel.odd import Broken
 from mixpanel_aep_assets.mixpanel.parts import PartWriter
-from mixpanel_aep_assets.mixpanel.pipes import ahead
+from mixpanel_aep_assets.mixpanel.pipes import ahead, collector_paused
 from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.storage import Day
 
@@ -38,6 +38,9 @@ SAMPLE = 20_000
 
 TERMINATED = b"terminated early"
 """Mixpanel's words for giving up in the middle of a 200 (section 3.4)."""
+
+_TEXT = 64 << 10
+"""Bytes of an answer that are looked at for what Mixpanel says in it."""
 
 MARGIN = 256
 """Bytes within which a line can be one of those failure texts; longer ones that are no JSON are just broken."""
@@ -105,6 +108,7 @@ class _Received:
     names: Counter[str] = field(default_factory=Counter)
     sample: list[npt.NDArray[np.int64]] = field(default_factory=list)
     sampled: int = 0
+    first_broken: Broken | None = None
     last_broken: Broken | None = None
     ended: bool = True
 
@@ -118,6 +122,8 @@ class _Received:
         self.ended = data.endswith(b"\n")
         for line in parsed.broken:
             self.reasons[line.reason] += 1
+        if self.first_broken is None and parsed.broken:
+            self.first_broken = parsed.broken[0]
         if parsed.lines:
             last = parsed.broken[-1] if parsed.broken else None
             rows = table.num_rows
@@ -152,7 +158,7 @@ def _receive(client: MixpanelClient, date: datetime.date, writer: PartWriter, pr
     received = _Received()
     began = time.perf_counter()
     framing: list[Body] = []
-    with ahead(_batches(client, date, received, framing), BATCHES_AHEAD) as batches:
+    with collector_paused(), ahead(_batches(client, date, received, framing), BATCHES_AHEAD) as batches:
         for data in batches:
             parsed = events.parse(data, received.numbered + 1)
             for line in parsed.broken:
@@ -198,13 +204,15 @@ def _refuse_failure_text(line: Broken) -> None:
 
 def _prove_end(received: _Received, sent: Body) -> None:
     """The signs that tell a whole body, beside the coding's own end and gzip's checksum (section 3.2)."""
-    last = received.last_broken
-    if received.rows == 0 and received.exported == 1 and last is not None:
-        text = last.bytes[: 64 << 10].decode("utf-8", "replace")
-        error = classify(200, text)
-        if isinstance(error, errors.BadRequest) and last.reason != "no_event":
-            error = errors.UnexpectedAnswer(f"The answer is no export, it begins {text[:80]!r}")
-        raise error
+    last, first = received.last_broken, received.first_broken
+    torn = first is not None and first.reason == "not_json" and first.bytes.lstrip().startswith(b"{")
+    if received.rows == 0 and first is not None and not torn:
+        text = first.bytes[:_TEXT].decode("utf-8", "replace")
+        said = classify(200, text)
+        if received.exported == 1 and (first.reason == "no_event" or not isinstance(said, errors.BadRequest)):
+            raise said
+        if received.reasons["not_json"] == received.exported:
+            raise errors.UnexpectedAnswer(f"The answer is no export, it begins {text[:80]!r}")
     if last is not None and last.reason == "no_event" and b'"error"' in last.bytes:
         raise errors.ExportIncomplete(f"the export ends in an error: {last.bytes[:300].decode('utf-8', 'replace')}")
     if not received.ended:
@@ -216,8 +224,6 @@ def _prove_end(received: _Received, sent: Body) -> None:
             "the answer had neither a length nor chunks nor gzip, so that nothing proves its end",
             fix="A proxy between you and Mixpanel rewrites its answers: let the export host pass unchanged.",
         )
-    if received.rows == 0 and received.exported and received.reasons["not_json"] == received.exported:
-        raise errors.UnexpectedAnswer(f"None of the {received.exported} lines of the answer is JSON")
 
 
 def _manifest(

@@ -1,7 +1,8 @@
-"""Running an iterator in a thread, ahead of its reader by a bounded number of items."""
+"""Running an iterator in a thread, ahead of its reader by a bounded number of items; and the collector out of its way."""
 
 from __future__ import annotations
 
+import gc
 import queue
 import threading
 from collections.abc import Iterator
@@ -59,6 +60,36 @@ def ahead(items: Iterator[T], depth: int) -> Iterator[Iterator[T]]:
     finally:
         stop.set()
         thread.join()
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """No garbage collection meanwhile: parsing makes hundreds of thousands of objects, none of them in a cycle.
+
+    Counts its users, so that exports which run side by side in threads leave the collector as they found it.
+    """
+    with _paused.lock:
+        if _paused.users == 0:
+            _paused.was_on = gc.isenabled()
+            gc.disable()
+        _paused.users += 1
+    try:
+        yield
+    finally:
+        with _paused.lock:
+            _paused.users -= 1
+            if _paused.users == 0 and _paused.was_on:
+                gc.enable()
+
+
+class _Paused:
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.users = 0
+        self.was_on = True
+
+
+_paused = _Paused()
 
 
 class _End:

@@ -141,7 +141,7 @@ def to_utc(mode: Mode, timezone: str, zones: DatedZones = ()) -> pl.Expr:
     by then in the second reading, else the first. A wall clock that spring skipped moves on by the gap.
     """
     if mode == "utc":
-        return pl.from_epoch("time_ms", "ms").dt.replace_time_zone("UTC")
+        return _moment("time_ms").dt.replace_time_zone("UTC")
     return _by_zone(timezone, zones, _wall_to_utc)
 
 
@@ -152,11 +152,15 @@ def flags(mode: Mode, timezone: str, zones: DatedZones = ()) -> pl.Expr:
     return _by_zone(timezone, zones, _flag)
 
 
+def _moment(column: str) -> pl.Expr:
+    return pl.col(column).cast(pl.Datetime("ms"))
+
+
 def _by_zone(timezone: str, zones: DatedZones, make: _PerZone) -> pl.Expr:
     chosen = make(zone(timezone).key)
     if not zones:
         return chosen
-    ingested = pl.from_epoch(pl.coalesce("received_ms", "processing_ms"), "ms").dt.date()
+    ingested = pl.coalesce(_moment("received_ms"), _moment("processing_ms")).dt.date()
     ordered = sorted(zones)
     chosen = make(zone(ordered[0][1]).key)
     for first_day, name in ordered[1:]:
@@ -166,7 +170,7 @@ def _by_zone(timezone: str, zones: DatedZones, make: _PerZone) -> pl.Expr:
 
 def _wall_to_utc(name: str) -> pl.Expr:
     earliest, latest = _readings(name)
-    received = pl.from_epoch("received_ms", "ms").dt.replace_time_zone("UTC")
+    received = _moment("received_ms").dt.replace_time_zone("UTC")
     return (
         pl.when(received >= latest).then(latest).otherwise(earliest)
         .fill_null(_after_gap(name, hours=3))
@@ -184,7 +188,7 @@ def _flag(name: str) -> pl.Expr:
 
 def _readings(name: str) -> tuple[pl.Expr, pl.Expr]:
     """The first and the second reading of a wall clock in UTC; null for one that never was."""
-    wall = pl.from_epoch("time_ms", "ms")
+    wall = _moment("time_ms")
     earliest, latest = (
         wall.dt.replace_time_zone(name, ambiguous=which, non_existent="null").dt.convert_time_zone("UTC")
         for which in ("earliest", "latest")
@@ -195,7 +199,5 @@ def _readings(name: str) -> tuple[pl.Expr, pl.Expr]:
 def _after_gap(name: str, hours: int) -> pl.Expr:
     """A skipped wall clock read with the offset in force some hours before it."""
     back = pl.duration(hours=hours, time_unit="ms")
-    before = (pl.from_epoch("time_ms", "ms") - back).dt.replace_time_zone(
-        name, ambiguous="earliest", non_existent="null"
-    )
+    before = (_moment("time_ms") - back).dt.replace_time_zone(name, ambiguous="earliest", non_existent="null")
     return before.dt.convert_time_zone("UTC") + back

@@ -18,7 +18,7 @@ TABLE = "aep_batch"
 VERSION = "1"
 
 
-class NotTransformed(Exception):  # noqa: N818
+class NotTransformed(Exception):
     """The day has no XDM files yet."""
 
     retryable = False

@@ -46,7 +46,7 @@ QUARANTINE_SCHEMA = pa.schema(
 )
 
 
-class NotExported(Exception):  # noqa: N818
+class NotExported(Exception):
     """The day has no raw files yet."""
 
     retryable = False
@@ -211,7 +211,7 @@ class _Writer:
         self._writer.write(frame, shaped=True)
 
     def close(self) -> list[dict[str, Any]]:
-        return [] if self._writer is None else self._writer.close()
+        return [] if self._writer is None else [dict(part) for part in self._writer.close()]
 
 
 class _Aside:

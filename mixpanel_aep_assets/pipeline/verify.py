@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from mixpanel_aep_assets.aep import limits
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.mixpanel.errors import MixpanelError
+from mixpanel_aep_assets.mixpanel.odd import HOT_SHARD
 from mixpanel_aep_assets.pipeline import extract, load, report, transform
 
 EXAMPLES = 10
@@ -57,7 +58,7 @@ def manifest_names(opened: Opened, day: str) -> list[str]:
     if not files:
         return []
     names = pl.scan_parquet(files).select(pl.col("event").unique().sort()).collect(engine="streaming")
-    return [*names["event"].to_list(), HOT_SHARD_EVENT]
+    return [*names["event"].to_list(), HOT_SHARD]
 
 
 def _rows(opened: Opened, files: list[str]) -> int:

@@ -6,12 +6,14 @@ groups, three-level LIST groups, everything optional but map keys, Snappy. Wheth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import IO, TypedDict, cast
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mixpanel_aep_assets.xdm.schema import Field, Schema, SchemaError
@@ -24,6 +26,8 @@ ROW_GROUP_ROWS = 131_072
 _ROLL_AT = 0.9
 """A part ends when the next row group might take it past this share of the limit; sizes are foretold from the last
 group."""
+
+_SAMPLE_ROWS = 4096
 
 _LEAF_TYPES: dict[str, pa.DataType] = {
     "string": pa.string(),
@@ -149,7 +153,7 @@ class XdmWriter:
             if self._writer is not None and self._position() + expected > self._limit * _ROLL_AT:
                 self._finish()
             if self._writer is None:
-                self._start(table.schema)
+                self._start(table)
             before = self._position()
             cast("pq.ParquetWriter", self._writer).write_table(table, row_group_size=self._row_group_rows)
             self._rows += table.num_rows
@@ -169,8 +173,9 @@ class XdmWriter:
     ) -> None:
         if kind is None:
             self.close()
-        elif self._file is not None:
-            self._file.close()
+        elif self._writer is not None:
+            with contextlib.suppress(Exception):  # the file is worth nothing; the first error is the one to see
+                self._finish()
 
     def _layout(self, frame: pl.Schema) -> pl.Schema:
         """The columns of all parts, fixed by the first frame."""
@@ -182,13 +187,14 @@ class XdmWriter:
             _refuse_growth(column_types(self._schema, frame), self._columns, "")
         return self._columns
 
-    def _start(self, layout: pa.Schema) -> None:
+    def _start(self, table: pa.Table) -> None:
         self._file = self._open_part(self._name.format(number=len(self.parts)))
         self._sink = pa.PythonFile(self._file, mode="w")
         self._writer = pq.ParquetWriter(
             self._sink,
-            layout,
+            table.schema,
             compression="snappy",
+            use_dictionary=_repetitive(table),
             version="2.6",
             use_compliant_nested_type=True,
             store_schema=False,
@@ -204,6 +210,34 @@ class XdmWriter:
 
     def _position(self) -> int:
         return int(self._sink.tell()) if self._sink is not None else 0
+
+
+def _repetitive(table: pa.Table) -> list[str]:
+    """Paths of the leaves that are worth a dictionary: all but those whose values hardly repeat in the first rows.
+
+    Without this the writer builds a dictionary of every id, URL and JSON text, only to throw it away.
+    """
+    sample = table.slice(0, _SAMPLE_ROWS)
+    return [
+        path
+        for name in table.schema.names
+        for path, values in _leaf_values(name, sample.column(name).combine_chunks())
+        if pc.count_distinct(values).as_py() * 2 <= max(len(values) - values.null_count, 2)
+    ]
+
+
+def _leaf_values(path: str, values: pa.Array) -> Iterator[tuple[str, pa.Array]]:
+    """The leaves below a column by their Parquet path, with their values."""
+    if pa.types.is_struct(values.type):
+        for member, inner in zip(values.type, values.flatten(), strict=True):
+            yield from _leaf_values(f"{path}.{member.name}", inner)
+    elif pa.types.is_map(values.type):
+        yield from _leaf_values(f"{path}.key_value.key", values.keys)
+        yield from _leaf_values(f"{path}.key_value.value", values.items)
+    elif pa.types.is_list(values.type):
+        yield from _leaf_values(f"{path}.list.element", values.flatten())
+    else:
+        yield path, values
 
 
 def _refuse_growth(frame: pl.Schema, layout: pl.Schema, path: str) -> None:

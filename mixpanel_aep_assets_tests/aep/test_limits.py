@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 
 import pytest
 
 from mixpanel_aep_assets.aep import FileToSend, limits
-from mixpanel_aep_assets.aep.errors import LimitExceeded
+from mixpanel_aep_assets.aep.errors import BadRequest, LimitExceeded
 from mixpanel_aep_assets.aep.limits import Usage
+from mixpanel_aep_assets_tests.aep import days
+from mixpanel_aep_assets_tests.aep.conftest import PUT, Sandbox
 
 
 def files(count: int, size: int = 10) -> list[FileToSend]:
@@ -53,3 +56,18 @@ def test_too_many_bytes_within_an_hour_are_warned_of() -> None:
     (finding,) = limits.forecast(Usage(0, 19 * 10**9), batches=1, size=2 * 10**9)
     assert finding.over
     assert "upload pool" in finding.text
+
+
+def test_the_sandboxs_batches_of_today_are_counted_across_datasets_without_the_aborted(sandbox: Sandbox) -> None:
+    now = datetime.datetime.now(datetime.UTC).replace(hour=12, minute=0)
+    sandbox.control.clock(freeze=now.isoformat())
+    sandbox.send(days.files(days.ids(3)), "v1")
+    sandbox.control.fault("status", match=PUT, status=400)
+    with pytest.raises(BadRequest):
+        sandbox.send(days.files(days.ids(3)), "v1", day="2026-01-30")
+    sandbox.control.clock(step=7_200)
+    with sandbox.client() as client:
+        used = limits.usage(client, now + datetime.timedelta(hours=2))
+        tomorrow = limits.usage(client, now + datetime.timedelta(days=1))
+    assert used == Usage(batches_today=1, bytes_this_hour=0)
+    assert tomorrow.batches_today == 0

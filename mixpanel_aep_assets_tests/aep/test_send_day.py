@@ -52,9 +52,9 @@ def test_a_changed_day_replaces_its_batch(sandbox: Sandbox) -> None:
 
 
 def test_a_day_that_changes_while_its_batch_is_still_processed_replaces_it_when_it_is_final(sandbox: Sandbox) -> None:
-    for number in range(1, 5):
-        sandbox.send(files(ids(number)), f"v{number}")
+    sent = [sandbox.send(files(ids(number)), f"v{number}") for number in range(1, 5)]
     assert sandbox.live() == Counter(ids(4))
+    assert [r.predecessors for r in sent[1:]] == [(r.batch_id,) for r in sent[:-1]]
 
 
 def test_a_day_that_changes_back_is_sent_under_another_external_id(sandbox: Sandbox) -> None:

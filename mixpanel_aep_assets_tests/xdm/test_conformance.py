@@ -44,7 +44,10 @@ def found(rules: Conformance, record: Any) -> Pairs:
 
 def foretold(oracle: jsonschema_rs.Draft6Validator, record: Any) -> Pairs:
     return {
-        ("".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in error.instance_path), error.kind.name)
+        (
+            "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in error.instance_path),
+            error.kind.name,
+        )
         for error in oracle.iter_errors(record)
     }
 
@@ -82,17 +85,15 @@ def test_a_mutation_that_no_schema_catches_is_refused_by_a_rule_of_our_own(
     assert (mutation.pointer, mutation.keyword) in found(rules, record)
 
 
-@pytest.mark.parametrize("mutation", [*SCHEMA_MUTATIONS, *OWN_MUTATIONS], ids=str)
+@pytest.mark.parametrize("mutation", [m for m in (*SCHEMA_MUTATIONS, *OWN_MUTATIONS) if m.value is not None], ids=str)
 def test_a_frame_finds_what_a_record_finds(mutation: Mutation, rules: Conformance) -> None:
-    if mutation.value is None:
-        pytest.skip("a frame has no null beside absent")
     record = apply(valid_event(), mutation.path, mutation.value)
     try:
         frame = pl.DataFrame([record], strict=True)
     except (pl.exceptions.PolarsError, TypeError):
         pytest.skip("no column holds this value")
     back = frame.to_dicts()[0]
-    if mutation.path.startswith("/productListItems/") and "null" in str(back) or not _same(record, back):
+    if (mutation.path.startswith("/productListItems/") and "null" in str(back)) or not _same(record, back):
         pytest.skip("the frame does not hold this value as it stands")
     findings = rules.check(frame).findings
     assert set(zip(findings["pointer"], findings["keyword"], strict=True)) == found(rules, record)

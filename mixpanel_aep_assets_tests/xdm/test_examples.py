@@ -15,69 +15,69 @@ from mixpanel_aep_assets.xdm.rules import OWN
 from mixpanel_aep_assets.xdm.schema import Schema
 from mixpanel_aep_assets_tests.xdm.conftest import NOW, REPOSITORY, load
 
-UNCLEAN = """
-components/classes/experienceevent.example.1.json
-components/classes/experienceevent.example.2.json
-components/classes/experienceevent.example.3.json
-components/classes/experienceevent.example.4.json
-components/classes/experienceevent.example.5.json
-components/classes/experienceevent.example.6.json
-components/classes/experienceevent.example.7.json
-components/classes/profile.example.1.json
-components/datatypes/application.example.2.json
-components/datatypes/b2b/b2b-source.example.1.json
-components/datatypes/channels/channel.example.1.json
-components/datatypes/data/order.example.2.json
-components/datatypes/enduserids.example.1.json
-components/datatypes/external/schema/geocoordinates.example.1.json
-components/datatypes/marketing/advertising.example.1.json
-components/datatypes/marketing/commerce.example.1.json
-components/datatypes/namespace.example.1.json
-components/datatypes/placecontext.example.1.json
-components/datatypes/poi-detail.example.2.json
-components/datatypes/productlistitem.example.1.json
-components/datatypes/segmentmembershipitem.example.1.json
-components/datatypes/webinfo.example.1.json
-components/fieldgroups/experience-event/experienceevent-advertising.example.1.json
-components/fieldgroups/experience-event/experienceevent-commerce.example.1.json
-components/fieldgroups/experience-event/experienceevent-enduserids.example.1.json
-components/fieldgroups/experience-event/experienceevent-file-download-details.example.1.json
-components/fieldgroups/experience-event/experienceevent-file-upload-details.example.1.json
-components/fieldgroups/experience-event/experienceevent-inappmessage-tracking.example.1.json
-components/fieldgroups/experience-event/experienceevent-order-details.example.1.json
-components/fieldgroups/experience-event/experienceevent-profile-stitch.example.1.json
-components/fieldgroups/experience-event/experienceevent-pushtracking.example.1.json
-components/fieldgroups/experience-event/experienceevent-segmentmembership.example.1.json
-components/fieldgroups/experience-event/experienceevent-user-login-details.example.1.json
-components/fieldgroups/experience-event/experienceevent-web.example.1.json
-components/fieldgroups/product/product-measurement.example.1.json
-components/fieldgroups/profile/profile-work-details.example.1.json
-components/fieldgroups/shared/external-source-system-audit-details.example.1.json
-components/fieldgroups/shared/identitymap.example.1.json
-components/fieldgroups/shared/identitymap.example.2.json
-components/fieldgroups/shared/segmentation.example.1.json
-extensions/adobe/experience/aep-web-sdk-experienceevent.example.1.json
-extensions/adobe/experience/decisioning/content-component-details.example.1.json
-extensions/adobe/experience/decisioning/experienceevent-proposition-interaction.example.2.json
-extensions/adobe/experience/decisioning/interaction-measurement-details.example.1.json
-extensions/adobe/experience/decisioning/interaction-measurement-details.example.2.json
-extensions/adobe/experience/decisioning/interaction-measurement-details.example.3.json
-extensions/adobe/experience/decisioning/interaction-measurement-details.example.4.json
-extensions/adobe/experience/decisioning/option-detail.example.1.json
-extensions/adobe/experience/decisioning/option-detail.example.2.json
-extensions/adobe/experience/decisioning/option-detail.example.3.json
-extensions/adobe/experience/decisioning/option-detail.example.4.json
-extensions/adobe/experience/decisioning/proposition-interaction-detail.example.1.json
-extensions/adobe/experience/decisioning/proposition-interaction-detail.example.2.json
-""".split()
+UNCLEAN = [
+    "components/classes/experienceevent.example.1.json",
+    "components/classes/experienceevent.example.2.json",
+    "components/classes/experienceevent.example.3.json",
+    "components/classes/experienceevent.example.4.json",
+    "components/classes/experienceevent.example.5.json",
+    "components/classes/experienceevent.example.6.json",
+    "components/classes/experienceevent.example.7.json",
+    "components/classes/profile.example.1.json",
+    "components/datatypes/application.example.2.json",
+    "components/datatypes/b2b/b2b-source.example.1.json",
+    "components/datatypes/channels/channel.example.1.json",
+    "components/datatypes/data/order.example.2.json",
+    "components/datatypes/enduserids.example.1.json",
+    "components/datatypes/external/schema/geocoordinates.example.1.json",
+    "components/datatypes/marketing/advertising.example.1.json",
+    "components/datatypes/marketing/commerce.example.1.json",
+    "components/datatypes/namespace.example.1.json",
+    "components/datatypes/placecontext.example.1.json",
+    "components/datatypes/poi-detail.example.2.json",
+    "components/datatypes/productlistitem.example.1.json",
+    "components/datatypes/segmentmembershipitem.example.1.json",
+    "components/datatypes/webinfo.example.1.json",
+    "components/fieldgroups/experience-event/experienceevent-advertising.example.1.json",
+    "components/fieldgroups/experience-event/experienceevent-commerce.example.1.json",
+    "components/fieldgroups/experience-event/experienceevent-enduserids.example.1.json",
+    "components/fieldgroups/experience-event/experienceevent-file-download-details.example.1.json",
+    "components/fieldgroups/experience-event/experienceevent-file-upload-details.example.1.json",
+    "components/fieldgroups/experience-event/experienceevent-inappmessage-tracking.example.1.json",
+    "components/fieldgroups/experience-event/experienceevent-order-details.example.1.json",
+    "components/fieldgroups/experience-event/experienceevent-profile-stitch.example.1.json",
+    "components/fieldgroups/experience-event/experienceevent-pushtracking.example.1.json",
+    "components/fieldgroups/experience-event/experienceevent-segmentmembership.example.1.json",
+    "components/fieldgroups/experience-event/experienceevent-user-login-details.example.1.json",
+    "components/fieldgroups/experience-event/experienceevent-web.example.1.json",
+    "components/fieldgroups/product/product-measurement.example.1.json",
+    "components/fieldgroups/profile/profile-work-details.example.1.json",
+    "components/fieldgroups/shared/external-source-system-audit-details.example.1.json",
+    "components/fieldgroups/shared/identitymap.example.1.json",
+    "components/fieldgroups/shared/identitymap.example.2.json",
+    "components/fieldgroups/shared/segmentation.example.1.json",
+    "extensions/adobe/experience/aep-web-sdk-experienceevent.example.1.json",
+    "extensions/adobe/experience/decisioning/content-component-details.example.1.json",
+    "extensions/adobe/experience/decisioning/experienceevent-proposition-interaction.example.2.json",
+    "extensions/adobe/experience/decisioning/interaction-measurement-details.example.1.json",
+    "extensions/adobe/experience/decisioning/interaction-measurement-details.example.2.json",
+    "extensions/adobe/experience/decisioning/interaction-measurement-details.example.3.json",
+    "extensions/adobe/experience/decisioning/interaction-measurement-details.example.4.json",
+    "extensions/adobe/experience/decisioning/option-detail.example.1.json",
+    "extensions/adobe/experience/decisioning/option-detail.example.2.json",
+    "extensions/adobe/experience/decisioning/option-detail.example.3.json",
+    "extensions/adobe/experience/decisioning/option-detail.example.4.json",
+    "extensions/adobe/experience/decisioning/proposition-interaction-detail.example.1.json",
+    "extensions/adobe/experience/decisioning/proposition-interaction-detail.example.2.json",
+]
 """Examples with undeclared fields or worse, by `resolve_check.py -v`. All others it calls clean."""
 
-BECOME_CLEAN = """
-extensions/adobe/experience/decisioning/interaction-measurement-details.example.1.json
-extensions/adobe/experience/decisioning/interaction-measurement-details.example.2.json
-extensions/adobe/experience/decisioning/interaction-measurement-details.example.3.json
-components/fieldgroups/experience-event/experienceevent-order-details.example.1.json
-""".split()
+BECOME_CLEAN = [
+    "extensions/adobe/experience/decisioning/interaction-measurement-details.example.1.json",
+    "extensions/adobe/experience/decisioning/interaction-measurement-details.example.2.json",
+    "extensions/adobe/experience/decisioning/interaction-measurement-details.example.3.json",
+    "components/fieldgroups/experience-event/experienceevent-order-details.example.1.json",
+]
 """Their slip is a bare name, or `xdm:_id`: with Platform names there is none left."""
 
 EXAMPLES = [path.relative_to(REPOSITORY).as_posix() for path in sorted(REPOSITORY.rglob("*.example.*.json"))]

@@ -39,15 +39,18 @@ def plain(blocks: Iterator[bytes], faults: list[Fault]) -> Iterator[bytes]:
     return blocks
 
 
-def encode(blocks: Iterator[bytes], *, gzip: bool) -> tuple[Iterator[bytes], bool]:
-    """The body as sent and whether that is gzip: only if asked for and longer than 1400 bytes."""
+def encode(blocks: Iterator[bytes], *, gzip: bool, member_bytes: int | None = None) -> tuple[Iterator[bytes], bool]:
+    """The body as sent and whether that is gzip: only if asked for and longer than 1400 bytes.
+
+    `member_bytes` begins a new gzip member after so many plain bytes.
+    """
     head: list[bytes] = []
     while sum(map(len, head)) <= GZIP_ABOVE and (block := next(blocks, None)) is not None:
         head.append(block)
     whole = _chain(head, blocks)
     if not gzip or sum(map(len, head)) <= GZIP_ABOVE:
         return whole, False
-    return _compressed(whole), True
+    return _compressed(whole, member_bytes), True
 
 
 def chunks(blocks: Iterable[bytes], seed: int) -> Iterator[bytes]:
@@ -86,14 +89,24 @@ async def wire(pieces: Iterator[bytes], faults: list[Fault]) -> AsyncIterator[by
         raise Cut
 
 
-def _compressed(blocks: Iterator[bytes]) -> Iterator[bytes]:
+def _compressed(blocks: Iterator[bytes], member_bytes: int | None) -> Iterator[bytes]:
     from isal import isal_zlib
 
-    compressor = isal_zlib.compressobj(1, wbits=31)
+    compressor, size = isal_zlib.compressobj(1, wbits=31), 0
     for block in blocks:
-        if data := compressor.compress(block):
-            yield data
+        for piece in _pieces(block, member_bytes):
+            if member_bytes is not None and size >= member_bytes:
+                yield compressor.flush()
+                compressor, size = isal_zlib.compressobj(1, wbits=31), 0
+            size += len(piece)
+            if data := compressor.compress(piece):
+                yield data
     yield compressor.flush()
+
+
+def _pieces(block: bytes, size: int | None) -> Iterator[bytes]:
+    step = size or len(block)
+    return (block[at : at + step] for at in range(0, len(block), step))
 
 
 def _chain(head: list[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:

@@ -149,7 +149,7 @@ def _row(project: Document, line: dict[str, Any], index: int) -> tuple[Any, ...]
     except (KeyError, TypeError):
         raise ValueError(f"event {index} is not of the form {{event, properties: {{time, ...}}}}") from None
     offset = moment.astimezone(zone(project["timezone"])).utcoffset() or datetime.timedelta()
-    text = json.dumps(properties, ensure_ascii=False)
+    text = json.dumps(properties)  # escaped, because lone surrogates cannot be stored as UTF-8
     offset_ms = round(offset.total_seconds() * 1000)
     return (
         project["id"], moment.date().isoformat(), name, true_ms, offset_ms,

@@ -13,6 +13,7 @@ from mixpanel_aep_assets.emulator.http import Call, Refusal
 from mixpanel_aep_assets.emulator.mixpanel import access, body
 from mixpanel_aep_assets.emulator.mixpanel.parameters import window
 from mixpanel_aep_assets.emulator.mixpanel.selection import Selection
+from mixpanel_aep_assets.emulator.mixpanel.where import WhereError
 
 CONTENT_TYPE = "text/plain; charset=utf-8"
 
@@ -55,7 +56,11 @@ def _prepare(call: Call) -> tuple[Iterator[bytes], bool]:
         world.events, project, asked, call.faults, hidden=hidden, seed=settings.seed if settings.shuffle else None
     )
     plain = body.plain(selection.blocks(), call.faults)
-    encoded, gzip = body.encode(plain, gzip="gzip" in (call.header("accept-encoding") or ""))
+    try:
+        wanted = "gzip" in (call.header("accept-encoding") or "")
+        encoded, gzip = body.encode(plain, gzip=wanted, member_bytes=settings.gzip_member_bytes)
+    except WhereError as reason:  # a number where a truth value belongs is only found with the first events
+        raise Refusal(access.error(call, 400, f"Unable to evaluate where expression: {reason}")) from None
     return body.chunks(encoded, settings.seed), gzip
 
 

@@ -102,7 +102,8 @@ class Selection:
         keep_time = self._window.in_ms and not isinstance(properties["time"], str)
         if keep_time and not (self._hidden or self._merges or pick(self._faults, *_REWRITES)):
             return line
-        return self._changed(name, wire_ms, properties, keep_time=keep_time)
+        exact = json.loads(line)["properties"]
+        return self._changed(name, wire_ms, exact, keep_time=keep_time)
 
     def _model(self) -> Iterator[bytes]:
         rows = self._events.model(self._project, self._window.first, self._window.last, seed=self._seed)
@@ -157,7 +158,7 @@ class Selection:
 
 
 def parse(line: bytes) -> Any:
-    """A line as JSON; ValueError when it is none. Numbers that the fast parser would round are read by the exact one."""
+    """A line as JSON, only to look at: integers above 64 bits come rounded. ValueError when it is none."""
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError:

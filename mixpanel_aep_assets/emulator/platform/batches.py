@@ -6,6 +6,7 @@ Uploaded bytes stream to disk. What becomes of a completed batch is the business
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -155,20 +156,28 @@ async def upload(request: Request) -> Response:
         if (call.header("content-type") or "").partition(";")[0].strip() != "application/octet-stream":
             raise refuse(415, "UnsupportedMediaType", "The content type must be application/octet-stream")
         part = uploads.fresh_part(call.platform, batch["id"])
-        limit = SMALL_UPLOAD if request.method == "PUT" else CHUNK
-        size = 0
-        async with await anyio.open_file(part, "wb") as file:
-            async for block in request.stream():
-                size += len(block)
-                if size > limit:
-                    raise refuse(413, "PayloadTooLarge", f"The body is larger than {limit} bytes")
-                await file.write(block)
-        return await run_in_threadpool(_received, call, batch, part, size)
+        try:
+            size = await _write(request, part, SMALL_UPLOAD if request.method == "PUT" else CHUNK)
+            return await run_in_threadpool(_received, call, batch, part, size)
+        finally:
+            await anyio.Path(part).unlink(missing_ok=True)
     except Refusal as refusal:
         return refusal.response
 
 
-def _received(call: PlatformCall, batch: Document, part: Any, size: int) -> Response:
+async def _write(request: Request, part: Path, limit: int) -> int:
+    """Write the body as it comes; returns its size. Refuses with 413 above the limit."""
+    size = 0
+    async with await anyio.open_file(part, "wb") as file:
+        async for block in request.stream():
+            size += len(block)
+            if size > limit:
+                raise refuse(413, "PayloadTooLarge", f"The body is larger than {limit} bytes")
+            await file.write(block)
+    return size
+
+
+def _received(call: PlatformCall, batch: Document, part: Path, size: int) -> Response:
     path = call.path("path")
     if call.request.method == "PUT":
         replaced = uploads.put(call.platform, batch["id"], path, part, size)

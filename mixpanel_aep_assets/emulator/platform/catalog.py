@@ -149,9 +149,9 @@ def dataset_files(call: PlatformCall) -> Response:
 
 
 def shown_batch(found: Document) -> dict[str, Any]:
-    """A batch as Catalog shows it."""
+    """A batch as Catalog shows it. Copies first: the ingestion worker may be writing to the document."""
     hidden = ("dataset", "sandbox", "result", "fault", "handed_over", "inactive_since")
-    return {name: value for name, value in found.items() if name not in hidden}
+    return {name: value for name, value in dict(found).items() if name not in hidden}
 
 
 def shown_dataset(found: Document) -> dict[str, Any]:

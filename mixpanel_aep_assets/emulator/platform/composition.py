@@ -45,7 +45,7 @@ def global_resources() -> dict[str, Schema]:
             schema = _expanded({name: value for name, value in compact.items() if name != "title"})
             made[identifier] = _resource(kind, identifier, compact["title"], schema)
     for name, compact in table["types"].items():
-        identifier = f"https://ns.adobe.com/xdm/datatypes/{name}"
+        identifier = table["typeIds"][name]
         made[identifier] = _resource("datatypes", identifier, name, _expanded(compact))
     return made
 
@@ -143,7 +143,7 @@ class Registry:
         base, _, pointer = reference.partition("#")
         document = root
         if base:
-            found = self.find(base) or self.find(f"https://ns.adobe.com/xdm/datatypes/{base.rsplit('/', 1)[-1]}")
+            found = self.find(base)
             if found is None:
                 raise Unresolved(f"{base} was not found")
             document = found

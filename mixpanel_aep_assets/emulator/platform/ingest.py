@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import functools
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -162,8 +163,9 @@ class Ingest:
         return pa.record_batch([identifiers, _milliseconds(good), json_bytes(good)], schema=ROWS)
 
     def _note_rows(self, name: str, batch: Any, found: list[RowErrors], numbers: Any) -> None:
-        for errors in found:
-            self._codes[errors.code] += pc.sum(errors.rows).as_py()
+        for code in {errors.code for errors in found}:
+            rows = functools.reduce(pc.or_, (errors.rows for errors in found if errors.code == code))
+            self._codes[code] += pc.sum(rows).as_py()
         if not self.diagnostics:
             return
         rows = batch.take(numbers).to_pylist(maps_as_pydicts="lossy")

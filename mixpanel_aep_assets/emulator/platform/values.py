@@ -1,6 +1,6 @@
 """Which texts the formats and types take: the patterns that Parquet columns (RE2) and JSON records (re) share.
 
-All are anchored with `\\z`-like endings by their users: `columns` matches with RE2, where `$` is the end of the text.
+`$` means the end of the text, as in JSON Schema; `records` sees to that where Python's `re` means something else.
 """
 
 from __future__ import annotations

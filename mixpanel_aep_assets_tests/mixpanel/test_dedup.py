@@ -1,0 +1,133 @@
+"""Which rows are the same event, which of them stays, and under what id (mixpanel-api.md section 7)."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from mixpanel_aep_assets.mixpanel import dedup, events
+from mixpanel_aep_assets_tests.mixpanel import samples
+from mixpanel_aep_assets_tests.mixpanel.conftest import event
+
+
+def part(tmp_path: Path, lines: list[bytes], name: str = "part-0") -> str:
+    path = tmp_path / f"{name}.parquet"
+    parsed = events.parse(b"".join(lines))
+    assert parsed.broken == []
+    import pyarrow as pa
+
+    pq.write_table(pa.Table.from_batches([parsed.events]), path)
+    return str(path)
+
+
+def kept(paths: list[str]) -> pl.DataFrame:
+    found = dedup.find(paths)
+    frames = [found.keep(number, 0, pl.read_parquet(path)) for number, path in enumerate(paths)]
+    return pl.concat(frames).with_columns(id=dedup.stable_id(pl.col("ordinal")))
+
+
+def row(number: int, **more: object) -> bytes:
+    return event(number, **{"$mp_api_timestamp_ms": 5, **more})
+
+
+def test_of_equal_keys_the_row_received_last_stays(tmp_path: Path) -> None:
+    lines = [
+        row(1, v="old"),
+        row(2, v="other"),
+        row(1, v="new", **{"$mp_api_timestamp_ms": 9}),
+        row(1, v="older", **{"$mp_api_timestamp_ms": 3}),
+    ]
+    rows = kept([part(tmp_path, lines)])
+    assert rows["properties"].str.json_path_match("$.v").to_list() == ["other", "new"]
+
+
+def test_later_processing_decides_equal_receipts_and_the_text_decides_the_rest(tmp_path: Path) -> None:
+    lines = [
+        row(1, v="a", mp_processing_time_ms=7),
+        row(1, v="b", mp_processing_time_ms=8),
+        row(1, v="c", mp_processing_time_ms=8),
+        row(1, v="d"),
+    ]
+    for order in range(6):
+        random.Random(order).shuffle(lines)
+        rows = kept([part(tmp_path, lines, f"order-{order}")])
+        assert rows["properties"].str.json_path_match("$.v").to_list() == ["c"]
+
+
+def test_the_examples_with_the_same_key_are_one_event_of_the_later_processing(tmp_path: Path) -> None:
+    (row,) = kept([part(tmp_path, [line + b"\n" for line in samples.VARIED[13:15]])]).to_dicts()
+    assert '"price":12' in row["properties"]
+
+
+def test_one_insert_id_on_several_events_is_several_events__adobe_sample(tmp_path: Path) -> None:
+    lines = [event(number, **{"$insert_id": "same"}) for number in range(5)]
+    lines.append(event(1, "Another name", **{"$insert_id": "same"}))
+    rows = kept([part(tmp_path, lines)])
+    assert rows.height == 6
+    assert rows["id"].n_unique() == 6
+
+
+def test_a_merge_of_identities_does_not_make_a_second_event(tmp_path: Path) -> None:
+    before = event(1, distinct_id="$device:D1")
+    after = event(1, distinct_id="U1", **{"$distinct_id_before_identity": "$device:D1", "$mp_api_timestamp_ms": 5})
+    rows = kept([part(tmp_path, [before, after])])
+    assert rows["distinct_id"].to_list() == ["U1"]
+    assert rows["id"].to_list() == kept([part(tmp_path, [before], "first")])["id"].to_list()
+
+
+def test_duplicates_are_found_across_parts_and_buckets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [row(number % 700, v=number, **{"$mp_api_timestamp_ms": number}) for number in range(1000)]
+    paths = [part(tmp_path, lines[at : at + 250], f"part-{at}") for at in range(0, 1000, 250)]
+    whole = kept(paths)
+    monkeypatch.setattr(dedup, "BUCKET_ROWS", 60)
+    spread = kept(paths)
+    assert spread.equals(whole)
+    assert whole.height == whole["id"].n_unique() == 700
+    assert dedup.find(paths).duplicates == 300
+    assert whole["received_ms"].to_list() == list(range(300, 1000))
+
+
+def test_rows_without_insert_id_are_all_kept_with_equal_ids_in_every_run__headless(tmp_path: Path) -> None:
+    lines = [
+        b'{"event":"x","properties":{"time":1768024801,"distinct_id":"U"}}\n',
+        b'{"event":"x","properties":{"time":1768024801,"distinct_id":"U"}}\n',
+        b'{"event":"x","properties":{"time":1768024801,"distinct_id":"U","a":1}}\n',
+    ]
+    first = kept([part(tmp_path, lines, "one")])
+    again = kept([part(tmp_path, lines[2:], "two"), part(tmp_path, lines[:2], "three")])
+    assert first["id"].n_unique() == 3
+    assert set(again["id"]) == set(first["id"])
+
+
+def test_the_id_is_a_uri_reference_without_colon_that_never_changes(tmp_path: Path) -> None:
+    lines = [line + b"\n" for line in [*samples.DOCUMENTED, *samples.VARIED]]
+    rows = kept([part(tmp_path, lines)])
+    assert rows["id"].n_unique() == rows.height
+    assert rows["id"].str.contains("^[0-9a-f]{64}$").all()
+    known = rows.filter(pl.col("insert_id") == "a1b2c3d4-0001")["id"].item()
+    import hashlib
+
+    key = "\x1f".join(["8", "Purchase", "2", "U1", "1768024800123", "a1b2c3d4-0001"])
+    assert known == hashlib.sha256(key.encode()).hexdigest()
+
+
+def test_keys_whose_parts_run_together_stay_apart(tmp_path: Path) -> None:
+    lines = [event(1, "a", distinct_id="b\x1f1\x1fc"), event(1, "a\x1f1\x1fb", distinct_id="c")]
+    assert kept([part(tmp_path, lines)])["id"].n_unique() == 2
+
+
+def test_a_day_without_rows_has_nothing_to_drop() -> None:
+    assert dedup.losers([]) == {}
+
+
+def test_a_slice_of_a_part_keeps_what_the_whole_part_keeps(tmp_path: Path) -> None:
+    lines = [row(number % 7, v=number) for number in range(20)]
+    path = part(tmp_path, lines)
+    found = dedup.find([path])
+    frame = pl.read_parquet(path)
+    pieces = [found.keep(0, at, frame.slice(at, 6)) for at in range(0, 20, 6)]
+    assert pl.concat(pieces).equals(found.keep(0, 0, frame))

@@ -1,0 +1,221 @@
+"""Each row of the failure table (mixpanel-api.md section 3.4): what it is taken for, and whether it is asked again."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+from mixpanel_aep_assets.mixpanel import errors, export
+from mixpanel_aep_assets.mixpanel.client import MixpanelClient, retry_after
+from mixpanel_aep_assets.storage import Day
+from mixpanel_aep_assets_tests.mixpanel import samples
+from mixpanel_aep_assets_tests.mixpanel.conftest import DAY, NO_WAIT, Scripted, answer, event, source
+
+GOOD = [line + b"\n" for line in samples.VARIED[:4]]
+BODY = b"".join(GOOD)
+
+
+def failure(server: Scripted, client: MixpanelClient, day: Day, *answers: bytes) -> errors.MixpanelError:
+    server.answers = list(answers)
+    with pytest.raises(errors.MixpanelError) as caught:
+        export.export_day(client, day, DAY, retry=NO_WAIT)
+    assert day.manifest() is None
+    assert "hunter2" not in str(caught.value)
+    return caught.value
+
+
+TORN = {
+    "terminated early": answer(BODY + b"terminated early\n"),
+    "terminated early without newline": answer(BODY + b"terminated early"),
+    "export terminated early": answer(BODY + b"export terminated early\n", packed=True),
+    "terminated early alone": answer(b"terminated early\n"),
+    "terminated early with spaces": answer(BODY + b"  terminated early \r\n"),
+    "terminated early in the middle": answer(BODY + b"terminated early\n" + BODY),
+    "no newline at the end": answer(BODY[:-1]),
+    "half of the only line": answer(BODY[:50]),
+    "half of the only line and a newline": answer(BODY[:50] + b"\n"),
+    "half a line": answer(BODY[:-40]),
+    "half a line and a newline": answer(BODY[:-40] + b"\n"),
+    "half a gzip stream": answer(BODY, packed=True, cut=100),
+    "gzip without its trailer": answer(BODY, packed=True, cut=-8),
+    "no last chunk": answer(BODY, last_chunk=False),
+    "gzip and no last chunk": answer(BODY, packed=True, last_chunk=False),
+    "an error object at the end": answer(BODY + b'{"error":"internal"}\n'),
+    "cut in a character": answer((GOOD[0] + '{"event":"ü'.encode())[:-1]),
+    "neither length nor chunks": b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + BODY,
+    "shorter than its length": b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\nConnection: close\r\n\r\n" + BODY,
+    "gzip that is none": answer(BODY, headers={"Content-Encoding": "gzip"}),
+}
+
+
+@pytest.mark.parametrize("torn", TORN.values(), ids=TORN)
+def test_a_body_that_is_not_proven_whole_is_a_failed_window_and_asked_again(
+    server: Scripted, client: MixpanelClient, day: Day, torn: bytes
+) -> None:
+    error = failure(server, client, day, torn)
+    assert isinstance(error, errors.ExportIncomplete)
+    assert error.retryable
+    assert len(server.requests) == NO_WAIT.tries
+
+
+@pytest.mark.parametrize("torn", TORN.values(), ids=TORN)
+def test_a_whole_body_after_a_torn_one_is_the_day(
+    server: Scripted, client: MixpanelClient, day: Day, torn: bytes
+) -> None:
+    server.answers = [torn, answer(BODY)]
+    assert export.export_day(client, day, DAY, retry=NO_WAIT)["rows"] == len(GOOD)
+
+
+def test_text_in_an_event_that_says_terminated_early_is_an_event(
+    server: Scripted, client: MixpanelClient, day: Day
+) -> None:
+    server.answers = [answer(BODY + event(9, "export terminated early", note="terminated early"))]
+    assert export.export_day(client, day, DAY, retry=NO_WAIT)["rows"] == len(GOOD) + 1
+
+
+def test_a_body_of_known_length_is_whole(server: Scripted, client: MixpanelClient, day: Day) -> None:
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(BODY)}\r\nConnection: close\r\n\r\n".encode()
+    server.answers = [head + BODY]
+    assert export.export_day(client, day, DAY, retry=NO_WAIT)["rows"] == len(GOOD)
+
+
+PLAN = b"Your plan does not support raw data export. Visit mixpanel.com/pricing to upgrade."
+TOO_LATE = b"Invalid request: to_date cannot be later than today"
+LIMIT_HIT = (
+    b'{"request":"/api/2.0/export?...","error":"Query rate limit exceeded for project_id: 2526451. 1/5 queries '
+    b'running concurrently and 61/60 queries running in the last hour."}'
+)
+
+REFUSALS = {
+    "plan sentence in a 200": (answer(PLAN), errors.PlanLacksExport),
+    "plan sentence in a 402": (answer(PLAN, "402 Payment Required"), errors.PlanLacksExport),
+    "402 json": (answer(b'{"error":"no"}', "402 Payment Required"), errors.PlanLacksExport),
+    "error object in a 200": (answer(b'{"error":"Unable to authenticate request"}\n'), errors.AuthenticationFailed),
+    "other error object in a 200": (answer(b'{"error":"bad where"}'), errors.BadRequest),
+    "day not begun": (answer(TOO_LATE, "400 Bad Request"), errors.DateTooLate),
+    "400 credentials": (answer(b"Unable to authenticate request", "400 Bad Request"), errors.AuthenticationFailed),
+    "400 credentials as json": (
+        answer(b'{"request":"/api/2.0/export","error":"Unable to authenticate request"}', "400 Bad Request"),
+        errors.AuthenticationFailed,
+    ),
+    "400 date": (answer(b"Error in from_date: invalid date, bad year", "400 Bad Request"), errors.BadRequest),
+    "400 where": (answer(b"parse error in where", "400 Bad Request"), errors.BadRequest),
+    "400 empty": (answer(b"", "400 Bad Request"), errors.BadRequest),
+    "401": (answer(b'{"error":"x","status":"error"}', "401 Unauthorized"), errors.AuthenticationFailed),
+    "403": (answer(b'{"error":"x","status":"error"}', "403 Forbidden"), errors.NotAllowed),
+    "404": (answer(b"<html><title>Not Found</title></html>", "404 Not Found"), errors.NotFound),
+    "414": (answer(b"<html>too long</html>", "414 URI Too Long"), errors.RequestTooLong),
+    "redirect": (answer(b"", "302 Found", headers={"Location": "https://login.example/x?y"}), errors.UnexpectedAnswer),
+    "a page in a 200": (answer(b"<html>\n<body>\nlog in\n</body>\n</html>\n"), errors.UnexpectedAnswer),
+    "one line of a page": (answer(b"<html>log in</html>\n"), errors.UnexpectedAnswer),
+    "a coding that was not offered": (answer(BODY, headers={"Content-Encoding": "br"}), errors.UnexpectedAnswer),
+    "long 429": (answer(LIMIT_HIT, "429 Too Many Requests"), errors.RateLimited),
+}
+
+
+@pytest.mark.parametrize(("given", "kind"), REFUSALS.values(), ids=REFUSALS)
+def test_a_refusal_is_named_with_its_fix_and_not_repeated(
+    server: Scripted, client: MixpanelClient, day: Day, given: bytes, kind: type[errors.MixpanelError]
+) -> None:
+    error = failure(server, client, day, given)
+    assert type(error) is kind
+    assert error.fix
+    assert error.fix in str(error)
+    assert len(server.requests) == 1
+
+
+PASSING = {
+    "500": answer(b"oops", "500 Internal Server Error"),
+    "502 page": answer(b"<html><title>Bad Gateway</title></html>", "502 Bad Gateway"),
+    "503": answer(b"", "503 Service Unavailable"),
+    "504": answer(b"", "504 Gateway Timeout"),
+    "400 time-out": answer(b'{"request":"/api/2.0/export","error":"Timeout Error."}', "400 Bad Request"),
+    "no answer at all": b"",
+    "half a head": b"HTTP/1.1 200 OK\r\nContent-",
+    "no HTTP": b"SSH-2.0-OpenSSH_9.6\r\n",
+    "short 429": answer(b"too many export requests in progress", "429 Too Many", headers={"Retry-After": "2"}),
+}
+
+
+@pytest.mark.parametrize("given", PASSING.values(), ids=PASSING)
+def test_a_failure_that_may_pass_is_asked_again_a_bounded_number_of_times(
+    server: Scripted, client: MixpanelClient, day: Day, given: bytes
+) -> None:
+    error = failure(server, client, day, given)
+    assert error.retryable
+    assert len(server.requests) == NO_WAIT.tries
+
+
+@pytest.mark.parametrize("given", PASSING.values(), ids=PASSING)
+def test_a_failure_that_passed_costs_nothing(server: Scripted, client: MixpanelClient, day: Day, given: bytes) -> None:
+    server.answers = [given, given, answer(BODY, packed=True)]
+    assert export.export_day(client, day, DAY, retry=NO_WAIT)["rows"] == len(GOOD)
+
+
+def test_the_hint_of_refused_credentials_names_every_known_cause(
+    server: Scripted, client: MixpanelClient, day: Day
+) -> None:
+    text = str(failure(server, client, day, answer(b"", "401 Unauthorized")))
+    for cause in ("MIXPANEL_SECRET", "expired", "MIXPANEL_REGION", "MIXPANEL_PROJECT_ID", "member"):
+        assert cause in text
+
+
+def test_an_unreachable_host_is_named(day: Day) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    from mixpanel_aep_assets_tests.mixpanel.conftest import Unlimited
+
+    with MixpanelClient(source(url), budget=Unlimited()) as client, pytest.raises(errors.Unreachable) as caught:
+        export.export_day(client, day, DAY, retry=NO_WAIT)
+    assert url.removeprefix("http://") in str(caught.value)
+
+
+def test_a_server_that_speaks_no_tls_is_unreachable_and_not_trusted(server: Scripted, day: Day) -> None:
+    from mixpanel_aep_assets_tests.mixpanel.conftest import Unlimited
+
+    server.answers = [answer(BODY)]
+    url = server.url.replace("http://", "https://")
+    with MixpanelClient(source(url), budget=Unlimited()) as client, pytest.raises(errors.Unreachable):
+        export.export_day(client, day, DAY, retry=NO_WAIT)
+
+
+def test_a_silent_server_times_out(day: Day) -> None:
+    import socket
+
+    from mixpanel_aep_assets_tests.mixpanel.conftest import Unlimited
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        given = source(url, read_timeout=0.1)
+        with MixpanelClient(given, budget=Unlimited()) as client, pytest.raises(errors.Unreachable, match="Timed out"):
+            export.export_day(client, day, DAY, retry=NO_WAIT)
+
+
+NOW = datetime.datetime(2026, 1, 10, 12, 0, tzinfo=datetime.UTC)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None), ("30", 30.0), (" 30 ", 30.0), ("1.5", 1.5), ("Sat, 10 Jan 2026 12:01:00 GMT", 60.0),
+        ("Sat, 10 Jan 2026 11:00:00 GMT", 0.0), ("soon", None), ("", None), ("-5", None), ("99999999999", 99999999999.0),
+        ("9" * 400, None),
+    ],
+)  # fmt: skip
+def test_retry_after_is_seconds_or_a_date_and_garbage_is_nothing(header: str | None, seconds: float | None) -> None:
+    assert retry_after(header, NOW) == seconds
+
+
+def test_a_huge_retry_after_is_bounded(server: Scripted, client: MixpanelClient, day: Day) -> None:
+    error = failure(server, client, day, answer(b"", "429 Too Many", headers={"Retry-After": "99999999"}))
+    assert error.wait == 900.0
+
+
+def test_a_long_wait_is_left_to_the_caller(server: Scripted, client: MixpanelClient, day: Day) -> None:
+    error = failure(server, client, day, answer(b"", "429 Too Many"))
+    assert isinstance(error, errors.RateLimited)
+    assert error.wait == 60.0
+    assert len(server.requests) == 1

@@ -1,0 +1,94 @@
+"""Known and anonymous ids, and the identityMap (mixpanel-api.md section 8)."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mixpanel_aep_assets.mixpanel import identity
+
+COLUMNS = ["distinct_id", "distinct_id_before_identity", "device_id", "user_id"]
+
+
+def frame(*rows: tuple[str | None, ...]) -> pl.DataFrame:
+    return pl.DataFrame(
+        [dict(zip(COLUMNS, row, strict=True)) for row in rows], schema=dict.fromkeys(COLUMNS, pl.String)
+    )
+
+
+def ids(*row: str | None) -> tuple[str | None, str | None]:
+    found = frame(row).select(identity.known_id().alias("k"), identity.anonymous_id().alias("a")).row(0)
+    return found[0], found[1]
+
+
+@pytest.mark.parametrize(
+    ("distinct", "before", "device", "user", "known", "anonymous"),
+    [
+        ("U1", None, "D1", "U1", "U1", "D1"),
+        ("$device:D1", None, "D1", None, None, "D1"),
+        ("$device:D1", None, None, None, None, "D1"),
+        ("U9", "$device:D9", None, None, "U9", "D9"),
+        ("D1", None, "D1", None, None, "D1"),
+        ("D1", None, "$device:D1", None, None, "D1"),
+        ("U1", None, None, None, "U1", None),
+        ("U1", None, None, "U2", "U2", None),
+        ("$device:D1", None, "D1", "$device:D1", None, "D1"),
+        (None, None, None, None, None, None),
+        ("", None, "", "", None, None),
+        ("üser-ñ", None, None, None, "üser-ñ", None),
+    ],
+)
+def test_who_an_event_is_about(
+    distinct: str | None,
+    before: str | None,
+    device: str | None,
+    user: str | None,
+    known: str | None,
+    anonymous: str | None,
+) -> None:
+    assert ids(distinct, before, device, user) == (known, anonymous)
+
+
+@pytest.mark.parametrize("refused", [*identity.REFUSED, "NULL", " Anonymous ", "$device:", "$device:undefined"])
+def test_an_id_that_stands_for_nobody_is_no_identity(refused: str) -> None:
+    assert ids(refused, refused, refused, refused) == (None, None)
+    assert ids("U1", None, refused, refused) == ("U1", None)
+
+
+def test_the_map_has_the_known_id_as_primary_and_the_device_beside_it() -> None:
+    (entry,) = frame(("U1", None, "D1", "U1")).select(m=identity.identity_map())["m"].to_list()
+    assert entry == [
+        {"key": "mixpanelUserId", "value": [{"id": "U1", "authenticatedState": "authenticated", "primary": True}]},
+        {"key": "mixpanelDeviceId", "value": [{"id": "D1", "authenticatedState": "ambiguous", "primary": False}]},
+    ]
+
+
+def test_a_device_alone_is_primary_and_nobody_has_no_map() -> None:
+    alone, nobody = frame(("$device:D1", None, None, None), ("null", None, None, None)).select(
+        m=identity.identity_map(known="K", anonymous="A")
+    )["m"].to_list()  # fmt: skip
+    assert alone == [{"key": "A", "value": [{"id": "D1", "authenticatedState": "ambiguous", "primary": True}]}]
+    assert nobody is None
+
+
+def test_the_map_of_no_rows_has_its_type() -> None:
+    assert frame().select(m=identity.identity_map()).schema["m"] == identity.IDENTITY_MAP
+
+
+some_id = st.none() | st.sampled_from(["U1", "D1", "$device:D1", "null", "", "0", "$device:"]) | st.text(max_size=5)
+
+
+@given(st.lists(st.tuples(some_id, some_id, some_id, some_id), max_size=20))
+def test_every_map_has_exactly_one_primary_and_no_refused_id(rows: list[tuple[str | None, ...]]) -> None:
+    made = frame(*rows).select(m=identity.identity_map(), k=identity.known_id(), a=identity.anonymous_id())
+    for entries, known, anonymous in made.iter_rows():
+        if entries is None:
+            assert (known, anonymous) == (None, None)
+            continue
+        items = [item for entry in entries for item in entry["value"]]
+        assert [item["primary"] for item in items].count(True) == 1
+        assert len({entry["key"] for entry in entries}) == len(entries) == len(items)
+        assert len({item["id"] for item in items}) == len(items)
+        assert not {item["id"].strip(" ").lower() for item in items} & set(identity.REFUSED)

@@ -1,0 +1,104 @@
+"""The commands as a script would call them: reports, exit codes, one clear sentence for bad input."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mixpanel_aep_assets.emulator import EmulatorThread
+from mixpanel_aep_assets_tests.connections import DAY, events, lines, opened, provisioned, variables
+
+pytestmark = pytest.mark.e2e
+
+NEXT = (datetime.date.fromisoformat(DAY) + datetime.timedelta(days=1)).isoformat()
+
+
+def call(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MIXPANEL", "ADOBE", "AEP", "DAGSTER"))}
+    command = [sys.executable, "-m", "mixpanel_aep_assets", *arguments]
+    return subprocess.run(command, env=clean | environment, capture_output=True, text=True, timeout=240, check=False)
+
+
+@pytest.fixture
+def ready(emulator: EmulatorThread, tmp_path: Path) -> dict[str, str]:
+    """The environment of a provisioned connection with a day of 40 events and 5 duplicates."""
+    with opened(emulator, tmp_path) as connection:
+        provisioned(connection)
+    emulator.control.seed_day(DAY, lines(events(40) + events(5)))
+    return variables(emulator, tmp_path)
+
+
+def test_run_reports_every_day_and_exits_with_0_when_all_are_in(ready: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "r.json"
+    done = call(ready, "run", "--from", DAY, "--to", NEXT, "--wait", "--report", str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(file.read_text())
+    first, second = report["days"]
+    assert set(first) == {
+        "day", "exported", "duplicates", "quarantined", "uploaded", "ingested", "rejected", "batch_id", "status",
+    }  # fmt: skip
+    counts = {key: first[key] for key in ("exported", "duplicates", "quarantined", "uploaded", "ingested", "rejected")}
+    expected = {"exported": 45, "duplicates": 5, "quarantined": 0, "uploaded": 40, "ingested": 40, "rejected": 0}
+    assert counts == expected == report["totals"]
+    assert (first["status"], second["status"]) == ("ingested", "empty")
+    assert call(ready, "reconcile", "--from", DAY, "--to", NEXT).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"MIXPANEL_SECRET": "wrong"}, "MIXPANEL_SECRET"),
+        ({"MIXPANEL_PROJECT_ID": ""}, "MIXPANEL_PROJECT_ID"),
+        ({"MIXPANEL_REGION": "MARS"}, "MIXPANEL_REGION"),
+        ({"AEP_DATASET_NAME": "No such dataset"}, "provision"),
+        ({"ADOBE_CLIENT_SECRET": "wrong"}, "ADOBE_CLIENT_SECRET"),
+        ({"MIXPANEL_EXPORT_URL": "http://127.0.0.1:9", "MIXPANEL_TIMEZONE": "UTC"}, "127.0.0.1"),
+    ],
+    ids=["wrong secret", "no project id", "wrong region", "unknown dataset", "wrong Adobe secret", "unreachable host"],
+)
+def test_bad_input_gives_one_clear_message_and_a_code(ready: dict[str, str], change: dict[str, str], said: str) -> None:
+    done = call(ready | change, "run", "--from", DAY, "--to", DAY)
+    text = done.stdout + done.stderr
+    assert done.returncode not in (0, 130), text
+    assert said in text
+    assert "Traceback" not in text
+    assert "demo-secret" not in text
+    assert "demo-client-secret" not in text
+
+
+def test_doctor_finds_nothing_wrong_with_a_ready_connection(ready: dict[str, str]) -> None:
+    done = call(ready, "doctor")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "wrong" not in done.stdout
+
+
+def test_doctor_names_each_wrong_thing_and_goes_on(ready: dict[str, str]) -> None:
+    done = call(ready | {"MIXPANEL_SECRET": "no", "AEP_DATASET_NAME": "none of that name"}, "doctor")
+    assert done.returncode == 1
+    assert "MIXPANEL_SECRET" in done.stdout
+    assert "none of that name" in done.stdout
+
+
+def test_provisioning_twice_changes_nothing(emulator: EmulatorThread, tmp_path: Path) -> None:
+    environment = variables(emulator, tmp_path)
+    assert "5 changes" in call(environment, "provision", "--apply").stdout
+    assert "Nothing to change" in call(environment, "provision").stdout
+
+
+def test_preview_shows_raw_and_mapped_and_keeps_nothing(ready: dict[str, str], tmp_path: Path) -> None:
+    done = call(ready, "preview", "--day", DAY, "--rows", "1")
+    assert done.returncode == 0, done.stderr
+    assert "as XDM" in done.stdout
+    assert not list((tmp_path / "data").rglob("*.parquet"))
+
+
+def test_help_is_there_for_every_command() -> None:
+    done = call({}, "--help")
+    for name in ("demo", "doctor", "preview", "provision", "run", "reconcile", "mapping", "conformance", "emulator"):
+        assert name in done.stdout

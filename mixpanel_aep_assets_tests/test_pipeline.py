@@ -1,0 +1,226 @@
+"""A day's whole way over HTTP, export to live events, judged by the emulator's own books."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.emulator import EmulatorThread
+from mixpanel_aep_assets.mixpanel.errors import AuthenticationFailed, DateTooLate, ExportIncomplete
+from mixpanel_aep_assets.pipeline import extract, load, report, transform, verify
+from mixpanel_aep_assets_tests.connections import DAY, NOON, event, events, lines, opened, provisioned, run_day, settled
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture
+def connection(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Opened]:
+    with opened(emulator, tmp_path) as connection:
+        yield provisioned(connection)
+
+
+def books(emulator: EmulatorThread, connection: Opened) -> dict[str, Any]:
+    emulator.control.settle()
+    return dict(emulator.control.books(connection.dataset)["live"])
+
+
+def test_every_event_of_a_day_is_live_exactly_once(emulator: EmulatorThread, connection: Opened) -> None:
+    rows = events(500)
+    emulator.control.seed_day(DAY, lines(rows + rows[:20]))
+    run_day(connection)
+    settled(connection)
+    row = report.counts_of(connection, DAY)
+    assert row | {"batch_id": None} == {
+        "day": DAY,
+        "exported": 520,
+        "duplicates": 20,
+        "quarantined": 0,
+        "uploaded": 500,
+        "ingested": 500,
+        "rejected": 0,
+        "batch_id": None,
+        "status": "ingested",
+    }
+    live = books(emulator, connection)
+    assert (live["rows"], live["distinct_ids"]) == (500, 500)
+
+
+def test_a_finished_day_run_again_uploads_nothing(emulator: EmulatorThread, connection: Opened) -> None:
+    emulator.control.seed_day(DAY, lines(events(50)))
+    first = run_day(connection)
+    settled(connection)
+    again = run_day(connection)
+    assert (first["action"], again["action"]) == ("uploaded", "unchanged")
+    assert again["batch_id"] == first["batch_id"]
+    assert books(emulator, connection)["rows"] == 50
+
+
+def test_a_changed_day_replaces_its_batch(emulator: EmulatorThread, connection: Opened) -> None:
+    emulator.control.seed_day(DAY, lines(events(50)))
+    first = run_day(connection)
+    settled(connection)
+    emulator.control.seed_day(DAY, lines(events(60)))
+    second = run_day(connection)
+    settled(connection)
+    assert second["action"] == "replaced"
+    assert second["predecessors"] == [first["batch_id"]]
+    assert books(emulator, connection)["rows"] == 60
+
+
+def test_a_day_that_becomes_empty_takes_its_batch_back(emulator: EmulatorThread, connection: Opened) -> None:
+    emulator.control.seed_day(DAY, lines(events(50)))
+    run_day(connection)
+    settled(connection)
+    emulator.control.clear_events(DAY)
+    assert run_day(connection)["action"] == "reverted"
+    assert books(emulator, connection)["rows"] == 0
+
+
+def test_an_empty_day_is_a_finished_day(connection: Opened) -> None:
+    assert run_day(connection)["action"] == "nothing"
+    assert report.counts_of(connection, DAY)["status"] == "empty"
+
+
+def test_broken_lines_are_set_aside_and_counted(emulator: EmulatorThread, connection: Opened) -> None:
+    broken = b'{"event":"x","properties":{"n":NaN}}\nnull\n[]\n{"event":"x","properties":{"s":"\xff","time":1}}\n'
+    emulator.control.seed_day(DAY, broken + lines(events(30)))
+    run_day(connection)
+    settled(connection)
+    row = report.counts_of(connection, DAY)
+    assert (row["exported"], row["quarantined"], row["ingested"]) == (34, 4, 30)
+    (file,) = connection.day(extract.TABLE, DAY).locations(kind="quarantine")
+    assert pl.read_parquet(file)["line"].to_list() == [1, 2, 3, 4]
+
+
+def test_rows_that_cannot_conform_are_set_aside_with_their_reasons(
+    emulator: EmulatorThread, connection: Opened
+) -> None:
+    future = NOON + 20 * 365 * 86_400_000
+    emulator.control.seed_day(DAY, lines([*events(99), event(99, time=future)]))
+    run_day(connection)
+    settled(connection)
+    row = report.counts_of(connection, DAY)
+    assert (row["quarantined"], row["uploaded"], row["ingested"]) == (1, 99, 99)
+    finding = verify.conforms_to_xdm(connection, DAY)
+    assert not finding.passed
+    assert not finding.severe
+    (file,) = connection.day(transform.TABLE, DAY).locations(kind="quarantine")
+    (aside,) = pl.read_parquet(file).to_dicts()
+    assert aside["pointer"] == "/timestamp"
+    assert json.loads(aside["properties"])["time"] == future
+
+
+def test_more_violations_than_allowed_block_the_day(emulator: EmulatorThread, connection: Opened) -> None:
+    future = NOON + 20 * 365 * 86_400_000
+    emulator.control.seed_day(DAY, lines(events(10, time=future) + events(50)))
+    extract.extract_day(connection, DAY)
+    transform.transform_day(connection, DAY)
+    finding = verify.conforms_to_xdm(connection, DAY)
+    assert not finding.passed
+    assert finding.severe
+
+
+def test_project_time_reaches_the_lake_as_true_utc(emulator: EmulatorThread, tmp_path: Path) -> None:
+    emulator.control.project(id=12345, timezone="US/Pacific", mode="legacy")
+    true = [event(n) for n in range(60)]
+    emulator.control.seed_events(true)
+    with opened(emulator, tmp_path) as connection:
+        provisioned(connection)
+        run_day(connection)
+        settled(connection)
+        manifest = connection.day(extract.TABLE, DAY).manifest()
+        assert manifest is not None
+        assert (manifest["time_mode"], manifest["timezone"]) == ("project", "US/Pacific")
+        files = connection.day(transform.TABLE, DAY).locations()
+        instants = pl.read_parquet(files, columns=["timestamp"])["timestamp"]
+        assert instants.min() == datetime.datetime.fromtimestamp(NOON / 1000, datetime.UTC)
+
+
+def test_properties_reach_the_platform_byte_for_byte(emulator: EmulatorThread, connection: Opened) -> None:
+    text = (
+        f'{{"time":{NOON},"distinct_id":"u","$insert_id":"x","big":12345678901234567890123,"f":1.50,"e":1e-320,'
+        '"u":"\\u00e9\\ud83d\\ude00","raw":"line\u2028nel\u0085","s":"\\ud83d","a":1,"a":2}'
+    )
+    emulator.control.seed_day(DAY, f'{{"event":"Odd","properties":{text}}}\n'.encode() + lines(events(30)))
+    run_day(connection)
+    (file,) = connection.day(transform.TABLE, DAY).locations()
+    kept = pl.read_parquet(file, columns=["_demotenant"]).select(
+        pl.col("_demotenant").struct.field("mixpanel").struct.field("properties")
+    )
+    assert text in kept["properties"].to_list()
+
+
+def test_adobes_ten_tutorial_events_reuse_an_insert_id_and_all_arrive(
+    emulator: EmulatorThread, tmp_path: Path
+) -> None:
+    file = SHARED / "data" / "adobe-tutorial-events.ndjson"
+    if not file.exists():
+        pytest.skip("Adobe's tutorial events are not beside this repository")
+    with opened(emulator, tmp_path, timezone="US/Pacific", time_mode="project") as connection:
+        provisioned(connection)
+        emulator.control.seed_day(DAY, file.read_bytes())
+        run_day(connection)
+        settled(connection)
+        row = report.counts_of(connection, DAY)
+        assert row["exported"] == 10
+        assert row["duplicates"] + row["ingested"] == 10
+        assert row["ingested"] == len({line for line in file.read_text().splitlines() if line})
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ({"kind": "early", "lines": 3}, ExportIncomplete),
+        ({"kind": "cut", "bytes": 700}, ExportIncomplete),
+        ({"kind": "auth400"}, AuthenticationFailed),
+    ],
+)
+def test_a_failed_export_keeps_what_is_stored(
+    emulator: EmulatorThread, connection: Opened, fault: dict[str, Any], error: type[Exception], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    emulator.control.seed_day(DAY, lines(events(30)))
+    before = extract.extract_day(connection, DAY)
+    emulator.control.seed_day(DAY, lines(events(40)))
+    emulator.control.fault(fault.pop("kind"), match={"path": "*/export"}, **fault)
+    with pytest.raises(error):
+        extract.extract_day(connection, DAY)
+    after = connection.day(extract.TABLE, DAY).manifest()
+    assert after is not None
+    assert after["generation"] == before["generation"]
+    emulator.control.clear_faults()
+    assert extract.extract_day(connection, DAY)["rows"] == 40
+
+
+def test_a_running_day_is_not_exported(connection: Opened) -> None:
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    with pytest.raises(DateTooLate, match="not over yet"):
+        extract.extract_day(connection, today)
+
+
+def test_the_platforms_refusal_of_a_batch_is_told_with_its_reason(
+    emulator: EmulatorThread, connection: Opened
+) -> None:
+    emulator.control.seed_day(DAY, lines(events(30)))
+    emulator.control.fault("outcome", status="failed")
+    run_day(connection)
+    settled(connection)
+    finding = verify.ingested_by_aep(connection, DAY)
+    assert not finding.passed
+    assert finding.severe
+    assert report.counts_of(connection, DAY)["status"] == "failed"
+
+
+def test_the_books_of_mixpanel_and_ours_agree(emulator: EmulatorThread, connection: Opened) -> None:
+    emulator.control.seed_day(DAY, lines(events(40) + events(3)))
+    run_day(connection)
+    finding = verify.reconciles_with_mixpanel(connection, DAY)
+    assert finding.passed, finding.text
+    assert load.counts(connection, DAY)["uploaded"] == 40
