@@ -175,6 +175,7 @@ def requeue_sensor(name: str, jobs: Sequence[Any], *, running: bool) -> dg.Senso
                 continue
             job = run.job_name if run.job_name in by_name else jobs[0].name
             tags = {"dagster/partition": day} | {k: v for k, v in run.tags.items() if k == REREAD_TAG}
+            tags[failures.REQUEUES_TAG] = str(int(run.tags.get(failures.REQUEUES_TAG, 0)) + 1)
             requests.append(dg.RunRequest(run_key=f"after {run.run_id}", job_name=job, tags=tags))
         return dg.SensorResult(
             run_requests=requests, skip_reason=None if requests else dg.SkipReason("No run is due again.")

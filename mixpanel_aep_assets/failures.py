@@ -19,9 +19,22 @@ SHORT_WAIT = 60.0
 
 MAX_RETRIES = 3
 
+LATER = 900.0
+"""Seconds until a run is brought back whose failure may pass by itself (host unreachable, 5xx) after the client's own
+tries are used up."""
+
+MAX_REQUEUES = 8
+"""Times that one partition is brought back before a person must look."""
+
 CONNECTION_TAG = "mixpanel_aep/connection"
 RETRY_AT_TAG = "mixpanel_aep/retry_at"
 """Run tag: UTC time (ISO 8601) at which the requeue sensor launches the same partition again."""
+
+WAITING_TAG = "mixpanel_aep/waiting"
+"""Run tag: the other side named the wait (spent budget, 429, a busy partition), so nothing is wrong."""
+
+REQUEUES_TAG = "mixpanel_aep/requeues"
+"""Run tag: how often this partition was brought back."""
 
 CRASH_RETRY = dg.RetryPolicy(max_retries=0)
 """The clients retry what can be retried; the policy only keeps Dagster from adding tries of its own."""
@@ -39,20 +52,28 @@ def explained(
     except Exception as error:
         if not is_domain_error(error):
             raise
-        wait = float(getattr(error, "wait", None) or 0.0)
-        if getattr(error, "retryable", False):
-            if wait <= SHORT_WAIT and context.retry_number < MAX_RETRIES:
-                raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=wait or 5.0) from error
-            retry_at = now() + timedelta(seconds=max(wait, SHORT_WAIT))
-            context.instance.add_run_tags(
-                context.run.run_id, {RETRY_AT_TAG: retry_at.isoformat(), CONNECTION_TAG: connection}
-            )
-            raise dg.Failure(
-                f"{day}: {error} The run lets go of its worker and is launched again at {retry_at:%H:%M:%S} UTC "
-                "(sensor requeue).",
-                allow_retries=False,
-            ) from None
-        raise dg.Failure(f"{day}: {error}", metadata={"day": day}, allow_retries=False) from None
+        if not getattr(error, "retryable", False):
+            raise dg.Failure(f"{day}: {error}", metadata={"day": day}, allow_retries=False) from None
+        wait: float | None = getattr(error, "wait", None)
+        if wait is not None and wait <= SHORT_WAIT and context.retry_number < MAX_RETRIES:
+            raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=wait) from error
+        raise _later(context, connection, f"{day}: {error}", wait) from None
+
+
+def _later(
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, connection: str, text: str, wait: float | None
+) -> dg.Failure:
+    """The failure of a run that lets go of its worker, tagged for the sensor that brings it back."""
+    if int(context.run.tags.get(REQUEUES_TAG, 0)) >= MAX_REQUEUES:
+        return dg.Failure(f"{text} It was brought back {MAX_REQUEUES} times already.", allow_retries=False)
+    retry_at = now() + timedelta(seconds=max(wait, 1.0) if wait is not None else LATER)
+    tags = {RETRY_AT_TAG: retry_at.isoformat(), CONNECTION_TAG: connection, WAITING_TAG: str(wait is not None).lower()}
+    context.instance.add_run_tags(context.run.run_id, tags)
+    return dg.Failure(
+        f"{text} The run lets go of its worker; the sensor {connection}_requeue launches it again at "
+        f"{retry_at:%Y-%m-%d %H:%M:%S} UTC.",
+        allow_retries=False,
+    )
 
 
 def is_domain_error(error: BaseException) -> bool:

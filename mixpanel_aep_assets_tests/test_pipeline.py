@@ -157,9 +157,7 @@ def test_properties_reach_the_platform_byte_for_byte(emulator: EmulatorThread, c
     assert text in kept["properties"].to_list()
 
 
-def test_adobes_ten_tutorial_events_reuse_an_insert_id_and_all_arrive(
-    emulator: EmulatorThread, tmp_path: Path
-) -> None:
+def test_adobes_ten_tutorial_events_reuse_an_insert_id_and_all_arrive(emulator: EmulatorThread, tmp_path: Path) -> None:
     file = SHARED / "data" / "adobe-tutorial-events.ndjson"
     if not file.exists():
         pytest.skip("Adobe's tutorial events are not beside this repository")
@@ -205,11 +203,9 @@ def test_a_running_day_is_not_exported(connection: Opened) -> None:
         extract.extract_day(connection, today)
 
 
-def test_the_platforms_refusal_of_a_batch_is_told_with_its_reason(
-    emulator: EmulatorThread, connection: Opened
-) -> None:
+def test_the_platforms_refusal_of_a_batch_is_told_with_its_reason(emulator: EmulatorThread, connection: Opened) -> None:
     emulator.control.seed_day(DAY, lines(events(30)))
-    emulator.control.fault("outcome", status="failed")
+    emulator.control.fault("batch", match={"query": {"action": "COMPLETE"}}, outcome="failed")
     run_day(connection)
     settled(connection)
     finding = verify.ingested_by_aep(connection, DAY)

@@ -18,7 +18,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mixpanel_aep_assets.cli import FAILED, NOT_YET
+from mixpanel_aep_assets.cli import FAILED, NOT_YET, explains_itself
 from mixpanel_aep_assets.cli.options import connection_option, day_range, days_between, wide_console
 from mixpanel_aep_assets.connection import Opened
 
@@ -80,11 +80,9 @@ class Runner:
     """Runs a connection's jobs in this process, recorded on the Dagster instance."""
 
     def __init__(self, connection: str, instance: Any, *, reread: bool = False) -> None:
-        from mixpanel_aep_assets.definitions import defs
-
         quiet()
         self.instance = instance
-        self.definitions = defs()
+        self.definitions = load_definitions()
         self.connection = connection
         self.reread = reread
         self.failed: dict[str, str] = {}
@@ -114,7 +112,8 @@ class Runner:
             run = self.instance.get_run_by_id(result.run_id)
             retry_at = run.tags.get(failures.RETRY_AT_TAG) if run else None
             problems = failed_steps(result) or red_checks(result) or ["The run failed; see its log in the UI."]
-            if retry_at is None:
+            waiting = run is not None and run.tags.get(failures.WAITING_TAG) == "true"
+            if retry_at is None or not waiting:
                 self.failed[day] = problems[0]
                 return problems
             time.sleep(max(0.0, datetime.datetime.fromisoformat(retry_at).timestamp() - time.time()))
@@ -174,16 +173,28 @@ def red_checks(result: Any) -> list[str]:
     ]
 
 
+def load_definitions() -> Any:
+    """All connections' definitions. What a wrong setting says is told without the loader's traceback."""
+    from mixpanel_aep_assets.definitions import defs
+
+    try:
+        return defs()
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if explains_itself(cause):
+                raise cause from None
+            cause = cause.__cause__ or cause.__context__
+        raise
+
+
 def resource_of(connection: str, definitions: Any = None) -> Opened:
     """The opened connection of a block, its secrets read from the variables it names."""
     from pydantic import SecretStr
 
     from mixpanel_aep_assets.connection import Secrets, Settings, SettingsError
 
-    if definitions is None:
-        from mixpanel_aep_assets.definitions import defs
-
-        definitions = defs()
+    definitions = definitions or load_definitions()
     resource = (definitions.resources or {}).get(f"{connection}_connection")
     if resource is None:
         raise click.UsageError(f"There is no connection {connection!r} below defs/.")

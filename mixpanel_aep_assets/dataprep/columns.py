@@ -59,11 +59,15 @@ VARIABLE: Final = Unknown()
 
 @dataclass(frozen=True)
 class Vector:
-    """The values of an expression in all rows. In each row at most one of `columns` is not null; in none: null."""
+    """The values of an expression in all rows. In each row at most one of `columns` is not null; in none: null.
+
+    `moments` are the same values as moments, for texts that were written from moments: whoever wants those need not read them.
+    """
 
     columns: Mapping[Kind, pl.Expr] = field(default_factory=dict)
     escape: Escape = None
     constant: Any = VARIABLE
+    moments: pl.Expr | None = None
 
     @property
     def is_constant(self) -> bool:
@@ -72,7 +76,7 @@ class Vector:
     def escaping(self, *masks: Escape) -> Vector:
         """The same values, with more rows given away. Rows that may be given away make it no constant."""
         escape = either(self.escape, *masks)
-        return self if escape is None else Vector(self.columns, escape)
+        return self if escape is None else Vector(self.columns, escape, moments=self.moments)
 
 
 NULL: Final = Vector(constant=None)

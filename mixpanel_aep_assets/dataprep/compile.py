@@ -104,7 +104,7 @@ class ByValue:
     def run(self, frame: pl.DataFrame, context: EvaluationContext) -> pl.DataFrame:
         """The frame with the result columns."""
         columns = [expression.alias(f"{index}.{kind}") for index, kind, expression in self.arguments]
-        rows = frame.lazy().select(columns).collect().rows() if columns else [()]
+        rows = frame.lazy().select("row", *columns).drop("row").collect().rows() if columns else [()]
         found: dict[tuple[Any, ...], Any] = {}
         for row in rows:
             if row not in found:

@@ -12,6 +12,7 @@ import polars as pl
 
 from mixpanel_aep_assets.dataprep.columns import NotNativeError, Vector, either, nulls, others
 from mixpanel_aep_assets.dataprep.date_formats import compiled
+from mixpanel_aep_assets.dataprep.shred import DTYPES
 
 _ISO_TEXT: Final = r"^[1-9]\d{3}-[01]\d-[0-3]\d(?:[T ][0-2]\d:[0-5]\d:[0-5]\d(?:\.\d{1,6})?Z?)?$".replace(
     r"\d", "[0-9]"
@@ -57,12 +58,17 @@ _READ: Final = {
     "ss": "[0-9]{2}",
 }
 _DIGITS: Final = {"S": 1, "SS": 2, "SSS": 3}
+_EXACT_CODES: Final = frozenset({"%Y-%m-%dT%H:%M:%S.%3fZ"})
+"""Codes that write moments of milliseconds so that they are read back as they were."""
+
 _EPOCH_LIMIT: Final = 10**14
 """Milliseconds; the years 1 to 5138 lie within."""
 
 
 def read_default(vector: Vector) -> Vector:
     """Moments, and texts in ISO form without offset; everything else is the evaluator's."""
+    if vector.moments is not None:
+        return Vector({"moment": vector.moments}, vector.escape)
     columns: list[pl.Expr] = []
     if "moment" in vector.columns:
         columns.append(vector.columns["moment"])
@@ -114,8 +120,9 @@ def _dformat(arguments: Sequence[Vector]) -> Vector:
     code = _format_code(_pattern(arguments, 1))
     milliseconds = arguments[0].columns.get("integer", nulls("integer"))
     far = ((milliseconds >= _EPOCH_LIMIT) | (milliseconds < -62_000_000_000_000)).fill_null(value=False)
-    moments = pl.when(~far).then(milliseconds).cast(pl.Datetime("ms"))
-    return Vector({"text": moments.dt.strftime(code)}, far)
+    moments = pl.when(~far).then(milliseconds).cast(pl.Datetime("ms", "UTC"))
+    exact = moments.cast(DTYPES["moment"]) if code in _EXACT_CODES else None
+    return Vector({"text": moments.dt.strftime(code)}, far, moments=exact)
 
 
 def _read_pattern(pattern: str) -> tuple[str, str]:

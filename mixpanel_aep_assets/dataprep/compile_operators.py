@@ -197,6 +197,11 @@ def _remainder(left: pl.Expr, right: pl.Expr) -> pl.Expr:
     return pl.when(right != 0).then((left.abs() % right.abs()) * left.sign())
 
 
+def _no_remainder(left: pl.Expr, _right: pl.Expr) -> pl.Expr:
+    """Polars computes the remainder of doubles from their rounded quotient; the true one is the evaluator's."""
+    return pl.when(left.is_null()).then(left)
+
+
 def _bitwise(operation: Callable[[pl.Expr, pl.Expr], pl.Expr]) -> Callable[[Vector, Vector], Vector]:
     def bitwise(left: Vector, right: Vector) -> Vector:
         left, right = integer(left), integer(right)
@@ -258,7 +263,7 @@ BINARY: Final[Mapping[str, Callable[[Vector, Vector], Vector]]] = MappingProxyTy
         "-": _numeric(lambda a, b: a - b, lambda a, b: a - b),
         "*": _numeric(_product, lambda a, b: a * b),
         "/": _numeric(_quotient, lambda a, b: pl.when(b != 0).then(a / b)),
-        "%": _numeric(_remainder, lambda a, b: pl.when(b != 0).then((a.abs() % b.abs()) * a.sign())),
+        "%": _numeric(_remainder, _no_remainder),
         "==": equals,
         "!=": _negated(equals),
         "<": _ordering(lambda a, b: a < b),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -283,10 +284,11 @@ def _collector_paused() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Reading:
-    """How members come out of texts: `places` has each member's place in the decoded tuple, None if it does not occur."""
+    """How members come out of texts: `values` gives a decoded row's members, those that `occurs` is true of, in order."""
 
     decoder: msgspec.json.Decoder[Any] | None
-    places: tuple[int | None, ...]
+    values: Callable[[Any], tuple[Any, ...]]
+    occurs: tuple[bool, ...]
 
 
 @functools.lru_cache(maxsize=64)
@@ -304,13 +306,21 @@ def _reading(members: tuple[str, ...], presence: frozenset[int], names: tuple[st
         else (f"f{at}", msgspec.Raw, msgspec.field(name=name, default=_NO_VALUE))
         for at, name in enumerate(known)
     ]
-    order = {name: at for at, name in enumerate(known)}
-    places = tuple(order.get(name) for name in members)
+    order = {name: f"f{at}" for at, name in enumerate(known)}
+    occurs = tuple(name in order for name in members)
+    attributes = [order[name] for name in members if name in order]
     try:
         struct = msgspec.defstruct("Record", fields, gc=False, forbid_unknown_fields=names is not None)
     except ValueError:  # a name that msgspec cannot look for
-        return _Reading(None, tuple(range(len(members))))
-    return _Reading(msgspec.json.Decoder(struct), places)
+        return _Reading(None, tuple, occurs)
+    return _Reading(msgspec.json.Decoder(struct), _getter(attributes), occurs)
+
+
+def _getter(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """Several attributes at once, by C code."""
+    if len(names) > 1:
+        return operator.attrgetter(*names)
+    return (lambda row: (getattr(row, names[0]),)) if names else (lambda _: ())
 
 
 class _Decoder:
@@ -324,44 +334,38 @@ class _Decoder:
 
     def batches(self, texts: pl.Series) -> Iterator[tuple[int, list[Sequence[Any] | None]]]:
         """The number of rows, and the values of each member in them; None for a member that no row has."""
-        # One buffer with a line per row: the decoder reads slices of it, no text becomes a Python object.
-        lines = (texts.fill_null("null") + "\n").to_frame().to_arrow(compat_level=pl.CompatLevel.oldest()).column(0)
-        for chunk in lines.chunks:
-            _, offset_buffer, data = chunk.buffers()
-            offsets = memoryview(offset_buffer).cast("q")[chunk.offset : chunk.offset + len(chunk) + 1]
-            content = memoryview(data) if data is not None else memoryview(b"")
-            for start in range(0, len(chunk), BATCH_ROWS):
-                end = min(start + BATCH_ROWS, len(chunk))
-                found = self._together(content[offsets[start] : offsets[end]], end - start)
-                if found is None:
-                    self._learn(content[offsets[start] : offsets[end]])
-                    found = self._together(content[offsets[start] : offsets[end]], end - start)
-                if found is None:
-                    rows = [self._single(content[offsets[at] : offsets[at + 1]]) for at in range(start, end)]
-                    found = list(zip(*rows, strict=True))
-                yield end - start, found
+        for start in range(0, len(texts), BATCH_ROWS):
+            batch = texts.slice(start, BATCH_ROWS).fill_null("null")
+            # One text with a line per row: no row becomes a Python object of its own.
+            lines = batch.str.join("\n").cast(pl.Binary).item()
+            found = self._together(lines, len(batch))
+            if found is None:
+                rows = batch.cast(pl.Binary).to_list()
+                self._learn(rows)
+                found = self._together(lines, len(batch)) or list(zip(*map(self._single, rows), strict=True))
+            yield len(batch), found
 
-    def _together(self, lines: memoryview, count: int) -> list[Sequence[Any] | None] | None:
+    def _together(self, lines: bytes, count: int) -> list[Sequence[Any] | None] | None:
         """The values of all rows; None where a row is unlike what the decoder knows."""
         names = tuple(self._names) if len(self._names) <= _MOST_NAMES else None
         reading = _reading(self._members, self._presence, names)
         if reading.decoder is None:
             return None
         try:
-            rows = list(map(msgspec.structs.astuple, reading.decoder.decode_lines(lines)))
+            rows = reading.decoder.decode_lines(lines)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         if len(rows) != count:
             return None
-        columns = list(zip(*rows, strict=True))
-        return [None if place is None else columns[place] for place in reading.places]
+        columns = iter(zip(*map(reading.values, rows), strict=True))
+        return [next(columns) if occurs else None for occurs in reading.occurs]
 
-    def _learn(self, lines: memoryview) -> None:
+    def _learn(self, rows: Sequence[bytes]) -> None:
         """Adds the names that are new, each behind the one that it follows in its row."""
         known = set(self._names)
-        for line in bytes(lines).split(b"\n"):
+        for row in rows:
             try:
-                found = _NAMES.decode(line)
+                found = _NAMES.decode(row)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 continue
             if found.keys() <= known:
@@ -375,14 +379,14 @@ class _Decoder:
                     self._names.insert(place, name)
                     place += 1
 
-    def _single(self, line: memoryview) -> Sequence[Any]:
+    def _single(self, row: bytes) -> Sequence[Any]:
         reading = _reading(self._members, self._presence, None)
         if reading.decoder is not None:
             try:
-                return msgspec.structs.astuple(reading.decoder.decode(line))
+                return reading.values(reading.decoder.decode(row))
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 pass
-        document = decode_object(line)
+        document = decode_object(row)
         return [document.get(name, absent) for name, absent in zip(self._members, self._absent, strict=True)]
 
 

@@ -44,6 +44,9 @@ class Store(Protocol):
     def went_well(self) -> None:
         """An answer that was no 429: the next pause is a first one again."""
 
+    def close(self) -> None:
+        """Lets go of the file or the server."""
+
 
 class Budget:
     """The requests of one project. Thread-safe."""
@@ -82,7 +85,11 @@ class Budget:
         return self._store.pause(until, now) / 1000
 
     def went_well(self) -> None:
+        """An answer came that was no 429."""
         self._store.went_well()
+
+    def close(self) -> None:
+        self._store.close()
 
     def _now(self) -> int:
         return int(self._clock() * 1000)
@@ -173,6 +180,9 @@ class SqliteStore:
     def went_well(self) -> None:
         with self._lock, self._connection as connection:
             connection.execute("UPDATE pause SET strikes = 0 WHERE name = ? AND strikes > 0", (self._name,))
+
+    def close(self) -> None:
+        self._connection.close()
 
     def _paused(self) -> tuple[int, int]:
         row = self._connection.execute("SELECT until, strikes FROM pause WHERE name = ?", (self._name,)).fetchone()

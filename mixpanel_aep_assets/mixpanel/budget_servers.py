@@ -42,6 +42,9 @@ class RedisStore:
     def went_well(self) -> None:
         self._client.delete(f"{self._name}:strikes")
 
+    def close(self) -> None:
+        self._client.close()
+
 
 class PostgresStore:
     """The library's table for the requests, and a row of our own for the pause."""
@@ -83,6 +86,9 @@ class PostgresStore:
     def went_well(self) -> None:
         with self._pool.connection() as connection:
             connection.execute("UPDATE mixpanel_aep_pause SET strikes = 0 WHERE name = %s", (self._name,))
+
+    def close(self) -> None:
+        self._pool.close()
 
     def _paused(self) -> tuple[int, int]:
         with self._pool.connection() as connection:

@@ -72,6 +72,7 @@ class MixpanelClient:
         self.source = source
         self.budget = budget or open_budget(source.budget_key, source.budget_share, source.budget_location)
         self._query_budget: Budget | None = budget
+        self._budget_is_ours = budget is None
         self._http = httpx.Client(
             headers={"Authorization": source.credentials.header(), "User-Agent": USER_AGENT},
             timeout=httpx.Timeout(source.read_timeout, connect=CONNECT_TIMEOUT, pool=CONNECT_TIMEOUT),
@@ -88,6 +89,10 @@ class MixpanelClient:
 
     def close(self) -> None:
         self._http.close()
+        if self._budget_is_ours:
+            self.budget.close()
+            if self._query_budget is not None:
+                self._query_budget.close()
 
     @contextmanager
     def export(self, first: datetime.date, last: datetime.date) -> Iterator[Body]:

@@ -10,22 +10,16 @@ Memory does not grow with the day: rows are spread by key hash over buckets on d
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import polars_hash  # noqa: F401 - gives expressions `nchash` and `chash`
 
-Records = npt.NDArray[np.void]
-"""Rows of `_RECORD`."""
+from mixpanel_aep_assets.mixpanel.buckets import Records, buckets
 
-BUCKET_ROWS = 1_000_000
 SEPARATOR = "\x1f"
 
 _RECORD = np.dtype(
@@ -69,23 +63,13 @@ class Found:
 
 def find(locations: Sequence[str]) -> Found:
     """Searches the parts of one day (Parquet files of `raw_events`: paths or URLs)."""
-    sizes = [_rows(location) for location in locations]
-    buckets = max(1, -(-sum(sizes) // BUCKET_ROWS))
+    rows = sum(count_rows(location) for location in locations)
+    chunks = (records for part, location in enumerate(locations) for records in _records(part, location))
     lost: list[Records] = []
     ordinals: list[pl.DataFrame] = []
-    with tempfile.TemporaryDirectory(prefix="mixpanel-aep-dedup-") as folder, ExitStack() as stack:
-        paths = [Path(folder, f"{number}") for number in range(buckets)]
-        files = [stack.enter_context(path.open("w+b")) for path in paths]
-        for part, location in enumerate(locations):
-            for records in _records(part, location):
-                _spread(records, files)
-        for file in files:
-            file.flush()
-            file.seek(0)
-            records = np.fromfile(file, _RECORD)
-            lost.append(_losers(records, locations))
-            ordinals.append(_ordinals(records))
-            file.truncate(0)
+    for records in buckets(chunks, _RECORD, rows):
+        lost.append(_losers(records, locations))
+        ordinals.append(_ordinals(records))
     return _by_part(np.concatenate(lost), pl.concat(ordinals))
 
 
@@ -117,7 +101,8 @@ def stable_id(ordinal: pl.Expr | None = None) -> pl.Expr:
     return key.chash.sha2_256()  # type: ignore[attr-defined, no-any-return]
 
 
-def _rows(location: str) -> int:
+def count_rows(location: str) -> int:
+    """Rows of a Parquet file."""
     return int(pl.scan_parquet(location).select(pl.len()).collect().item())
 
 
@@ -152,15 +137,6 @@ def _hashed(frame: pl.DataFrame, part: int, first: int) -> Records:
     records["part"] = part
     records["row"] = np.arange(first, first + frame.height, dtype=np.uint32)
     return records
-
-
-def _spread(records: Records, files: Sequence[IO[bytes]]) -> None:
-    if len(files) == 1:
-        records.tofile(files[0])
-        return
-    bucket = records["high"] % np.uint64(len(files))
-    for number, file in enumerate(files):
-        records[bucket == number].tofile(file)
 
 
 def _losers(records: Records, locations: Sequence[str]) -> Records:

@@ -44,8 +44,9 @@ class NotAllowed(MixpanelError):
     """The account is known but may not read this project (403)."""
 
     fix = (
-        "Add the service account to the project (role analyst or higher) under Organization Settings, Service Accounts; "
-        "a project with classified properties also needs a role with access to them."
+        "Check MIXPANEL_PROJECT_ID, and add the service account to the project (role analyst or higher) under "
+        "Organization Settings, Service Accounts; a project with classified properties also needs a role with access "
+        "to them."
     )
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mixpanel_aep_assets.mixpanel import body, errors, events, time_mode
+from mixpanel_aep_assets.mixpanel import body, changes, errors, events, time_mode
 from mixpanel_aep_assets.mixpanel.client import Body, MixpanelClient, classify
 from mixpanel_aep_assets.mixpanel.odd import Broken
 from mixpanel_aep_assets.mixpanel.parts import PartWriter
@@ -82,6 +82,9 @@ def export_day(
             if before is not None and _same(before, manifest):
                 log(f"{asked}: the export is the same as the one committed; it stays")
                 return {**before, UNCHANGED: True}
+            if before is not None:
+                after = [day.storage.location(staging.path(part["name"])) for part in parts]
+                manifest["changes"] = changes.compare(day.locations(before), after)
             return staging.commit(manifest)
 
     manifest = (retry or Retry()).call(attempt, log)
@@ -233,7 +236,9 @@ def _manifest(
     decision: time_mode.Decision,
     observed: time_mode.Decision,
 ) -> dict[str, Any]:
-    """`exported` = `rows` + `quarantined`. `time_evidence` tells the mode's grounds: `sure` is false where the mode is
+    """What is stored beside the files; `changes` (appeared, changed, vanished) is added where a day is replaced.
+
+    `exported` = `rows` + `quarantined`. `time_evidence` tells the mode's grounds: `sure` is false where the mode is
     a guess, `observed` what the day's own events say whatever was set. No secret, and no value of a filter beside the
     request's own.
     """

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from mixpanel_aep_assets.dataprep.compiled import MappedFrame, compile_mapping
 from mixpanel_aep_assets.dataprep.compile_targets import target_type
+from mixpanel_aep_assets.dataprep.compiled import MappedFrame, compile_mapping
 from mixpanel_aep_assets.dataprep.context import EvaluationContext
 from mixpanel_aep_assets.dataprep.errors import MappingSetError
 from mixpanel_aep_assets.dataprep.evaluate import Evaluator

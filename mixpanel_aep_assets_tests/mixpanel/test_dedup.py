@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from mixpanel_aep_assets.mixpanel import dedup, events
+from mixpanel_aep_assets.mixpanel import buckets, changes, dedup, events
 from mixpanel_aep_assets_tests.mixpanel import samples
 from mixpanel_aep_assets_tests.mixpanel.conftest import event
 
@@ -83,7 +83,7 @@ def test_duplicates_are_found_across_parts_and_buckets(tmp_path: Path, monkeypat
     lines = [row(number % 700, v=number, **{"$mp_api_timestamp_ms": number}) for number in range(1000)]
     paths = [part(tmp_path, lines[at : at + 250], f"part-{at}") for at in range(0, 1000, 250)]
     whole = kept(paths)
-    monkeypatch.setattr(dedup, "BUCKET_ROWS", 60)
+    monkeypatch.setattr(buckets, "BUCKET_ROWS", 60)
     spread = kept(paths)
     assert spread.equals(whole)
     assert whole.height == whole["id"].n_unique() == 700
@@ -131,3 +131,16 @@ def test_a_slice_of_a_part_keeps_what_the_whole_part_keeps(tmp_path: Path) -> No
     frame = pl.read_parquet(path)
     pieces = [found.keep(0, at, frame.slice(at, 6)) for at in range(0, 20, 6)]
     assert pl.concat(pieces).equals(found.keep(0, 0, frame))
+
+
+@pytest.mark.parametrize("bucket_rows", [3, 1_000_000])
+def test_changes_between_two_exports_are_counted_by_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket_rows: int
+) -> None:
+    monkeypatch.setattr(buckets, "BUCKET_ROWS", bucket_rows)
+    before = [row(number, v=1) for number in range(10)] + [row(1, v="twice")]
+    after = [row(1, v="twice")] + [row(number, v=2 if number in (4, 5) else 1) for number in range(1, 13)]
+    old, new = part(tmp_path, before, "old"), part(tmp_path, after, "new")
+    assert changes.compare([old], [new]) == {"appeared": 3, "changed": 2, "vanished": 1}
+    assert changes.compare([old], []) == {"appeared": 0, "changed": 0, "vanished": 10}
+    assert changes.compare([], []) == {"appeared": 0, "changed": 0, "vanished": 0}

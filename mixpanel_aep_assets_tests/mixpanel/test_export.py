@@ -117,6 +117,8 @@ def test_a_changed_day_replaces_the_one_before(server: Scripted, client: Mixpane
     assert first["digest"] != second["digest"]
     assert stored(day).height == len(GOOD) - 1
     assert "unchanged" not in second
+    assert "changes" not in first
+    assert second["changes"] == {"appeared": 0, "changed": 0, "vanished": 1}
 
 
 def test_a_day_that_became_empty_is_a_change(server: Scripted, client: MixpanelClient, day: Day) -> None:

@@ -151,7 +151,7 @@ def test_a_column_that_the_schema_lacks_is_reported_for_each_row_that_fills_it(r
 @pytest.mark.parametrize(
     ("column", "keyword"),
     [
-        (pl.Series([datetime.datetime(2026, 1, 1)]), "format"),  # noqa: DTZ001
+        (pl.Series([datetime.datetime(2026, 1, 1)]), "format"),
         (pl.Series([datetime.date(2026, 1, 1)]), "format"),
         (pl.Series([1768024800]), "type"),
     ],

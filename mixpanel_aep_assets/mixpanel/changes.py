@@ -1,0 +1,59 @@
+"""What a day's new export holds that the one before did not: events that appeared, changed or vanished.
+
+Days change for years after they are over (mixpanel-api.md section 6). Events are told apart by the stable key of `dedup`;
+an event changed if the properties of the rows with its key did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import polars as pl
+import polars_hash  # noqa: F401 - gives expressions `nchash`
+
+from mixpanel_aep_assets.mixpanel.buckets import Records, buckets
+from mixpanel_aep_assets.mixpanel.dedup import count_rows, stable_key
+
+_RECORD = np.dtype([("high", "<u8"), ("low", "<u8"), ("content", "<u8"), ("after", "<u1")])
+_COLUMNS = ["event", "distinct_id", "distinct_id_before_identity", "time_ms", "insert_id", "properties"]
+_CHUNK = 65_536
+
+
+def compare(before: Sequence[str], after: Sequence[str]) -> dict[str, int]:
+    """Counts of events: `appeared`, `changed`, `vanished`. Both are parts of `raw_events` (paths or URLs)."""
+    rows = sum(map(count_rows, [*before, *after]))
+    totals = {"appeared": 0, "changed": 0, "vanished": 0}
+    for records in buckets(_records(before, after), _RECORD, rows):
+        frame = pl.DataFrame({name: records[name] for name in _RECORD.names or ()})
+        new = pl.col("after") == 1
+        keys = frame.group_by("high", "low").agg(
+            new.any().alias("now"),
+            (~new).any().alias("then"),
+            # Sums, for the rows of one key come in any order.
+            (pl.col("content").filter(new).sum() != pl.col("content").filter(~new).sum()).alias("differs"),
+        )
+        counted = keys.select(
+            (pl.col("now") & ~pl.col("then")).sum().alias("appeared"),
+            (pl.col("now") & pl.col("then") & pl.col("differs")).sum().alias("changed"),
+            (~pl.col("now") & pl.col("then")).sum().alias("vanished"),
+        )
+        for name, count in counted.row(0, named=True).items():
+            totals[name] += int(count)
+    return totals
+
+
+def _records(before: Sequence[str], after: Sequence[str]) -> Iterator[Records]:
+    for side, locations in enumerate((before, after)):
+        for location in locations:
+            for frame in pl.scan_parquet(location).select(_COLUMNS).collect_batches(chunk_size=_CHUNK):
+                hashed = frame.select(
+                    stable_key().nchash.xxh3_64(seed=0).alias("high"),  # type: ignore[attr-defined]
+                    stable_key().nchash.xxh3_64(seed=1).alias("low"),  # type: ignore[attr-defined]
+                    pl.col("properties").nchash.xxh3_64().alias("content"),  # type: ignore[attr-defined]
+                )
+                records = np.empty(frame.height, _RECORD)
+                for name in hashed.columns:
+                    records[name] = hashed[name].to_numpy()
+                records["after"] = side
+                yield records
