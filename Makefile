@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: demo test check bench faults lock clean
+.PHONY: demo test check lock clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -14,8 +14,6 @@ help:
 	@echo "make demo             sample data, emulators and the Dagster UI (HEADLESS=1: a week end to end, a report, exit)"
 	@echo "make test             the test suite"
 	@echo "make check            lint, types, import layers"
-	@echo "make faults           every fault at every step, with kill points (ARGS=--short for the short form)"
-	@echo "make bench            the benchmarks (ARGS='--events 200000')"
 	@echo "make lock             resolve requirements.lock anew"
 
 $(STAMP): requirements.lock pyproject.toml
@@ -36,12 +34,6 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-
-faults: $(STAMP)
-	$(BIN)/python -m mixpanel_aep_assets_tests.faults $(ARGS)
-
-bench: $(STAMP)
-	$(BIN)/python bench/run.py $(ARGS)
 
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --group pyproject.toml:dev pyproject.toml --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -o requirements.lock

@@ -288,17 +288,30 @@ class Opened:
 
     @cached_property
     def mapping_set(self) -> MappingSet:
-        """The user's mapping set, else the standard one; `{TENANT_ID}` stands for the tenant id in both."""
+        """The user's mapping set, else the standard one; `{TENANT_ID}` stands for the tenant id in both.
+
+        `_id`, `timestamp` and `identityMap` are added where the user's set leaves them out.
+        """
         if self.settings.mapping is None:
             return MappingSet.from_json(standard.standard_mapping(self.tenant))
+        given = self._given_mapping_set(self.settings.mapping)
+        # Adobe's own tutorial sets neither `_id` nor `timestamp` nor identities, which every ExperienceEvent needs.
+        roots = {re.split(r"[.\[]", str(row["destination"]), maxsplit=1)[0] for row in given["mappings"]}
+        given["mappings"] += [
+            {"sourceType": "ATTRIBUTE", "source": f"mixpanel.{name}", "destination": root}
+            for root, name in (("_id", "id"), ("timestamp", "timestamp"), ("identityMap", "identityMap"))
+            if root not in roots
+        ]
+        return MappingSet.from_json(given)
+
+    def _given_mapping_set(self, file: str) -> dict[str, Any]:
+        """The user's mapping set in the newer JSON form."""
         try:
-            loaded = load_mapping_set(Path(self.settings.mapping))
+            loaded = load_mapping_set(Path(file))
         except OSError as error:
-            raise SettingsError(
-                f"MIXPANEL_AEP_MAPPING={self.settings.mapping!r} cannot be read: {error.strerror}."
-            ) from None
-        text = json.dumps(loaded.to_json()).replace(standard.TENANT, self.tenant)
-        return MappingSet.from_json(json.loads(text))
+            raise SettingsError(f"MIXPANEL_AEP_MAPPING={file!r} cannot be read: {error.strerror}.") from None
+        document: dict[str, Any] = json.loads(json.dumps(loaded.to_json()).replace(standard.TENANT, self.tenant))
+        return document
 
     @cached_property
     def mapping(self) -> CompiledMapping:

@@ -12,8 +12,10 @@ import polars as pl
 import pytest
 
 from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.dataprep.errors import MappingSetError
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.mixpanel.errors import AuthenticationFailed, DateTooLate, ExportIncomplete
+from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.pipeline import extract, load, report, transform, verify
 from mixpanel_aep_assets_tests.connections import DAY, NOON, event, events, lines, opened, provisioned, run_day, settled
 
@@ -181,15 +183,14 @@ def test_adobes_ten_tutorial_events_reuse_an_insert_id_and_all_arrive(emulator: 
     ],
 )
 def test_a_failed_export_keeps_what_is_stored(
-    emulator: EmulatorThread, connection: Opened, fault: dict[str, Any], error: type[Exception], monkeypatch: Any
+    emulator: EmulatorThread, connection: Opened, fault: dict[str, Any], error: type[Exception]
 ) -> None:
-    monkeypatch.setattr("time.sleep", lambda _: None)
     emulator.control.seed_day(DAY, lines(events(30)))
     before = extract.extract_day(connection, DAY)
     emulator.control.seed_day(DAY, lines(events(40)))
     emulator.control.fault(fault.pop("kind"), match={"path": "*/export"}, **fault)
     with pytest.raises(error):
-        extract.extract_day(connection, DAY)
+        extract.extract_day(connection, DAY, retry=Retry(sleep=lambda _: None))
     after = connection.day(extract.TABLE, DAY).manifest()
     assert after is not None
     assert after["generation"] == before["generation"]
@@ -220,3 +221,33 @@ def test_the_books_of_mixpanel_and_ours_agree(emulator: EmulatorThread, connecti
     finding = verify.reconciles_with_mixpanel(connection, DAY)
     assert finding.passed, finding.text
     assert load.counts(connection, DAY)["uploaded"] == 40
+
+
+def test_a_mapping_set_like_adobes_tutorial_runs_unchanged_and_gets_id_time_and_identities(
+    emulator: EmulatorThread, tmp_path: Path
+) -> None:
+    file = tmp_path / "mapping.json"
+    rows = {"data.event_name": "eventType", "data.insert_id": "_demotenant.mixpanel.insertId"}
+    mappings = [{"sourceType": "ATTRIBUTE", "source": s, "destination": d} for s, d in rows.items()]
+    file.write_text(json.dumps({"mappings": mappings}))
+    emulator.control.seed_day(DAY, lines(events(30)))
+    with opened(emulator, tmp_path, mapping=str(file)) as connection:
+        provisioned(connection)
+        run_day(connection)
+        settled(connection)
+        assert report.counts_of(connection, DAY)["ingested"] == 30
+
+
+def test_a_mapping_set_that_does_not_fit_the_schema_is_refused_with_every_problem(
+    emulator: EmulatorThread, tmp_path: Path
+) -> None:
+    file = tmp_path / "mapping.json"
+    rows = {"properties.x": "environment.nosuch", "uper(event)": "eventType"}
+    mappings = [{"sourceType": "EXPRESSION", "source": s, "destination": d} for s, d in rows.items()]
+    file.write_text(json.dumps({"mappings": mappings}))
+    emulator.control.seed_day(DAY, lines(events(3)))
+    with opened(emulator, tmp_path, mapping=str(file)) as connection:
+        provisioned(connection)
+        extract.extract_day(connection, DAY)
+        with pytest.raises(MappingSetError, match=r"(?s)environment\.nosuch.*upper"):
+            transform.transform_day(connection, DAY)

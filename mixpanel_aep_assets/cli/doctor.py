@@ -101,7 +101,7 @@ def _time_mode(opened: Opened, name: str) -> Iterator[Diagnosis]:
         yield Diagnosis(name, "ok", f"set to {mode}")
         return
     found = opened.time_mode()
-    text = f"found out: {found}" if found else "is found out from the first exported day's receipt times"
+    text = f"{found.mode}, {found.evidence}" if found else "is found out from the first exported day's receipt times"
     yield Diagnosis(name, "ok", text)
 
 

@@ -219,7 +219,9 @@ def dagster_instance() -> Iterator[Any]:
     quiet()
     if os.environ.get("DAGSTER_HOME"):
         home = Path(os.environ["DAGSTER_HOME"])
-        home.mkdir(parents=True, exist_ok=True)
+        if not home.exists():
+            home.mkdir(parents=True)
+            (home / "dagster.yaml").write_text("telemetry: {enabled: false}\nnux: {enabled: false}\n")
         with dg.DagsterInstance.get() as instance:
             yield instance
     else:

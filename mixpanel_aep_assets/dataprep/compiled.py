@@ -38,10 +38,13 @@ from mixpanel_aep_assets.dataprep.mapping_set import MappingSet, SourceType
 from mixpanel_aep_assets.dataprep.parser import children, parse
 from mixpanel_aep_assets.dataprep.paths import Steps, format_steps, iterations, parse_destination, parse_source
 from mixpanel_aep_assets.dataprep.row_values import Records, RowMapping
-from mixpanel_aep_assets.dataprep.shred import Kind, Layout, Shredder, column_name
+from mixpanel_aep_assets.dataprep.shred import DTYPES, KINDS, Kind, Layout, Shredder, column_name
 from mixpanel_aep_assets.dataprep.targets import TargetType, convert
 from mixpanel_aep_assets.dataprep.validation import validate
 from mixpanel_aep_assets.xdm.schema import Field, Schema
+
+Kinds = tuple[tuple[Kind, ...], ...]
+"""The kinds that each source has in a batch."""
 
 ERRORS: Final = pl.Schema(
     {
@@ -55,8 +58,8 @@ ERRORS: Final = pl.Schema(
 )
 """Errors of a batch: the row in it (from 0), the mapping in the set (from 0), and Adobe's fields of an error."""
 
-_PLANS: Final = 256
-"""Combinations of kinds for which expressions are kept."""
+_PLANS: Final = 32
+"""Combinations of kinds for which expressions are made. Batches of yet others use one plan for all the kinds seen."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,8 @@ class CompiledMapping:
         self._flat = any(path[0].name == "data" for path in self._shredder.paths) or any(
             not one.rows.repeatable for one in mappings
         )
-        self._plans: dict[tuple[tuple[Kind, ...], ...], _Plan] = {}
+        self._plans: dict[Kinds, _Plan] = {}
+        self._widest: Kinds = ()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_plans": {}}
@@ -186,9 +190,9 @@ class CompiledMapping:
     def apply(self, frame: pl.DataFrame) -> MappedFrame:
         """Maps a batch. `frame` has `event` and `properties` (layout `event`) or `record`, and the derived columns."""
         shredded = self._shredder.shred(frame)
-        plan = self._plan(shredded.kinds)
+        plan, missing = self._plan_for(shredded.kinds)
         rows = pl.DataFrame({"row": pl.int_range(len(frame), dtype=pl.UInt32, eager=True)})
-        batch = rows.hstack(shredded.frame)
+        batch = rows.hstack(shredded.frame).with_columns(missing)
         context = self._context or EvaluationContext()
         for step in plan.steps:
             batch = step.run(batch, context)
@@ -245,15 +249,32 @@ class CompiledMapping:
         ]
         return pl.DataFrame(rows, schema=ERRORS, orient="row").sort("row", "mapping")
 
-    def _plan(self, kinds: tuple[tuple[Kind, ...], ...]) -> _Plan:
+    def _plan(self, kinds: Kinds) -> _Plan:
         plan = self._plans.get(kinds)
         if plan is None:
-            if len(self._plans) >= _PLANS:
-                self._plans.clear()
             plan = self._plans[kinds] = self._planned(kinds)
         return plan
 
-    def _planned(self, kinds: tuple[tuple[Kind, ...], ...]) -> _Plan:
+    def _plan_for(self, kinds: Kinds) -> tuple[_Plan, list[pl.Expr]]:
+        """The plan for a batch, and the columns of nulls that it wants besides: for an unusual batch the widest plan."""
+        if kinds in self._plans or len(self._plans) < _PLANS:
+            return self._plan(kinds), []
+        known = self._widest or tuple(() for _ in kinds)
+        self._widest = tuple(
+            tuple(kind for kind in KINDS if kind in here or (kind in seen and kind != "native"))
+            for seen, here in zip(known, kinds, strict=True)
+        )
+        missing = [
+            pl.lit(None, dtype=DTYPES[kind]).alias(column_name(slot, kind))
+            for slot, (all_kinds, here) in enumerate(zip(self._widest, kinds, strict=True))
+            for kind in all_kinds
+            if kind not in here
+        ]
+        if len(self._plans) >= 2 * _PLANS:
+            self._plans.clear()
+        return self._plan(self._widest), missing
+
+    def _planned(self, kinds: Kinds) -> _Plan:
         sources = {
             path: Vector({kind: pl.col(column_name(slot, kind)) for kind in present}) if present else NULL
             for slot, (path, present) in enumerate(zip(self.sources, kinds, strict=True))

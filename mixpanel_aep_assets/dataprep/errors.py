@@ -14,6 +14,8 @@ from mixpanel_aep_assets.dataprep.ast import NOWHERE, Position
 class ExpressionError(ValueError):
     """An expression or a path that cannot be accepted: where it fails, why, and what may have been meant."""
 
+    retryable = False
+
     def __init__(self, message: str, line: int = 1, column: int = 1, suggestion: str | None = None) -> None:
         self.message = message
         self.line = line
@@ -35,6 +37,8 @@ class ExpressionError(ValueError):
 
 class MappingSetError(ValueError):
     """A document that is no mapping set: wrong shape, wrong types, too many mappings, or a file that cannot be read."""
+
+    retryable = False
 
 
 class EvaluationError(Exception):

@@ -99,45 +99,72 @@ class _Unusual(Exception):
     """The batch is not for the fast way."""
 
 
+class Prepared(NamedTuple):
+    """A batch after the work that needs no Python objects and so can run beside the parser in another thread.
+
+    `lines` are those that are not empty, `offsets` their numbers from 0; `properties` their texts (an Arrow binary array,
+    proven UTF-8), None where the batch is not for the fast way.
+    """
+
+    lines: body.Lines
+    offsets: npt.NDArray[np.int64]
+    numbered: int
+    digest: int
+    properties: pa.Array | None
+
+
 def parse(data: bytes, first_line: int = 1) -> Parsed:
     """Reads whole lines. `first_line` is the number of the first one in the body.
 
     Never raises for what the lines hold: a line that is no event comes back as `Broken`.
     """
+    return read(prepare(data), first_line)
+
+
+def prepare(data: bytes) -> Prepared:
+    """The first half of `parse`: where the lines are, their digest, and the texts of `properties`."""
     lines = body.lines(data)
     numbered = len(lines.ends)
     lengths = lines.ends - lines.starts
     if numbered and int(lengths.min()) == 0:
-        kept = np.flatnonzero(lengths)
-        numbers = kept + first_line
-        lines = body.Lines(data, lines.starts[kept], lines.ends[kept])
-        lengths = lengths[kept]
+        offsets = np.flatnonzero(lengths)
+        lines = body.Lines(data, lines.starts[offsets], lines.ends[offsets])
     else:
-        numbers = np.arange(first_line, first_line + numbered)
-    if not len(numbers):
-        return Parsed(_table([], numbers), [], 0, numbered, 0)
-    broken: list[Broken] = []
-    views = _views(data, lines.starts, lengths)
-    frame = pl.DataFrame({"line": pl.from_arrow(views)})
+        offsets = np.arange(numbered)
+    if not len(offsets):
+        return Prepared(lines, offsets, numbered, 0, None)
+    frame = pl.DataFrame({"line": pl.from_arrow(_views(data, lines.starts, lines.ends - lines.starts))})
     digest = int(frame.select(_DIGEST).item())
     try:
-        events = _fast(lines, frame, numbers)
-    except (_Unusual, msgspec.MsgspecError, UnicodeError, RecursionError, pa.ArrowException, pl.exceptions.PolarsError):
-        rows, broken = _one_by_one(lines, numbers)
+        properties = _properties(lines, frame)
+    except (_Unusual, pl.exceptions.PolarsError):
+        properties = None
+    return Prepared(lines, offsets, numbered, digest, properties)
+
+
+def read(prepared: Prepared, first_line: int) -> Parsed:
+    """The second half of `parse`."""
+    numbers = prepared.offsets + first_line
+    broken: list[Broken] = []
+    try:
+        events = _fast(prepared, numbers)
+    except (_Unusual, msgspec.MsgspecError, UnicodeError, RecursionError, pa.ArrowException):
+        rows, broken = _one_by_one(prepared.lines, numbers)
         events = _table(rows, np.array([row.line for row in rows], np.int64))
-    return Parsed(events, broken, len(numbers), numbered, digest)
+    return Parsed(events, broken, len(numbers), prepared.numbered, prepared.digest)
 
 
-def _fast(lines: body.Lines, frame: pl.DataFrame, numbers: npt.NDArray[np.int64]) -> pa.RecordBatch:
-    """All lines as events, or _Unusual (or an error of a library) if any is not plain.
+def _properties(lines: body.Lines, frame: pl.DataFrame) -> pa.Array:
+    """The texts of `properties`, or _Unusual (or an error of Polars for bad UTF-8) if any line is not plain.
 
-    A line is plain if it starts with the key `event`, ends with two braces and holds the marker once: since `event` is
-    text and no third key is allowed, the object that ends the line is `properties`, from the marker on, byte for byte.
+    A line is plain if it starts with the key `event`, ends with two braces and holds the marker once. If the parser
+    then finds an object of nothing but `event`, which is text, and `properties`, the object that ends the line is
+    `properties`, from the marker on, byte for byte.
     """
     data, starts, ends = lines
     raw = np.frombuffer(data, np.uint8)
-    shortest = len(_HEAD) + len(MARKER) + 6
-    if int((ends - starts).min()) < shortest or int((ends - starts).max()) > EVENT_LIMIT:
+    lengths = ends - starts
+    if int(lengths.min()) < len(_HEAD) + len(MARKER) + 6 or int(lengths.max()) > EVENT_LIMIT:
         raise _Unusual
     heads = raw[starts[:, None] + np.arange(len(_HEAD))]
     if not ((heads == _HEAD).all() and (raw[ends - 1] == _BRACE_CLOSE).all() and (raw[ends - 2] == _BRACE_CLOSE).all()):
@@ -152,14 +179,21 @@ def _fast(lines: body.Lines, frame: pl.DataFrame, numbers: npt.NDArray[np.int64]
     texts = _views(data, inner, ends - 1 - inner)
     if pl.DataFrame({"rest": pl.from_arrow(texts)}).select(_HAS_MARKER).item():
         raise _Unusual
-    events = _decode_lines(data)
+    return texts.cast(pa.binary())
+
+
+def _fast(prepared: Prepared, numbers: npt.NDArray[np.int64]) -> pa.RecordBatch:
+    """All lines as events, or _Unusual (or an error of a library) if any is not plain."""
+    texts = prepared.properties
+    if texts is None:
+        raise _Unusual
+    events = _decode_lines(prepared.lines.data)
     if len(events) != len(numbers):
         raise _Unusual
     names = [event.event for event in events]
     if HOT_SHARD in names:
         raise _Unusual
     rows = [event.properties for event in events]
-    binary = texts.cast(pa.binary())
     arrays = [
         pa.array(numbers),
         pa.array(names, pa.string()),
@@ -173,7 +207,7 @@ def _fast(lines: body.Lines, frame: pl.DataFrame, numbers: npt.NDArray[np.int64]
         pa.array([row.processing_ms for row in rows], pa.int64()),
         pa.array([row.imported for row in rows], pa.bool_()),
         # The bytes were proven UTF-8 when Polars searched them as text.
-        pa.Array.from_buffers(pa.string(), len(binary), binary.buffers()),
+        pa.Array.from_buffers(pa.string(), len(texts), texts.buffers()),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=RAW_SCHEMA)
 

@@ -1,6 +1,6 @@
 """A day of Mixpanel's export into `raw_events`: received, proven whole, parsed, written and committed in one step.
 
-A pipeline of three threads: receive and gunzip; split and parse (the caller's); encode and write. Memory is bounded by the
+A pipeline of three threads: receive, gunzip and split; parse (the caller's); encode and write. Memory is bounded by the
 queues between them. A body that is not proven whole leaves nothing behind, and the whole window is asked for again.
 """
 
@@ -162,12 +162,12 @@ def _receive(client: MixpanelClient, date: datetime.date, writer: PartWriter, pr
     began = time.perf_counter()
     framing: list[Body] = []
     with collector_paused(), ahead(_batches(client, date, received, framing), BATCHES_AHEAD) as batches:
-        for data in batches:
-            parsed = events.parse(data, received.numbered + 1)
+        for prepared in batches:
+            parsed = events.read(prepared, received.numbered + 1)
             for line in parsed.broken:
                 _refuse_failure_text(line)
             writer.write(parsed.events, parsed.broken)
-            received.add(parsed, data)
+            received.add(parsed, prepared.lines.data)
             if progress is not None:
                 progress(received.rows, received.body_bytes)
     received.seconds = time.perf_counter() - began
@@ -175,8 +175,10 @@ def _receive(client: MixpanelClient, date: datetime.date, writer: PartWriter, pr
     return received
 
 
-def _batches(client: MixpanelClient, date: datetime.date, received: _Received, framing: list[Body]) -> Iterator[bytes]:
-    """The body in batches of whole lines. Runs in the receiving thread."""
+def _batches(
+    client: MixpanelClient, date: datetime.date, received: _Received, framing: list[Body]
+) -> Iterator[events.Prepared]:
+    """The body in batches of whole lines, half parsed. Runs in the receiving thread."""
 
     def counted(blocks: Iterator[bytes]) -> Iterator[bytes]:
         for block in blocks:
@@ -191,7 +193,7 @@ def _batches(client: MixpanelClient, date: datetime.date, received: _Received, f
             if first is None:  # an empty day may come without a gzip header
                 return
             blocks = body.gunzip(_chain(first, blocks))
-        yield from body.batches(blocks)
+        yield from map(events.prepare, body.batches(blocks))
 
 
 def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:

@@ -13,6 +13,7 @@ from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.mixpanel import calendar, export
 from mixpanel_aep_assets.mixpanel.errors import DateTooLate
 from mixpanel_aep_assets.mixpanel.events import RAW_SCHEMA
+from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.mixpanel.time_mode import Decision, Mode, configured
 
 TABLE = "raw_events"
@@ -20,14 +21,16 @@ VERSION = "1"
 SCHEMA: pa.Schema = RAW_SCHEMA
 
 
-def extract_day(opened: Opened, day: str, *, log: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+def extract_day(
+    opened: Opened, day: str, *, log: Callable[[str], None] = lambda _: None, retry: Retry | None = None
+) -> dict[str, Any]:
     """Exports the day and commits it; the manifest (see `mixpanel.export`). The digest is the data version.
 
     Raises the errors of `mixpanel.errors` and `storage.StorageError`; what was committed before stays.
     """
     decided = opened.time_mode()
     require_closed(opened, day, decided)
-    manifest = export.export_day(opened.mixpanel, opened.day(TABLE, day), day, mode=decided, log=log)
+    manifest = export.export_day(opened.mixpanel, opened.day(TABLE, day), day, mode=decided, retry=retry, log=log)
     opened.remember_time_mode(manifest)
     return manifest
 

@@ -62,6 +62,8 @@ _MARKS = re.compile(r"\[\*?\d*\]|\{\}")
 class SchemaError(Exception):
     """A schema cannot be read or used. The text names the schema, the place in it, and what to do."""
 
+    retryable = False
+
 
 @dataclass(frozen=True)
 class Field:

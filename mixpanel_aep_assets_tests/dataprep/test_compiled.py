@@ -329,3 +329,17 @@ def test_random_sets_agree_with_the_plain_evaluator(mappings: list[Any], records
         assert sorted(result.errors.get_column("exception").to_list()) == sorted(
             error.exception for one in wanted for error in one.errors
         )
+
+
+def test_batches_of_ever_other_kinds_share_a_plan_and_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mixpanel_aep_assets.dataprep.compiled._PLANS", 1)
+    compiled = compile_mapping(a_set([("coalesce(properties.a, properties.b)", "_id", "EXPRESSION")]), SCHEMA)
+    for record, expected in [
+        ({"a": 1}, "1"),
+        ({"b": "x"}, "x"),
+        ({"a": 2.5}, "2.5"),
+        ({"a": True, "b": 1}, "true"),
+        ({}, None),
+    ]:
+        result = compiled.apply(pl.DataFrame({"event": ["e"], "properties": [json.dumps(record)]}))
+        assert result.frame.get_column("_id").to_list() == [expected]

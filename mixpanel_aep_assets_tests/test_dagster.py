@@ -1,0 +1,149 @@
+"""The Dagster layer run in process against the emulator: metadata, blocking checks, failures, sensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from mixpanel_aep_assets import failures
+from mixpanel_aep_assets.components import MixpanelToAep
+from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection
+from mixpanel_aep_assets.emulator import EmulatorThread
+from mixpanel_aep_assets_tests.connections import DAY, NOON, events, lines, opened, provisioned, variables
+
+RAW, XDM, BATCH = (dg.AssetKey(["default", noun]) for noun in ("raw_events", "xdm_events", "aep_batch"))
+
+
+@pytest.fixture
+def definitions(emulator: EmulatorThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dg.Definitions:
+    """The connection `default`, described by the environment alone, on a provisioned emulator."""
+    for name, value in variables(emulator, tmp_path).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("DAGSTER_HOME")
+    with opened(emulator, tmp_path) as connection:
+        provisioned(connection)
+    block = MixpanelToAep()
+    return dg.Definitions.merge(
+        build_connection(block, block.settings()), dg.Definitions(executor=dg.in_process_executor)
+    )
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def run(definitions: dg.Definitions, instance: dg.DagsterInstance, job: str = "default_daily") -> Any:
+    return definitions.resolve_job_def(job).execute_in_process(
+        instance=instance, partition_key=DAY, raise_on_error=False
+    )
+
+
+def numbers(result: Any, key: dg.AssetKey) -> dict[str, Any]:
+    (made,) = [e for e in result.get_asset_materialization_events() if e.asset_key == key]
+    return {name: value.value for name, value in made.materialization.metadata.items()}
+
+
+def test_a_day_shows_its_numbers_schema_preview_and_lineage(
+    emulator: EmulatorThread, definitions: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    emulator.control.seed_day(DAY, lines(events(40) + events(4)))
+    result = run(definitions, instance)
+    assert result.success
+    raw, xdm, batch = (numbers(result, key) for key in (RAW, XDM, BATCH))
+    assert (raw["dagster/row_count"], raw["exported"], raw["quarantined"]) == (44, 44, 0)
+    assert (xdm["dagster/row_count"], xdm["duplicates"]) == (40, 4)
+    assert (batch["dagster/row_count"], batch["action"]) == (40, "uploaded")
+    assert raw["dagster/size_bytes"] > 0
+    assert "Page Viewed" in raw["preview"]
+    assert {column.name for column in xdm["dagster/column_schema"].columns} >= {"_id", "timestamp", "identityMap"}
+    deps = xdm["dagster/column_lineage"].deps_by_column
+    assert {dep.column_name for dep in deps["timestamp"]} == {"time_ms"}
+    assert "experience.adobe.com" in batch["batch in the Platform"]
+
+
+def test_every_check_has_its_day(
+    emulator: EmulatorThread, definitions: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    emulator.control.seed_day(DAY, lines(events(40)))
+    evaluations = run(definitions, instance).get_asset_check_evaluations()
+    assert {e.check_name for e in evaluations} >= {
+        "body_is_whole",
+        "time_mode_is_sure",
+        "conforms_to_xdm",
+        "counts_add_up",
+    }
+    assert all(e.passed and e.partition == DAY for e in evaluations)
+
+
+def test_a_day_with_too_many_violations_is_blocked_before_the_upload(
+    emulator: EmulatorThread, definitions: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    future = NOON + 20 * 365 * 86_400_000
+    emulator.control.seed_day(DAY, lines(events(10, time=future) + events(40)))
+    result = run(definitions, instance)
+    assert not result.success
+    (check,) = [e for e in result.get_asset_check_evaluations() if e.check_name == "conforms_to_xdm"]
+    assert not check.passed
+    assert "/timestamp" in check.metadata["violations"].value
+    assert not [e for e in result.get_asset_materialization_events() if e.asset_key == BATCH]
+
+
+def test_a_refused_login_is_one_clear_failure_without_a_retry(
+    emulator: EmulatorThread, definitions: dg.Definitions, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIXPANEL_SECRET", "wrong")
+    result = run(definitions, instance)
+    (failure,) = result.get_step_failure_events()
+    text = failure.step_failure_data.user_failure_data.description
+    assert "MIXPANEL_SECRET" in text
+    assert "wrong" not in text
+    assert failures.RETRY_AT_TAG not in instance.get_run_by_id(result.run_id).tags
+
+
+def test_a_long_wait_lets_go_of_the_worker_and_is_taken_up_by_the_sensor(
+    emulator: EmulatorThread, definitions: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    emulator.control.seed_day(DAY, lines(events(40)))
+    emulator.control.fault("status", match={"path": "*/export"}, status=429, retry_after=900, count=1)
+    result = run(definitions, instance)
+    tags = instance.get_run_by_id(result.run_id).tags
+    assert not result.success
+    assert tags[failures.WAITING_TAG] == "true"
+    sensor = definitions.resolve_sensor_def("default_requeue")
+    with dg.build_sensor_context(instance=instance, definitions=definitions) as context:
+        assert not sensor.evaluate_tick(context).run_requests, "its time has not come"
+    instance.add_run_tags(result.run_id, {failures.RETRY_AT_TAG: "2026-01-01T00:00:00+00:00"})
+    with dg.build_sensor_context(instance=instance, definitions=definitions) as context:
+        (request,) = sensor.evaluate_tick(context).run_requests or []
+    assert request.tags["dagster/partition"] == DAY
+    assert request.tags[failures.REQUEUES_TAG] == "1"
+
+
+def test_the_sensor_follows_a_batch_to_its_end_and_asks_for_the_check_once(
+    emulator: EmulatorThread, definitions: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    emulator.control.seed_day(DAY, lines(events(40)))
+    run(definitions, instance)
+    emulator.control.settle()
+    sensor = definitions.resolve_sensor_def("default_batch_status")
+    resources = definitions.resources or {}
+    with dg.build_sensor_context(instance=instance, definitions=definitions, resources=resources) as context:
+        tick = sensor.evaluate_tick(context)
+    (request,) = tick.run_requests or []
+    assert request.tags["dagster/partition"] == DAY
+    with dg.build_sensor_context(
+        instance=instance, definitions=definitions, resources=resources, cursor=tick.cursor
+    ) as context:
+        assert not sensor.evaluate_tick(context).run_requests
+    confirmed = definitions.resolve_job_def("default_confirm").execute_in_process(
+        instance=instance, tags={"dagster/partition": DAY}
+    )
+    (check,) = confirmed.get_asset_check_evaluations()
+    assert check.passed
+    assert check.partition == DAY
