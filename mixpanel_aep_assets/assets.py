@@ -130,6 +130,9 @@ def _raw_metadata(manifest: dict[str, Any], resource: ConnectionResource) -> dic
         "time mode": manifest["time_mode"],
         "time zone": manifest["timezone"],
         "changed": not manifest.get("unchanged", False),
+        "rows that appeared, changed, vanished": metadata.table(
+            [manifest["changes"]] if manifest.get("changes") else []
+        ),
         "files": _files(resource, manifest, extract.TABLE),
         "preview": metadata.table(preview),
         "dagster/column_schema": metadata.column_schema(extract.SCHEMA),

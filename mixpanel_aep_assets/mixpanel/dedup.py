@@ -2,7 +2,7 @@
 
 The stable key is (event, id before identity merge, time in ms, insert id): `distinct_id` alone changes when identities
 merge, and `$insert_id` alone is not unique (section 7). Of equal keys the row received last wins; ties fall to the later
-processing, then to the greater text of `properties`, so that every run keeps the same row. A row without insert id is
+processing, then to the greater hash of `properties`, so that every run keeps the same row. A row without insert id is
 never a duplicate: its content, with an ordinal among rows of equal content, takes the insert id's place.
 
 Memory does not grow with the day: rows are spread by key hash over buckets on disk, and one bucket is judged at a time.
@@ -21,6 +21,7 @@ import polars_hash  # noqa: F401 - gives expressions `nchash` and `chash`
 from mixpanel_aep_assets.mixpanel.buckets import Records, buckets
 
 SEPARATOR = "\x1f"
+_CHUNK = 32_768
 
 _RECORD = np.dtype(
     [("high", "<u8"), ("low", "<u8"), ("received", "<i8"), ("processing", "<i8"), ("part", "<u4"), ("row", "<u4")]
@@ -66,10 +67,14 @@ def find(locations: Sequence[str]) -> Found:
     rows = sum(count_rows(location) for location in locations)
     chunks = (records for part, location in enumerate(locations) for records in _records(part, location))
     lost: list[Records] = []
+    tied: list[Records] = []
     ordinals: list[pl.DataFrame] = []
     for records in buckets(chunks, _RECORD, rows):
-        lost.append(_losers(records, locations))
+        worse, equal = _judged(records)
+        lost.append(worse)
+        tied.append(equal)
         ordinals.append(_ordinals(records))
+    lost.append(_tied_losers(np.concatenate(tied), locations))
     return _by_part(np.concatenate(lost), pl.concat(ordinals))
 
 
@@ -111,7 +116,7 @@ def _records(part: int, location: str) -> Iterator[Records]:
     lacking = bool(pl.scan_parquet(location).select(pl.col("insert_id").has_nulls()).collect().item())
     columns = [*_COLUMNS, "properties"] if lacking else _COLUMNS
     first = 0
-    for frame in pl.scan_parquet(location).select(columns).collect_batches(chunk_size=65_536, maintain_order=True):
+    for frame in pl.scan_parquet(location).select(columns).collect_batches(chunk_size=_CHUNK, maintain_order=True):
         rows = frame.height
         if not rows:
             continue
@@ -139,63 +144,52 @@ def _hashed(frame: pl.DataFrame, part: int, first: int) -> Records:
     return records
 
 
-def _losers(records: Records, locations: Sequence[str]) -> Records:
-    """All but the best row of each key."""
+def _judged(records: Records) -> tuple[Records, Records]:
+    """Rows that are received or processed before another of their key; and rows that share the last place in both."""
     keyed: Records = records[records["received"] != _NO_INSERT_ID]
-    keyed = keyed[_repeated(keyed)]
-    if not len(keyed):
-        return keyed
-    text = np.zeros(len(keyed), np.int64)
-    tied = _tied(keyed)
-    if tied.any():
-        text[tied] = _text_ranks(keyed[tied], locations)
-    order = np.lexsort(
-        (keyed["row"], keyed["part"], text, keyed["processing"], keyed["received"], keyed["low"], keyed["high"])
-    )
-    ordered: Records = keyed[order]
-    best = np.append((ordered["high"][1:] != ordered["high"][:-1]) | (ordered["low"][1:] != ordered["low"][:-1]), True)
-    lost: Records = ordered[~best]
+    ordered: Records = keyed[np.lexsort([keyed[name] for name in ("processing", "received", "low", "high")])]
+    last = _last_of_each(ordered, "high", "low")
+    groups: npt.NDArray[np.int64] = np.cumsum(last) - last
+    best = ordered[last][groups]  # for each row, the last one of its key
+    top = (ordered["received"] == best["received"]) & (ordered["processing"] == best["processing"])
+    tied = top & (np.bincount(groups[top], minlength=1)[groups] > 1) if len(ordered) else top
+    worse: Records = ordered[~top]
+    equal: Records = ordered[tied]
+    return worse, equal
+
+
+def _tied_losers(records: Records, locations: Sequence[str]) -> Records:
+    """Of rows that tie, all but one of each key: the one whose `properties` have the greatest hash stays."""
+    content = np.zeros(len(records), np.uint64)
+    for part in np.unique(records["part"]):
+        here = np.flatnonzero(records["part"] == part)
+        here = here[np.argsort(records["row"][here])]
+        content[here] = _content(locations[int(part)], records["row"][here])
+    order = np.lexsort((records["row"], records["part"], content, records["low"], records["high"]))
+    ordered: Records = records[order]
+    lost: Records = ordered[~_last_of_each(ordered, "high", "low")]
     return lost
 
 
-def _repeated(records: Records) -> npt.NDArray[np.bool_]:
-    """Rows whose key another row has too."""
-    order = np.lexsort((records["low"], records["high"]))
-    ordered = records[order]
-    same = (ordered["high"][1:] == ordered["high"][:-1]) & (ordered["low"][1:] == ordered["low"][:-1])
-    found = np.zeros(len(records), np.bool_)
-    found[order[1:]] |= same
-    found[order[:-1]] |= same
+def _content(location: str, rows: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint64]:
+    """Hashes of `properties` of some rows (sorted) of a part, in one pass over it."""
+    found = np.empty(len(rows), np.uint64)
+    first = 0
+    for frame in pl.scan_parquet(location).select("properties").collect_batches(chunk_size=_CHUNK, maintain_order=True):
+        low, high = np.searchsorted(rows, [first, first + frame.height])
+        if low < high:
+            texts = frame["properties"].gather(rows[low:high] - first).to_frame()
+            found[low:high] = texts.select(pl.col("properties").nchash.xxh3_64()).to_series().to_numpy()  # type: ignore[attr-defined]
+        first += frame.height
     return found
 
 
-def _tied(records: Records) -> npt.NDArray[np.bool_]:
-    """Rows that equal another in key and both times."""
-    names = ["high", "low", "received", "processing"]
-    order = np.lexsort(tuple(records[name] for name in reversed(names)))
-    ordered = records[order]
-    same = np.logical_and.reduce([ordered[name][1:] == ordered[name][:-1] for name in names])
-    found = np.zeros(len(records), np.bool_)
-    found[order[1:]] |= same
-    found[order[:-1]] |= same
-    return found
-
-
-def _text_ranks(records: Records, locations: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Ranks by the text of `properties`, read for these rows alone."""
-    texts: list[str] = [""] * len(records)
-    for part in np.unique(records["part"]):
-        here = np.flatnonzero(records["part"] == part)
-        wanted = pl.DataFrame({"row": records["row"][here], "index": here})
-        found = (
-            pl.scan_parquet(locations[int(part)])
-            .select(pl.row_index("row"), "properties")
-            .join(wanted.lazy(), on="row")
-            .collect(engine="streaming")
-        )
-        for index, text in found.select("index", "properties").iter_rows():
-            texts[index] = text
-    return np.unique(np.array(texts, dtype=object), return_inverse=True)[1].astype(np.int64)
+def _last_of_each(ordered: Records, *names: str) -> npt.NDArray[np.bool_]:
+    """Whether each row is the last with its values of these fields, in records sorted by them."""
+    last = np.ones(len(ordered), np.bool_)
+    if len(ordered):
+        last[:-1] = np.logical_or.reduce([ordered[name][1:] != ordered[name][:-1] for name in names])
+    return last
 
 
 def _ordinals(records: Records) -> pl.DataFrame:

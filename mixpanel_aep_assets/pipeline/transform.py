@@ -30,6 +30,9 @@ from mixpanel_aep_assets.xdm.schema import Schema
 TABLE = "xdm_events"
 VERSION = "1"
 
+ROW_GROUP_ROWS = 32_768
+"""As in the raw files, so that the writer holds one group of the frame that was just made."""
+
 EXAMPLES = 20
 """Offending rows that a manifest keeps for the check's table; all of them are in the quarantine file."""
 
@@ -206,7 +209,10 @@ class _Writer:
     def write(self, frame: pl.DataFrame) -> None:
         if self._writer is None:
             self._writer = XdmWriter(
-                lambda name: cast("IO[bytes]", self._staging.open(name)), self._schema, frame.schema
+                lambda name: cast("IO[bytes]", self._staging.open(name)),
+                self._schema,
+                frame.schema,
+                row_group_rows=ROW_GROUP_ROWS,
             )
         self._writer.write(frame, shaped=True)
 

@@ -234,3 +234,44 @@ def test_numbers_are_written_alike(numbers: list[float]) -> None:
     records = [json.dumps({"n": number}) for number in numbers]
     assert_agreement(["concat(n)", "n", "n + 0.5", "n * 3", "n % 7", "-n", "to_integer(n)"], records)
     assert_agreement(["n"], records, "string")
+
+
+EVERY_KIND: list[Any] = [
+    None, True, False, 0, 1, -1, 5, 7, 2**31, 2**53, 2**53 + 1, 2**62, 2**63 - 1, -(2**63), 2**63, 10**25, 0.0, -0.0, 0.5, 1.0,
+    -2.5, 5.0, 1e15, 1e16, 1e-5, 1e300, "", " x ", "a", "ab", "5", "-5", "5.5", "1e3", "true", "false", "yes", "Straße",
+    "2020-01-02", "2020-01-02T03:04:05Z", "2020-01-02T03:04:05+0200", "a,b,,c,,", "https://a.example.com/p?q=1#f",
+    [], ["a", None], [1, 2], [1, "a"], {}, {"x": 1},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("first", range(0, len(OPERATORS), 4))
+def test_every_operator_agrees_on_every_pair_of_kinds(first: int) -> None:
+    records = [json.dumps({"a": left, "b": right}) for left in EVERY_KIND for right in EVERY_KIND]
+    assert_agreement([f"a {operator} b" for operator in OPERATORS[first : first + 4]], records)
+
+
+def test_every_unary_form_and_method_agrees_on_every_kind() -> None:
+    records = [json.dumps({"a": value}) for value in EVERY_KIND]
+    forms = ["-a", "~a", "!a", "a ?: 'none'", "a ? 1 : 'x'", "a[0]", "a.length()", "a.toUpperCase()", "a.toLowerCase()"]
+    methods = [f"a.{name}('a')" for name in ("equals", "equalsIgnoreCase", "contains", "startsWith", "endsWith")]
+    assert_agreement([*forms, *methods, "transformArray(a, x -> x + 1)", "filterArray(a, x -> x != 'a')"], records)
+
+
+@pytest.mark.parametrize("name", [name for name in PLAIN if FUNCTIONS[name].alias_of is None])
+def test_every_function_agrees_on_every_kind(name: str) -> None:
+    function = FUNCTIONS[name]
+    records = [json.dumps({"a": value}) for value in EVERY_KIND]
+    rest = ["'a'", "2", "'yyyy-MM-dd'", "'month'", "null", "a"]
+    calls = [
+        "a",
+        *(f"a, {one}" for one in rest),
+        *(f"{one}, a" for one in rest),
+        "a, 1, 2",
+        "a, 'a', 'bc'",
+        "a, 3, 'x'",
+        "'month', 2, a",
+        "",
+    ]
+    accepted = [call for call in (f"{name}({arguments})" for arguments in calls) if _is_accepted(call)]
+    assert accepted or function.required > 3, "no form of a call fits"
+    assert_agreement(accepted, records)
