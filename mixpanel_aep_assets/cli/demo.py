@@ -122,6 +122,8 @@ def _ui(console: Console, home: Path, port: int, first: datetime.date, last: dat
     process = subprocess.Popen([*command, "-p", str(port)], start_new_session=True, cwd=home)  # noqa: S603
     console.print(f"\n[bold]Dagster UI: http://127.0.0.1:{port}[/bold]  (Ctrl-C ends the demo)")
     console.print(f"Sample days: {first} to {last}; {first - datetime.timedelta(days=1)} has a planted violation.\n")
+    for sign in (signal.SIGINT, signal.SIGTERM):  # also where a shell started us with SIGINT ignored
+        signal.signal(sign, signal.default_int_handler)
     try:
         return process.wait()
     except KeyboardInterrupt:
