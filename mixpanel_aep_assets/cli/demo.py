@@ -91,7 +91,7 @@ def environment(url: str, folder: Path, home: Path, start: datetime.date) -> dic
 
 def _call(arguments: list[str]) -> int:
     """Another command of this program, in a process of its own."""
-    return subprocess.run([sys.executable, "-m", "mixpanel_aep_assets", *arguments], check=False).returncode  # noqa: S603
+    return subprocess.run([sys.executable, "-P", "-m", "mixpanel_aep_assets", *arguments], check=False).returncode  # noqa: S603
 
 
 def _headless(console: Console, first: datetime.date, last: datetime.date, folder: Path) -> int:
@@ -129,7 +129,7 @@ def _ui(console: Console, home: Path, port: int, first: datetime.date, last: dat
     except KeyboardInterrupt:
         return 0
     finally:
-        for sign in (signal.SIGINT, signal.SIGKILL):
+        for sign in (signal.SIGTERM, signal.SIGKILL):
             try:
                 os.killpg(process.pid, sign)
                 process.wait(10)
