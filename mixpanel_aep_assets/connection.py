@@ -1,7 +1,7 @@
 """A connection: one Mixpanel project into one Platform dataset. Its settings, its secrets, and what they open.
 
 The environment alone describes the connection `default` (`VARIABLES`, README "Settings"); a component's YAML
- sets the same names in lower case for further ones. What belongs here: reading and checking settings, and building
+sets the same names in lower case for further ones. What belongs here: reading and checking settings, and building
 the clients from them. What does not: what the clients do.
 """
 

@@ -34,7 +34,6 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 @click.option(
     "--report", "report_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as JSON."
 )
-@click.option("--reread", is_flag=True, help="Export days again that are stored already.")
 def run(
     first: datetime.datetime,
     last: datetime.datetime,
@@ -42,7 +41,6 @@ def run(
     wait: bool,
     wait_minutes: int,
     report_file: Path | None,
-    reread: bool,
 ) -> int:
     """Materialize the days from first to last: export, XDM, conformance, upload.
 
@@ -51,7 +49,7 @@ def run(
     days = days_between(first, last)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     with dagster_instance() as instance:
-        runner = Runner(connection, instance, reread=reread)
+        runner = Runner(connection, instance)
         with Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
         ) as progress:
@@ -79,12 +77,11 @@ def run(
 class Runner:
     """Runs a connection's jobs in this process, recorded on the Dagster instance."""
 
-    def __init__(self, connection: str, instance: Any, *, reread: bool = False) -> None:
+    def __init__(self, connection: str, instance: Any) -> None:
         quiet()
         self.instance = instance
         self.definitions = load_definitions()
         self.connection = connection
-        self.reread = reread
         self.failed: dict[str, str] = {}
         try:
             self.daily = self.definitions.resolve_job_def(f"{connection}_daily")
@@ -98,13 +95,11 @@ class Runner:
     def materialize(self, day: str) -> list[str]:
         """Runs the day's job; the texts of what went wrong. A wait that the budget asks for is waited for here."""
         from mixpanel_aep_assets import failures
-        from mixpanel_aep_assets.automation import REREAD_TAG
 
         self._add_partition(day)
         while True:
-            tags = {REREAD_TAG: "true"} if self.reread else {}
             result = self.daily.execute_in_process(
-                partition_key=day, instance=self.instance, raise_on_error=False, tags=tags, run_config=QUIET
+                partition_key=day, instance=self.instance, raise_on_error=False, run_config=QUIET
             )
             if result.success:
                 self.failed.pop(day, None)
