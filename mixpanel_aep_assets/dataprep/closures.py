@@ -33,7 +33,7 @@ from mixpanel_aep_assets.dataprep.operators import BINARY, complement, negate
 from mixpanel_aep_assets.dataprep.values import Value, size, to_integer, to_text, truth
 
 Record = Mapping[str, Any]
-_UNFORESEEN: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+_UNFORESEEN: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 class Scope:
@@ -244,5 +244,9 @@ def run(closure: Closure, record: Record, context: EvaluationContext) -> Value:
     """The value for one record. Raises EvaluationError, and nothing else for whatever the record holds."""
     try:
         return closure(Scope(record, context))
+    except RecursionError:
+        raise EvaluationError("the value is nested too deeply") from None
+    except OverflowError:
+        raise EvaluationError("a number is too large for this calculation") from None
     except _UNFORESEEN as error:
         raise EvaluationError(f"cannot be computed: {type(error).__name__}: {error}") from error

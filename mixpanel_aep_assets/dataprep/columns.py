@@ -38,6 +38,8 @@ _DECIMAL_TEXT: Final = r"^-?[0-9]{1,15}\.[0-9]{1,15}$"
 _PLAIN_DECIMALS: Final = (1e-3, 1e15)
 """Where the shortest text of a double has no exponent, neither in Python nor in Polars."""
 
+_MOST_CHAINED: Final = 8
+
 FALSE: Final = pl.lit(False)
 TRUE: Final = pl.lit(True)
 
@@ -85,7 +87,7 @@ NULL: Final = Vector(constant=None)
 def either(*masks: Escape) -> Escape:
     """Rows in any of the masks."""
     given = [mask for mask in masks if mask is not None]
-    return functools.reduce(operator.or_, given) if given else None
+    return any_of(given) if given else None
 
 
 def within(rows: pl.Expr, mask: Escape) -> Escape:
@@ -93,7 +95,11 @@ def within(rows: pl.Expr, mask: Escape) -> Escape:
 
 
 def any_of(parts: Iterable[pl.Expr]) -> pl.Expr:
-    return functools.reduce(operator.or_, parts, FALSE)
+    """Where any of the parts is true. Many are taken at once, since Polars recurses over a chain of them."""
+    given = list(parts)
+    if len(given) > _MOST_CHAINED:
+        return pl.any_horizontal(given)
+    return functools.reduce(operator.or_, given) if given else FALSE
 
 
 def nulls(kind: Kind) -> pl.Expr:

@@ -8,49 +8,96 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+from textwrap import shorten
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Protocol
 
 import click
 
 if TYPE_CHECKING:
+    from mixpanel_aep_assets.dataprep.fallbacks import Fallback
     from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
+    from mixpanel_aep_assets.dataprep.suggest import Suggestions
+    from mixpanel_aep_assets.xdm.schema import Schema
 
-Fetch = Callable[[str], Any]
-"""Gets the JSON of a mapping set from the Platform by its id."""
+
+class Connections(Protocol):
+    """What the commands ask of a connection, by its name. This room does not know how one is opened."""
+
+    def mapping_set(self, connection: str, identifier: str) -> Any:
+        """The JSON of a mapping set of the Platform."""
+
+    def schema(self, connection: str) -> Schema:
+        """The schema of the connection's dataset."""
+
+    def records(self, connection: str, day: str | None) -> Iterable[Mapping[str, Any]]:
+        """The stored raw events of a day, of the newest by default: `{"event": ..., "properties": {...}}`."""
+
+    def derived(self) -> Iterable[str]:
+        """The source paths that a connection derives from every event, such as `mixpanel.id`."""
+
+
+_CELL = 46
+"""Longest text in a cell of a table."""
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-def mapping_group(fetch: Fetch | None = None) -> click.Group:
-    """The group. With `fetch`, `import` also takes the id of a mapping set of the Platform."""
+def mapping_group(connections: Connections | None = None) -> click.Group:
+    """The group. Without `connections` all commands work on files alone."""
     group = click.Group("mapping", help="Check, try and convert mapping sets in Adobe's Data Prep language.")
-    for command in (_validate, _preview, _eval, _export, _coverage):
+    group.add_command(_validate_command(connections))
+    for command in (_preview, _eval, _export, _coverage):
         group.add_command(command)
-    group.add_command(_import_command(fetch))
+    group.add_command(_import_command(connections))
+    group.add_command(_suggest_command(connections))
     return group
 
 
-@click.command("validate")
-@click.argument("file", type=_FILE)
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print one entry per mapping, as the Platform's validate call does."
-)
-def _validate(file: Path, *, as_json: bool) -> None:
-    """Check every mapping of FILE (JSON, YAML or the CSV template)."""
-    from mixpanel_aep_assets.dataprep.validation import validate
+_connection = click.option("--connection", default="default", show_default=True, help="`default` is the environment's.")
 
-    mapping_set = _load(file)
-    validation = validate(mapping_set)
-    if as_json:
-        _print(validation.to_json())
-    else:
-        for problem in validation:
-            click.echo(f"{file}: {problem}")
-        count = sum(1 for problems in validation.problems if problems)
-        click.echo(f"{len(mapping_set.mappings)} mappings, {count} refused", err=bool(count))
-    sys.exit(0 if validation.ok else 1)
+
+def _validate_command(connections: Connections | None) -> click.Command:
+    @click.command("validate")
+    @click.argument("file", type=_FILE)
+    @click.option(
+        "--json", "as_json", is_flag=True, help="Print one entry per mapping, as the Platform's validate call does."
+    )
+    def validate_(file: Path, *, as_json: bool) -> None:
+        """Check every mapping of FILE (JSON, YAML or the CSV template), and say which ones run in Python and why."""
+        from mixpanel_aep_assets.dataprep.validation import validate
+
+        mapping_set = _load(file)
+        validation = validate(mapping_set)
+        fallbacks = _fallbacks(mapping_set, connections) if validation.ok else ()
+        if as_json:
+            entries = validation.to_json()
+            for fallback in fallbacks:
+                entries[fallback.mapping].setdefault("fallbacks", []).append(fallback.to_json())
+            _print(entries)
+        else:
+            for remark in (*validation, *fallbacks):
+                click.echo(f"{file}: {remark}")
+            count = sum(1 for problems in validation.problems if problems)
+            slow = len({fallback.mapping for fallback in fallbacks})
+            told = f", {slow} wholly or in part in plain Python" if slow else ""
+            many = "mapping" if len(mapping_set.mappings) == 1 else "mappings"
+            click.echo(f"{len(mapping_set.mappings)} {many}, {count} refused{told}", err=bool(count))
+        sys.exit(0 if validation.ok else 1)
+
+    return validate_
+
+
+def _fallbacks(mapping_set: MappingSet, connections: Connections | None) -> tuple[Fallback, ...]:
+    """What of a valid set runs in Python, on events as they are stored, or on the records that its sources suppose."""
+    from mixpanel_aep_assets.dataprep.compiled import compile_mapping
+
+    derived = {source: source for source in connections.derived()} if connections else {}
+    compiled = compile_mapping(mapping_set, derived=derived)
+    if not {steps[0].name for steps in compiled.sources} & {"event", "properties", "data", "mixpanel"}:
+        compiled = compile_mapping(mapping_set, layout="record")
+    return compiled.fallbacks
 
 
 @click.command("preview")
@@ -96,10 +143,18 @@ def _eval(expression: str | None, source: str | None, batch: Path | None) -> Non
         for outcome in _batch(batch):
             _print(outcome)
         return
-    record = _json("--input", sys.stdin.buffer.read() if source == "-" else (source or "{}").encode())
-    outcome = _outcome(expression, record)
+    outcome = _outcome_of_text(expression, sys.stdin.buffer.read() if source == "-" else source or "{}")
     _print(outcome.get("value") if "error" not in outcome else outcome)
     sys.exit(1 if "error" in outcome else 0)
+
+
+def _outcome_of_text(expression: Any, record: str | bytes) -> dict[str, Any]:
+    from mixpanel_aep_assets.dataprep.records import NoJsonError, read_json
+
+    try:
+        return _outcome(expression, read_json(record))
+    except NoJsonError as error:
+        return {"error": {"message": f"the input is no JSON: {error}"}}
 
 
 def _batch(path: Path) -> Iterator[dict[str, Any]]:
@@ -131,12 +186,13 @@ def _outcome(expression: Any, record: Any) -> dict[str, Any]:
         return {"error": {"message": "the value is nested too deeply"}}
 
 
-def _import_command(fetch: Fetch | None) -> click.Command:
+def _import_command(connections: Connections | None) -> click.Command:
     @click.command("import")
     @click.argument("source")
     @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
     @click.option("--force", is_flag=True, help="Overwrite FILE.")
-    def import_(source: str, file: Path, *, force: bool) -> None:
+    @_connection
+    def import_(source: str, file: Path, connection: str, *, force: bool) -> None:
         """Write the mapping set SOURCE to FILE (.json, .yaml or .csv).
 
         SOURCE is a JSON, YAML or CSV file, or the id of a mapping set of the Platform.
@@ -148,18 +204,96 @@ def _import_command(fetch: Fetch | None) -> click.Command:
             _fail(f"{file} exists; add --force to overwrite it")
         if Path(source).is_file():
             mapping_set = _load(Path(source))
-        elif fetch is None or Path(source).suffix:
+        elif connections is None or Path(source).suffix or "/" in source:
             _fail(f"there is no file {source}")
         else:
             try:
-                mapping_set = MappingSet.from_json(fetch(source))
+                mapping_set = MappingSet.from_json(connections.mapping_set(connection, source))
             except MappingSetError as error:
                 _fail(f"the Platform's mapping set {source}: {error}")
         text = _written(mapping_set, file.suffix.lower().removeprefix("."))
-        file.write_text(text, encoding="utf-8")
+        try:
+            file.write_text(text, encoding="utf-8")
+        except OSError as error:
+            _fail(f"{file} cannot be written: {error.strerror or error}")
         click.echo(f"{len(mapping_set.mappings)} mappings written to {file}", err=True)
 
     return import_
+
+
+def _suggest_command(connections: Connections | None) -> click.Command:
+    @click.command("suggest")
+    @click.option(
+        "--input", "source", type=click.File("rb"), help="Records (NDJSON); default: the connection's raw events."
+    )
+    @click.option(
+        "--schema", type=_FILE, help="Schema in the Registry's full form; default: the connection's dataset's."
+    )
+    @click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Day of the raw events; default: the newest stored.")
+    @_connection
+    def suggest_(source: BinaryIO | None, schema: Path | None, day: Any, connection: str) -> None:
+        """Recommend mappings for the properties seen: a mapping set on standard output, a table on standard error.
+
+        First the standard mapping where its sources are seen and its fields exist; then the field whose name is most alike
+        and that every value fits, through a conversion function where one is needed.
+        """
+        from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
+        from mixpanel_aep_assets.dataprep.seen import Seen
+        from mixpanel_aep_assets.dataprep.suggest import flat, suggest
+        from mixpanel_aep_assets.xdm.standard import standard_mapping
+
+        if connections is None and (source is None or schema is None):
+            raise click.UsageError("give --input and --schema; there is no connection here")
+        fields = _schema(schema) if schema is not None or connections is None else connections.schema(connection)
+        if source is not None or connections is None:
+            records: Iterable[Mapping[str, Any]] = _readable(source)
+        else:
+            records = connections.records(connection, None if day is None else day.strftime("%Y-%m-%d"))
+        seen = Seen(records)
+        tenant = next((one.name[1:] for one in fields.root.children if one.name[0] == "_" and one.kind == "object"), "")
+        known = MappingSet.from_json(standard_mapping(tenant))
+        is_flat = not any(path[0] == "properties" for path in seen.properties)
+        found = suggest(seen, fields, flat(known) if is_flat else known, connections.derived() if connections else ())
+        click.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
+        _table(found, seen.records)
+
+    return suggest_
+
+
+def _readable(source: BinaryIO | None) -> Iterator[dict[str, Any]]:
+    """The records of a file; a line that is none is told on standard error and left out."""
+    for number, record in _records(source) if source is not None else ():
+        if isinstance(record, dict):
+            yield record
+        else:
+            click.echo(f"line {number} is left out: {record}", err=True)
+
+
+def _schema(file: Path | None) -> Schema:
+    from mixpanel_aep_assets.xdm.schema import Schema, SchemaError
+
+    assert file is not None
+    document = _json(str(file), file.read_bytes())
+    try:
+        return Schema.from_registry(document if isinstance(document, dict) else {})
+    except SchemaError as error:
+        _fail(f"{file} cannot be used as a schema: {error}")
+
+
+def _table(found: Suggestions, records: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 160)
+    table = Table("source", "destination", "score", "reason")
+    for one in found.made:
+        cells = (one.mapping.source, one.mapping.destination, f"{one.score:.2f}", one.reason)
+        table.add_row(*(Text(shorten(cell, _CELL, placeholder="…")) for cell in cells))
+    console.print(table)
+    console.print(f"{len(found.made)} mappings suggested from {records:,} records.")
+    if found.unmatched:
+        console.print(f"Without a field that suits: {', '.join(found.unmatched)}", markup=False)
 
 
 @click.command("export")
@@ -209,26 +343,26 @@ def _load(path: Path) -> MappingSet:
 
 def _records(source: BinaryIO) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """Line number and record, or what is wrong with the line; empty lines are skipped."""
-    import orjson
+    from mixpanel_aep_assets.dataprep.records import NoJsonError, read_json
 
     for number, line in enumerate(source, start=1):
         if not line.strip():
             continue
         try:
-            record = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            yield number, f"no JSON: {error.msg}"
+            record = read_json(line)
+        except NoJsonError as error:
+            yield number, f"no JSON: {error}"
             continue
         yield number, record if isinstance(record, dict) else "a record is a JSON object"
 
 
 def _json(name: str, content: bytes) -> Any:
-    import orjson
+    from mixpanel_aep_assets.dataprep.records import NoJsonError, read_json
 
     try:
-        return orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        _fail(f"{name} is no JSON: line {error.lineno}, column {error.colno}: {error.msg}")
+        return read_json(content)
+    except NoJsonError as error:
+        _fail(f"{name} is no JSON: {error}")
 
 
 def _print(value: Any) -> None:
@@ -237,7 +371,3 @@ def _print(value: Any) -> None:
 
 def _fail(message: str) -> NoReturn:
     raise click.ClickException(message)
-
-
-mapping = mapping_group()
-"""The group without access to the Platform."""

@@ -55,6 +55,7 @@ from mixpanel_aep_assets.dataprep.compile_operators import BINARY, complement, e
 from mixpanel_aep_assets.dataprep.compile_patterns import matching
 from mixpanel_aep_assets.dataprep.context import EvaluationContext
 from mixpanel_aep_assets.dataprep.errors import EvaluationError
+from mixpanel_aep_assets.dataprep.fallbacks import Note, note_of
 from mixpanel_aep_assets.dataprep.functions import FUNCTIONS, Function, Style
 from mixpanel_aep_assets.dataprep.functions import Kind as Parameter
 from mixpanel_aep_assets.dataprep.methods import METHODS as METHOD_BODIES
@@ -69,6 +70,11 @@ _CONVERT: Final[Mapping[Parameter, Callable[[Vector], Vector]]] = {
     Parameter.ARRAY: lambda vector: only(vector, *ARRAYS),
 }
 _LOOK_UP_FROM: Final = 3
+_LARGE: Final = 8000
+"""Characters of a printed expression from which on it is computed as columns of its own."""
+_MOST_PARTS: Final = 50
+"""Arguments of a native function, elements of an array: Polars recurses over them."""
+
 _RESULTS: Final[Mapping[Parameter, tuple[Kind, ...]]] = {
     Parameter.TEXT: ("text",),
     Parameter.INTEGER: ("integer",),
@@ -149,35 +155,74 @@ class ByValue:
                 return kind
         return None
 
-    def is_like(
-        self, function: Function, arguments: Sequence[tuple[int, Kind, pl.Expr]], constants: Sequence[tuple[int, Any]]
-    ) -> bool:
-        """Whether this step computes the same."""
-        return (
-            self.function == function
-            and repr(self.constants) == repr(tuple(constants))
-            and [one[:2] for one in self.arguments] == [one[:2] for one in arguments]
-            and all(one[2].meta.eq(other[2]) for one, other in zip(self.arguments, arguments, strict=True))
-        )
-
     def vector(self) -> Vector:
         columns = {kind: pl.col(f"{self.name}.{kind}") for kind in self.kinds}
         return Vector(columns, pl.col(f"{self.name}.escape"))
 
 
+@dataclass(frozen=True)
+class Computed:
+    """A vector that is computed as columns of the batch, so that what is built on it refers to them.
+
+    Expressions are trees: without this, one that uses its parts several times, again and again, would grow beyond measure.
+    """
+
+    name: str
+    source: Vector
+
+    def run(self, frame: pl.DataFrame, _context: EvaluationContext) -> pl.DataFrame:
+        """The frame with the columns."""
+        columns = [column.alias(f"{self.name}.{kind}") for kind, column in self.source.columns.items()]
+        if self.source.escape is not None:
+            columns.append(self.source.escape.alias(f"{self.name}.escape"))
+        if self.source.moments is not None:
+            columns.append(self.source.moments.alias(f"{self.name}.moments"))
+        return frame.with_columns(columns)
+
+    def vector(self) -> Vector:
+        columns = {kind: pl.col(f"{self.name}.{kind}") for kind in self.source.columns}
+        return Vector(
+            columns,
+            None if self.source.escape is None else pl.col(f"{self.name}.escape"),
+            moments=None if self.source.moments is None else pl.col(f"{self.name}.moments"),
+        )
+
+
+Step = ByValue | Computed
+"""What adds columns to a batch before the expressions run."""
+
+
 class ExpressionCompiler:
     """Compiles expressions over sources of known kinds.
 
-    `sources` has a vector for each path. `steps` collects what must run before the expressions, in order.
+    `sources` has a vector for each path. `steps` collects what must run before the expressions, in order; `notes` what of
+    them runs in Python, until the caller empties it.
     """
 
     def __init__(self, sources: Mapping[Steps, Vector]) -> None:
         self._sources = sources
         self._variables: dict[str, Vector] = {}
-        self.steps: list[ByValue] = []
+        self.steps: list[Step] = []
+        self.notes: list[Note] = []
 
     def compile(self, node: Expression) -> Vector:
         """The node's vector. Raises NotNativeError with the reason when it has none."""
+        return self._bounded(self._compiled(node))
+
+    def _bounded(self, vector: Vector) -> Vector:
+        """The vector, as columns of its own when its expressions have become large."""
+        if vector.is_constant:
+            return vector
+        parts = [*vector.columns.values(), vector.escape, vector.moments]
+        if sum(len(str(part)) for part in parts if part is not None) <= _LARGE:
+            return vector
+        if self._variables:
+            raise NotNativeError("a lambda whose body is a large expression")
+        step = Computed(f"v{len(self.steps)}", vector)
+        self.steps.append(step)
+        return step.vector()
+
+    def _compiled(self, node: Expression) -> Vector:
         match node:
             case Value(value=value):
                 return constant(value)
@@ -242,6 +287,8 @@ class ExpressionCompiler:
     def _array(self, items: Sequence[Vector]) -> Vector:
         if all(item.is_constant for item in items):
             return constant([item.constant for item in items])
+        if len(items) > _MOST_PARTS:
+            raise NotNativeError(f"an array of more than {_MOST_PARTS} elements")
         return array(items)
 
     def _index(self, target: Vector, index: Vector) -> Vector:
@@ -274,13 +321,23 @@ class ExpressionCompiler:
         if any(arguments[at].constant is None for at in function.null_in if at < len(arguments)):
             return NULL.escaping(*(one.escape for one in arguments))
         try:
+            if name in ("min", "max") and len(arguments) > 2:
+                return self._pairwise(name, function, arguments)
             return self._native(name, function, arguments)
         except NotNativeError as error:
             return self._by_value(function, arguments, error)
 
+    def _pairwise(self, name: str, function: Function, arguments: Sequence[Vector]) -> Vector:
+        best = arguments[0]
+        for value in arguments[1:]:
+            best = self._bounded(self._native(name, function, [best, value]))
+        return best
+
     def _native(self, name: str, function: Function, arguments: Sequence[Vector]) -> Vector:
         if name not in NATIVE:
             raise NotNativeError(f"{name} has no column form")
+        if len(arguments) > _MOST_PARTS:
+            raise NotNativeError(f"{name} with more than {_MOST_PARTS} arguments")
         if any("native" in one.columns for one in arguments):
             raise NotNativeError("a derived structure can only be mapped as it is")
         converted = [
@@ -294,6 +351,8 @@ class ExpressionCompiler:
         kinds = _RESULTS.get(function.gives)
         if kinds is None or self._variables:
             raise reason
+        if arguments:
+            self.notes.append(note_of(function, str(reason)))
         masks = [one.escape for one in arguments]
         masks += [only(one, *SCALARS).escape for one in arguments if not one.is_constant]
         given: list[tuple[int, Kind, pl.Expr]] = []
@@ -315,7 +374,7 @@ class ExpressionCompiler:
         result = options[-1] if len(options) % 2 else NULL
         for at in range(len(options) // 2 * 2 - 2, -1, -2):
             found = equals(wanted, options[at])
-            result = choose(truth(found), options[at + 1], result).escaping(found.escape)
+            result = self._bounded(choose(truth(found), options[at + 1], result).escaping(found.escape))
         return result.escaping(wanted.escape)
 
     def _over_elements(self, name: str, arguments: Sequence[Expression]) -> Vector:

@@ -10,8 +10,8 @@ from typing import Final
 
 import polars as pl
 
-from mixpanel_aep_assets.dataprep.columns import NotNativeError, Vector, either, nulls, others
-from mixpanel_aep_assets.dataprep.date_formats import compiled
+from mixpanel_aep_assets.dataprep.columns import NotNativeError, Vector, either, nulls, others, present
+from mixpanel_aep_assets.dataprep.date_formats import pattern_pieces
 from mixpanel_aep_assets.dataprep.shred import DTYPES
 
 _ISO_TEXT: Final = r"^[1-9]\d{3}-[01]\d-[0-3]\d(?:[T ][0-2]\d:[0-5]\d:[0-5]\d(?:\.\d{1,6})?Z?)?$".replace(
@@ -88,16 +88,9 @@ def moment_of_iso(column: pl.Expr) -> pl.Expr:
     return plain.str.to_datetime(_ISO_FORM, time_unit="us", strict=False).dt.replace_time_zone("UTC")
 
 
-def _pieces(pattern: str) -> list[tuple[str, bool]]:
-    from mixpanel_aep_assets.dataprep.date_formats import _pieces as pieces
-
-    compiled(pattern)
-    return pieces(pattern)
-
-
 def _format_code(pattern: str) -> str:
     codes: list[str] = []
-    for piece, literal in _pieces(pattern):
+    for piece, literal in pattern_pieces(pattern):
         if not literal and piece not in _WRITTEN:
             raise NotNativeError(f"{piece} of a date pattern has no code in Polars")
         codes.append(piece.replace("%", "%%") if literal else _WRITTEN[piece])
@@ -129,7 +122,7 @@ def _read_pattern(pattern: str) -> tuple[str, str]:
     """A regular expression of the pattern's texts, and the replacement that makes ISO text of them."""
     groups: dict[str, str] = {}
     expression: list[str] = []
-    for piece, literal in _pieces(pattern):
+    for piece, literal in pattern_pieces(pattern):
         if literal:
             expression.append("".join(f"\\{one}" if not one.isalnum() and one.isascii() else one for one in piece))
             if any(one.isalpha() and one != "T" and one != "Z" for one in piece):
@@ -167,8 +160,6 @@ def _date(arguments: Sequence[Vector]) -> Vector:
         return moments
     default = arguments[2].columns.get("moment", nulls("moment"))
     found = moments.columns.get("moment", nulls("moment"))
-    from mixpanel_aep_assets.dataprep.columns import present
-
     filled = pl.when(present(value)).then(found).otherwise(default)
     return Vector({"moment": filled}, moments.escape)
 

@@ -28,7 +28,7 @@ from mixpanel_aep_assets.dataprep.columns import (
 )
 from mixpanel_aep_assets.dataprep.compile_dates import read_default
 from mixpanel_aep_assets.dataprep.errors import EvaluationError
-from mixpanel_aep_assets.dataprep.targets import _FALSE, _TRUE, TargetType, TypeName
+from mixpanel_aep_assets.dataprep.targets import FALSE_TEXTS, TRUE_TEXTS, TargetType, TypeName
 from mixpanel_aep_assets.dataprep.values import shown
 from mixpanel_aep_assets.xdm.schema import Field
 
@@ -123,7 +123,7 @@ def _boolean(vector: Vector) -> tuple[pl.Expr, Escape]:
         columns.append(vector.columns["boolean"])
     if "text" in vector.columns:
         column = vector.columns["text"]
-        known = pl.when(column.is_in(sorted(_TRUE))).then(TRUE).when(column.is_in(sorted(_FALSE))).then(FALSE)
+        known = pl.when(column.is_in(sorted(TRUE_TEXTS))).then(TRUE).when(column.is_in(sorted(FALSE_TEXTS))).then(FALSE)
         columns.append(known)
         mask = column.is_not_null() & known.is_null()
     return united(columns, "boolean"), either(vector.escape, mask, others(vector, "boolean", "text"))

@@ -27,10 +27,11 @@ from mixpanel_aep_assets.dataprep.columns import (
     others,
     unbounded,
 )
-from mixpanel_aep_assets.dataprep.compile import ByValue, ExpressionCompiler
+from mixpanel_aep_assets.dataprep.compile import ExpressionCompiler, Step
 from mixpanel_aep_assets.dataprep.compile_targets import column_type, converted, fitted, target_type
 from mixpanel_aep_assets.dataprep.context import EvaluationContext
 from mixpanel_aep_assets.dataprep.errors import EvaluationError, MappingSetError
+from mixpanel_aep_assets.dataprep.fallbacks import Extent, Fallback, Note, likely_kinds, nodes, notes_of
 from mixpanel_aep_assets.dataprep.folding import Placed, fold
 from mixpanel_aep_assets.dataprep.functions import FUNCTIONS, Style
 from mixpanel_aep_assets.dataprep.mapping_set import Mapping as MappingOfSet
@@ -76,16 +77,6 @@ class MappedFrame:
 
 
 @dataclass(frozen=True)
-class Fallback:
-    """A mapping that the plain evaluator runs row by row (once per distinct values of its sources), and why."""
-
-    mapping: int
-    source: str
-    destination: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class _Mapping:
     index: int
     mapping: MappingOfSet
@@ -111,10 +102,10 @@ class _Output:
 class _Plan:
     """How batches of certain kinds are computed."""
 
-    steps: tuple[ByValue, ...]
+    steps: tuple[Step, ...]
     expressions: tuple[pl.Expr, ...]
     outputs: Mapping[int, _Output]
-    reasons: Mapping[int, str]
+    notes: Mapping[int, tuple[Note, ...]]
 
 
 def compile_mapping(
@@ -179,12 +170,13 @@ class CompiledMapping:
 
     @property
     def fallbacks(self) -> tuple[Fallback, ...]:
-        """The mappings that have no columnar form for whatever the batches hold, in the set's order."""
-        reasons = self._plan(tuple(("text",) for _ in self.sources)).reasons
+        """What of the mappings runs in Python for ordinary values, in the set's order."""
+        trees = [one.tree for one in self._mappings]
+        notes = self._plan(likely_kinds(self.sources, trees)).notes
         return tuple(
-            Fallback(one.index, one.mapping.source, one.mapping.destination, reasons[one.index])
+            Fallback(one.index, one.mapping.source, one.mapping.destination, note.extent, note.reason)
             for one in sorted(self._mappings, key=lambda one: one.index)
-            if one.index in reasons
+            for note in notes.get(one.index, ())
         )
 
     def apply(self, frame: pl.DataFrame) -> MappedFrame:
@@ -282,14 +274,18 @@ class CompiledMapping:
         compiler = ExpressionCompiler(sources)
         expressions: list[pl.Expr] = []
         outputs: dict[int, _Output] = {}
-        reasons: dict[int, str] = {}
+        notes: dict[int, tuple[Note, ...]] = {}
         for one in self._mappings:
+            compiler.notes = []
             try:
                 vector = self._vector(one, compiler)
                 columns, escape = _computed(one, vector)
             except NotNativeError as error:
-                reasons[one.index] = str(error)
+                notes[one.index] = (Note(Extent.MAPPING, str(error)),)
                 continue
+            is_derived = any(format_steps(path) in self._derived for path in one.sources)
+            found = [*compiler.notes, *([] if is_derived else notes_of(one.tree, one.rows.target))]
+            notes[one.index] = tuple(dict.fromkeys(found))
             for _, name, expression in columns:
                 expressions.append(expression.alias(name))
             if escape is not None:
@@ -297,7 +293,7 @@ class CompiledMapping:
             outputs[one.index] = _Output(
                 tuple((kind, name) for kind, name, _ in columns), None if escape is None else f"e{one.index}"
             )
-        return _Plan(tuple(compiler.steps), tuple(expressions), outputs, reasons)
+        return _Plan(tuple(compiler.steps), tuple(expressions), outputs, notes)
 
     def _vector(self, one: _Mapping, compiler: ExpressionCompiler) -> Vector:
         for path in one.sources:
@@ -326,7 +322,7 @@ def _prepared(index: int, mapping: MappingOfSet, types: TargetType | None, root:
         target=target,
         dtype=dtype,
         nested=nested,
-        repeatable=all(_is_repeatable(node) for node in _nodes(tree)),
+        repeatable=all(_is_repeatable(node) for node in nodes(tree)),
     )
     paths = tuple(dict.fromkeys(_paths(tree, frozenset())))
     return _Mapping(index, mapping, tree, steps, paths, rows)
@@ -342,14 +338,6 @@ def _field(root: Field, steps: Steps) -> Field | None:
         else:
             at = at.values if at.kind == "map" else at.child(step.name)
     return at
-
-
-def _nodes(tree: Expression) -> Iterator[Expression]:
-    pending = [tree]
-    while pending:
-        node = pending.pop()
-        yield node
-        pending.extend(children(node))
 
 
 def _is_repeatable(node: Expression) -> bool:

@@ -88,6 +88,11 @@ def zone(name: str) -> dt.tzinfo:
         raise EvaluationError(f"the time zone {shown(name)} is unknown, expected an id such as Europe/Paris") from None
 
 
+def settled(moment: dt.datetime) -> dt.datetime:
+    """The moment as clocks of its zone show it: a time that they skip is as much later as they are set forward, as in Java."""
+    return moment.astimezone(dt.UTC).astimezone(moment.tzinfo) if isinstance(moment.tzinfo, ZoneInfo) else moment
+
+
 def check_zone(name: Any) -> None:
     """Raises EvaluationError for a constant that names no zone."""
     if name is not None:
@@ -164,7 +169,7 @@ class DateFormat:
         fields = {letter: value for (letter, _), value in zip(self.letters, found.groups(), strict=True)}
         try:
             return _moment(fields)
-        except (ValueError, EvaluationError):
+        except (ValueError, OverflowError, EvaluationError):
             return None
 
     def write(self, moment: dt.datetime) -> str:
@@ -180,7 +185,7 @@ def compiled(pattern: str) -> DateFormat:
     letters: list[tuple[str, int]] = []
     writers: list[Callable[[dt.datetime], str]] = []
     unreadable: str | None = None
-    for piece, literal in _pieces(pattern):
+    for piece, literal in pattern_pieces(pattern):
         if literal:
             expression.append(re.escape(piece))
             writers.append(functools.partial(_literal, piece))
@@ -203,7 +208,7 @@ def compiled(pattern: str) -> DateFormat:
     )
 
 
-def _pieces(pattern: str) -> list[tuple[str, bool]]:
+def pattern_pieces(pattern: str) -> list[tuple[str, bool]]:
     """Runs of one letter, and literal texts: what is quoted, and every character that is no letter."""
     pieces: list[tuple[str, bool]] = []
     at = 0
@@ -306,7 +311,7 @@ def _moment(fields: dict[str, str]) -> dt.datetime:
         moment = moment.replace(month=1, day=1) + dt.timedelta(days=day - 1)
     if "E" in fields and not _DAYS[moment.weekday()].lower().startswith(fields["E"].lower()):
         raise ValueError("the name of the day does not fit the date")
-    return moment
+    return settled(moment)
 
 
 def _within(value: int, low: int, high: int) -> int:
@@ -337,8 +342,10 @@ def _year(count: int, year: int) -> str:
     return f"{year % 100:02d}" if count == 2 else f"{year:0{count}d}"
 
 
-def _zone_name(_count: int, moment: dt.datetime) -> str:
-    return moment.tzname() or "UTC"
+def _zone_name(count: int, moment: dt.datetime) -> str:
+    if isinstance(moment.tzinfo, ZoneInfo) or moment.utcoffset() == dt.timedelta():
+        return moment.tzname() or "UTC"
+    return _zone_id(count, moment)
 
 
 def _zone_id(_count: int, moment: dt.datetime) -> str:

@@ -79,6 +79,7 @@ class Mapped:
 
 @dataclass(frozen=True)
 class _Prepared:
+    index: int
     mapping: Mapping
     source: Closure
     steps: Steps
@@ -104,22 +105,23 @@ class Evaluator:
         self._keep_nulls = mapping_set.allow_null_values
         self._row_type = types("") if types else None
         prepared = []
-        for mapping in mapping_set.mappings:
+        for index, mapping in enumerate(mapping_set.mappings):
             steps = parse_destination(mapping.destination)
             at = types(mapping.destination) if types else None
-            prepared.append(_Prepared(mapping, _source(mapping), steps, at, iterations(steps)))
+            prepared.append(_Prepared(index, mapping, _source(mapping), steps, at, iterations(steps)))
         # Outer destinations first, so that a specific mapping overrides what a copy of its parent wrote (P5).
         self._mappings = sorted(prepared, key=lambda one: len(one.steps))
 
     def row(self, record: Record) -> Mapped:
         """The mapped row of one record. Never raises for what the record holds: failures are in the result."""
         data: dict[str, Any] = {}
-        errors: list[MappingFailure] = []
+        failed: dict[int, MappingFailure] = {}
         for one in self._mappings:
             try:
                 put(data, one.steps, self._value(one, record), keep_nulls=self._keep_nulls)
             except EvaluationError as error:
-                errors.append(_failure(one.mapping, str(error)))
+                failed[one.index] = _failure(one.mapping, str(error))
+        errors = [failed[index] for index in sorted(failed)]
         missing = list(missing_fields(data, self._row_type)) if self._row_type else []
         errors += [MappingFailure(None, path, None, "a required field is null") for path in missing]
         return Mapped(data, errors, missing)

@@ -23,11 +23,19 @@ INTEGER_BITS: Final = 4096
 """Largest integer that arithmetic may make."""
 
 PATH_STEPS: Final = 100
+DESTINATION_STEPS: Final = 30
+"""Polars takes seconds to plan much deeper structs; schemas of the Platform have a dozen levels at most."""
+
 DESTINATION_INDEX: Final = 1000
 """Highest `[n]` in a destination: elements before it are filled with null, so that the index is also a size."""
 
 MAPPINGS: Final = 10_000
+SOURCE_CHARACTERS: Final = 1_000_000
+"""Expressions of one set together. Reading takes some 30 µs a character."""
+
 FILE_BYTES: Final = 16 * 1024 * 1024
+YAML_BYTES: Final = 1024 * 1024
+"""YAML is read a hundred times slower than JSON."""
 
 TEXT_CHARACTERS: Final = 262_144
 """Longest text that a function may grow (padding, joining, replacing). Texts of the record itself may be longer."""

@@ -132,11 +132,17 @@ class MappingSet:
             raise MappingSetError("the mapping set has no list named mappings")
         if len(mappings) > limits.MAPPINGS:
             raise MappingSetError(f"{len(mappings)} mappings, at most {limits.MAPPINGS} are allowed")
+        rows = tuple(Mapping.from_json(one, f"mapping {n}") for n, one in enumerate(mappings, start=1))
+        written = sum(len(one.source) for one in rows if one.source_type is SourceType.EXPRESSION)
+        if written > limits.SOURCE_CHARACTERS:
+            raise MappingSetError(
+                f"the expressions have {written} characters together, at most {limits.SOURCE_CHARACTERS} are allowed"
+            )
         allow = document.get("allowNullValues", False)
         if allow is not None and not isinstance(allow, bool):
             raise MappingSetError(f"allowNullValues is {_kind(allow)}, expected true or false")
         return cls(
-            mappings=tuple(Mapping.from_json(one, f"mapping {n}") for n, one in enumerate(mappings, start=1)),
+            mappings=rows,
             allow_null_values=bool(allow),
             output_schema=_json_schema(document),
             document={str(key): value for key, value in document.items() if key != "mappings"},
@@ -179,6 +185,10 @@ def read_mapping_set(content: bytes, suffix: str) -> MappingSet:
             case ".json":
                 return MappingSet.from_json(orjson.loads(content.removeprefix(b"\xef\xbb\xbf")))
             case ".yaml" | ".yml":
+                if len(content) > limits.YAML_BYTES:
+                    raise MappingSetError(
+                        f"{len(content)} bytes of YAML, at most {limits.YAML_BYTES} are read; use JSON"
+                    )
                 return MappingSet.from_json(yaml.load(content, Loader=_YamlLoader))  # noqa: S506 - a safe loader
             case ".csv":
                 return MappingSet.from_json(list(_csv_mappings(content.decode("utf-8-sig"))))

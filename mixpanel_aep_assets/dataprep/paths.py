@@ -30,6 +30,8 @@ def parse_source(text: str) -> Steps:
 def parse_destination(text: str) -> Steps:
     """The steps of a destination, whose root is an object. Raises ExpressionError."""
     steps = parse_steps(text)
+    if len(steps) > limits.DESTINATION_STEPS:
+        raise ExpressionError(f"the destination has more than {limits.DESTINATION_STEPS} steps")
     for step in steps:
         if step.index is not None and step.index > limits.DESTINATION_INDEX:
             raise ExpressionError(f"element {step.index} is above the highest index, {limits.DESTINATION_INDEX}")

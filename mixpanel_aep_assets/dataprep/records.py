@@ -19,14 +19,30 @@ INTEGER_DIGITS: Final = 4000
 """Longer integers become decimals: Python refuses to read more than 4300 digits, for their quadratic cost."""
 
 
-def decode_lenient(text: str | bytes | memoryview) -> Any:
-    """The value of a JSON text, with the decisions above. None for a text that is no JSON at all."""
+class NoJsonError(ValueError):
+    """A text that is no JSON, with its place in it."""
+
+    retryable = False
+
+
+def read_json(text: str | bytes | memoryview) -> Any:
+    """The value of a JSON text, with the decisions above. Raises NoJsonError."""
     raw = text if isinstance(text, str) else bytes(text).decode("utf-8", "replace")
     try:
-        value = json.loads(raw, parse_int=_integer)
-    except (ValueError, RecursionError):
+        value = json.loads(raw.removeprefix("\ufeff"), parse_int=_integer)
+        return _whole_text(value) if "\\u" in raw else value
+    except json.JSONDecodeError as error:
+        raise NoJsonError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
+    except RecursionError:
+        raise NoJsonError("the value is nested too deeply") from None
+
+
+def decode_lenient(text: str | bytes | memoryview) -> Any:
+    """The value of a JSON text. None for a text that is no JSON at all."""
+    try:
+        return read_json(text)
+    except NoJsonError:
         return None
-    return _whole_text(value) if "\\u" in raw else value
 
 
 def decode_object(text: str | bytes | memoryview | None) -> dict[str, Any]:

@@ -19,7 +19,18 @@ _UNSUPPORTED: Final = (
     (re.compile(r"\(\?<?[=!]"), "look-around is not supported: it has no linear-time form"),
     (re.compile(r"\(\?>"), "atomic groups are not supported: every match is linear in time here, so leave ?> out"),
     (re.compile(r"(?<!\\)(?:\\\\)*\\(?:[1-9]|k<)"), "back-references are not supported: they have no linear-time form"),
-    (re.compile(r"[*+?}]\+"), "possessive quantifiers are not supported: leave the second + out"),
+    (
+        re.compile(r"\\[pP]\{(?:Is|In|java)"),
+        "of Java's classes only scripts and categories of Unicode and POSIX names are known",
+    ),
+    (
+        re.compile(r"(?:[*+?]|(?<!\\)\{\d+(?:,\d*)?\})\+"),
+        "possessive quantifiers are not supported: leave the second + out",
+    ),
+    (re.compile(r"\{\d*,?\d+\}"), "a repetition goes to 1000 at most, nested ones multiplied"),
+)
+_IN_CLASS: Final = (
+    "in a class Java reads [ as a class within it and && as a common part, which is not supported; escape them"
 )
 _POSIX: Final = {
     "Lower": "a-z",
@@ -36,24 +47,29 @@ _POSIX: Final = {
     "Print": " -~",
     "ASCII": r"\x00-\x7f",
 }
-_TOKEN: Final = re.compile(r"\\([pP])\{(\w+)\}|\\.|\[\^?\]?|\]|.", re.DOTALL)
+_TOKEN: Final = re.compile(r"\\([pP])\{(\w+)\}|\\.|\[\^?\]?|\]|&&|.", re.DOTALL)
 
 
 def _translated(pattern: str) -> str:
-    """Java's `\\p{Alpha}` and its kin as the ranges they stand for; everything else as it is."""
-    if r"\p{" not in pattern and r"\P{" not in pattern:
-        return pattern
+    """Java's `\\p{Alpha}` and its kin as the ranges they stand for; everything else as it is.
+
+    Raises EvaluationError for a class within a class, which RE2 would take for its characters.
+    """
     out: list[str] = []
-    in_class = 0
+    in_class = quoted = False
     for found in _TOKEN.finditer(pattern):
         piece, ranges = found[0], _POSIX.get(found[2] or "")
-        if ranges is not None and not (in_class and found[1] == "P"):
+        if quoted or piece == r"\Q":
+            quoted = piece != r"\E"
+        elif ranges is not None and not (in_class and found[1] == "P"):
             out.append(ranges if in_class else f"[{'^' if found[1] == 'P' else ''}{ranges}]")
             continue
-        if piece.startswith("["):
-            in_class += 1
-        elif piece == "]" and in_class:
-            in_class -= 1
+        elif in_class and (piece.startswith("[") or piece == "&&"):
+            raise EvaluationError(f"the regular expression {pattern!r} is refused: {_IN_CLASS}")
+        elif piece.startswith("["):
+            in_class = True
+        elif piece == "]":
+            in_class = False
         out.append(piece)
     return "".join(out)
 

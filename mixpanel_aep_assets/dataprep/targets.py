@@ -20,8 +20,10 @@ from mixpanel_aep_assets.dataprep.values import Value, is_number, kind_of, numbe
 
 TypeName = Literal["any", "string", "integer", "number", "boolean", "date", "date-time", "object", "array", "map"]
 
-_TRUE: Final = frozenset({"y", "yes", "Y", "YES", "on", "ON", "true", "TRUE"})
-_FALSE: Final = frozenset({"n", "N", "no", "NO", "off", "OFF", "false", "FALSE"})
+TRUE_TEXTS: Final = frozenset({"y", "yes", "Y", "YES", "on", "ON", "true", "TRUE"})
+FALSE_TEXTS: Final = frozenset({"n", "N", "no", "NO", "off", "OFF", "false", "FALSE"})
+"""What text is a boolean under a boolean field (data-prep.md, 6). Mixed case such as "Yes" is none."""
+
 _DEEPEST: Final = 100
 
 
@@ -127,9 +129,9 @@ def _boolean(value: Value) -> bool:
     if isinstance(value, bool):
         return value
     if isinstance(value, str):
-        if value in _TRUE:
+        if value in TRUE_TEXTS:
             return True
-        if value in _FALSE:
+        if value in FALSE_TEXTS:
             return False
         raise EvaluationError(f"the text {shown(value)} is none of the texts for true and false")
     raise EvaluationError(f"expected a boolean, found {kind_of(value)}")

@@ -114,7 +114,9 @@ def iso(moment: dt.datetime) -> str:
 
 
 def number_text(number: float) -> str:
-    """The shortest text of a number; a whole one has no point (P6)."""
+    """The shortest text of a number; a whole one has no point (P6). Raises EvaluationError for one that is not finite."""
+    if isinstance(number, float) and not math.isfinite(number):
+        raise EvaluationError(f"{number} is no number that JSON can hold")
     if isinstance(number, float) and number.is_integer() and abs(number) < _WHOLE_FLOAT_LIMIT:
         return str(int(number))
     return str(number)

@@ -32,8 +32,8 @@ SET = {
 }
 
 
-def run(*arguments: str, stdin: str | None = None, fetch: Any = None) -> Result:
-    return CliRunner().invoke(mapping_group(fetch), list(arguments), input=stdin)
+def run(*arguments: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(mapping_group(), list(arguments), input=stdin)
 
 
 @pytest.fixture
@@ -65,6 +65,23 @@ def test_validate_prints_json_for_programs(bad: Path) -> None:
     result = run("validate", str(bad), "--json")
     assert result.exit_code == 1
     assert json.loads(result.stdout)[0]["status"] == "FAILED"
+
+
+def test_validate_names_what_runs_in_python_and_why(tmp_path: Path) -> None:
+    sources = ["lower(a)", "contains_key('a')", "array_to_string(',', a)", "ua_os_name(b)", "now()"]
+    rows = [{"sourceType": "EXPRESSION", "source": one, "destination": f"d{n}"} for n, one in enumerate(sources)]
+    (tmp_path / "x.json").write_text(json.dumps(rows))
+    result = run("validate", str(tmp_path / "x.json"))
+    assert result.exit_code == 0
+    assert [line.split(": ", 1)[1] for line in result.stdout.splitlines()[:-1]] == [
+        "mapping 2 (d1), in plain Python: contains_key needs the whole record",
+        "mapping 3 (d2), in plain Python for arrays and objects: array_to_string reads arrays and objects row by row",
+        "mapping 4 (d3), in part in Python, once per distinct value: ua_os_name has no column form",
+    ]
+    assert result.stdout.splitlines()[-1] == "5 mappings, 0 refused, 3 wholly or in part in plain Python"
+    entries = json.loads(run("validate", str(tmp_path / "x.json"), "--json").stdout)
+    assert entries[0] == {"status": "SUCCESS", "errors": None}
+    assert entries[1]["fallbacks"] == [{"extent": "mapping", "reason": "contains_key needs the whole record"}]
 
 
 def test_a_file_that_is_no_mapping_set_is_refused_without_a_traceback(tmp_path: Path) -> None:
@@ -144,6 +161,26 @@ def test_eval_of_a_batch_prints_one_line_per_element(tmp_path: Path) -> None:
     assert all("error" in line for line in lines[1:])
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"a": 123456789012345678901234567890}', 123456789012345678901234567890),
+        ('{"a": 1' + "0" * 400 + "}", 10**400),
+        ('{"a": "\\ud83d"}', "\ufffd"),
+        ('{"a": 1, "a": 2}', 2),
+    ],
+)
+def test_eval_reads_its_input_as_the_pipeline_reads_events(text: str, value: Any) -> None:
+    assert json.loads(run("eval", "a", "--input", text).stdout) == value
+
+
+@pytest.mark.parametrize("text", ["nonsense", "[1]", '{"a": NaN}', '{"a": 1e400}', '{"a": ' + "[" * 9000, "", "5"])
+def test_eval_of_an_unreadable_input_prints_an_error_object(text: str) -> None:
+    result = run("eval", "a", "--input", "-", stdin=text)
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["error"]["message"]
+
+
 @pytest.mark.parametrize("arguments", [[], ["1", "--batch", __file__], ["--batch", __file__, "--input", "{}"]])
 def test_eval_wants_either_an_expression_or_a_batch(arguments: list[str]) -> None:
     assert run("eval", *arguments).exit_code == 2
@@ -163,16 +200,10 @@ def test_import_never_overwrites_unasked(file: Path, tmp_path: Path) -> None:
     assert run("import", str(file), str(file), "--force").exit_code == 0
 
 
-def test_import_by_id_uses_the_platform_that_is_given(tmp_path: Path) -> None:
-    asked: list[str] = []
-
-    def fetch(identifier: str) -> Any:
-        asked.append(identifier)
-        return SET
-
-    assert run("import", "3f2a", str(tmp_path / "set.json"), fetch=fetch).exit_code == 0
-    assert asked == ["3f2a"]
-    assert run("import", "3f2a", str(tmp_path / "other.json")).exit_code == 1
+def test_import_of_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    result = run("import", "3f2a", str(tmp_path / "other.json"))
+    assert (result.exit_code, list(tmp_path.iterdir())) == (1, [])
+    assert "there is no file 3f2a" in result.stderr
 
 
 def test_export_prints_each_format(file: Path) -> None:
@@ -194,9 +225,43 @@ def test_coverage_tells_what_is_mapped_and_what_is_not(file: Path) -> None:
     }
 
 
+SCHEMA = {
+    "$id": "https://ns.adobe.com/acme/schemas/1",
+    "title": "Events",
+    "type": "object",
+    "properties": {
+        "_id": {"type": "string", "meta:xdmType": "string"},
+        "_acme": {
+            "type": "object",
+            "meta:xdmType": "object",
+            "properties": {"signupSource": {"type": "string", "meta:xdmType": "string"}},
+        },
+    },
+}
+
+
+def test_suggest_prints_a_mapping_set_that_validates_and_a_table(tmp_path: Path) -> None:
+    (tmp_path / "schema.json").write_text(json.dumps(SCHEMA))
+    events = '{"event": "e", "properties": {"signup_source": "ad", "rest": 1}}\nnonsense\n'
+    result = run("suggest", "--input", "-", "--schema", str(tmp_path / "schema.json"), stdin=events)
+    assert result.exit_code == 0
+    (tmp_path / "set.json").write_text(result.stdout)
+    assert run("validate", str(tmp_path / "set.json")).exit_code == 0
+    found = {one["destination"]: one["source"] for one in json.loads(result.stdout)["mappings"]}
+    assert found["_acme.signupSource"] == "properties.signup_source"
+    assert "line 2 is left out" in result.stderr
+    assert "Without a field that suits: properties.rest" in result.stderr
+
+
+def test_suggest_without_a_connection_wants_both_files(tmp_path: Path) -> None:
+    assert run("suggest", "--input", "-", stdin="{}").exit_code == 2
+    (tmp_path / "bad.json").write_text("[]")
+    assert run("suggest", "--input", "-", "--schema", str(tmp_path / "bad.json"), stdin="{}").exit_code == 1
+
+
 def test_importing_the_commands_loads_no_engine() -> None:
-    heavy = "lark, polars, ua_parser, re2, yaml"
-    code = "import sys, mixpanel_aep_assets.dataprep.commands\n"
+    heavy = "lark, polars, ua_parser, re2, yaml, pydantic, httpx, dagster"
+    code = "import sys, mixpanel_aep_assets.cli.mapping\n"
     code += f"print([m for m in '{heavy}'.split(', ') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

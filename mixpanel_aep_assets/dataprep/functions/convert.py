@@ -6,11 +6,10 @@ import math
 import struct
 from decimal import Decimal
 
-import orjson
-
 from mixpanel_aep_assets.dataprep.errors import EvaluationError
 from mixpanel_aep_assets.dataprep.functions.registry import Kind, function
-from mixpanel_aep_assets.dataprep.values import Value, shown, to_number
+from mixpanel_aep_assets.dataprep.records import NoJsonError, read_json
+from mixpanel_aep_assets.dataprep.values import Value, shown, to_json, to_number, to_text
 
 
 @function("to_bigint", "to_integer", category="type_conversion", takes=(Kind.ANY,), gives=Kind.INTEGER, null_in=(0,))
@@ -46,10 +45,16 @@ def to_float(value: Value) -> float:
     return float(single)
 
 
-@function("json_to_object", category="json", takes=(Kind.TEXT,), gives=Kind.ANY, null_in=(0,))
-def json_to_object(text: str) -> Value:
-    """The value of a JSON text, of any kind."""
+@function("json_to_object", category="json", takes=(Kind.ANY,), gives=Kind.ANY, null_in=(0,))
+def json_to_object(text: Value) -> Value:
+    """The value of a JSON text, of any kind. An object or an array is it already, as in the documentation's sample."""
+    if isinstance(text, dict | list):
+        return text
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise EvaluationError(f"no JSON: {error.msg} at character {error.pos}") from None
+        value = read_json(to_text(text, "a JSON text"))
+        to_json(value)
+    except NoJsonError as error:
+        raise EvaluationError(f"no JSON: {error}") from None
+    except RecursionError:
+        raise EvaluationError("no JSON: the value is nested too deeply") from None
+    return value

@@ -163,9 +163,9 @@ def set_date_part(component: str, value: int, moment: dt.datetime) -> dt.datetim
         if field in {"year", "month"}:
             year, month = (value, moment.month) if field == "year" else (moment.year, value)
             last = calendar.monthrange(year, month)[1]
-            return moment.replace(year=year, month=month, day=min(moment.day, last))
+            return date_formats.settled(moment.replace(year=year, month=month, day=min(moment.day, last)))
         change: dict[str, Any] = {field: value}
-        return moment.replace(**change)
+        return date_formats.settled(moment.replace(**change))
     except (ValueError, OverflowError):
         raise EvaluationError(f"{shown(value)} is no {field} of {shown(moment.date())}") from None
 
@@ -187,10 +187,11 @@ def make_date_time(
 ) -> dt.datetime:
     """The zone is honoured (P9); nanoseconds are cut to microseconds."""
     try:
-        return dt.datetime(
-            year, month, day, hour, minute, second, nanosecond // 1000, tzinfo=date_formats.zone(time_zone)
-        )
-    except (ValueError, OverflowError) as error:
+        moment = dt.datetime(year, month, day, hour, minute, second, nanosecond // 1000, date_formats.zone(time_zone))
+        return date_formats.settled(moment)
+    except OverflowError:
+        raise EvaluationError("no such date-time: a part is out of its range") from None
+    except ValueError as error:
         raise EvaluationError(f"no such date-time: {error}") from None
 
 

@@ -30,11 +30,14 @@ _AGENTS: Final = {
     "Firefox iOS": "Firefox",
     "Edge Mobile": "Edge",
     "Opera Mobile": "Opera",
+    "Samsung Internet": "SamsungBrowser",
     "IE": "Internet Explorer",
     "IE Mobile": "Internet Explorer",
     "Other": _UNKNOWN,
 }
 _SYSTEMS: Final = {"Windows": "Windows NT", "Mac OS X": "Mac OS", "Chrome OS": "Chrome OS", "Other": _UNKNOWN}
+_WINDOWS_NT: Final = re.compile(r"Windows NT (\d+(?:\.\d+)*)")
+"""Yauaa tells the version of the kernel: Windows 7 is Windows NT 6.1."""
 _DESKTOPS: Final = frozenset(
     {"Windows", "Mac OS X", "Linux", "Ubuntu", "Debian", "Fedora", "Red Hat", "SUSE", "Chrome OS", "FreeBSD", "OpenBSD"}
 )
@@ -81,15 +84,17 @@ def _analysed(text: str) -> _Agent:
     agent, system, device = result.user_agent, result.os, result.device
     name = agent.family if agent else "Other"
     system_name = system.family if system else "Other"
+    system_version = _version(system.major, system.minor, system.patch, system.patch_minor) if system else _NO_VERSION
+    kernel = _WINDOWS_NT.search(text) if system_name == "Windows" else None
+    if kernel is not None:
+        system_version = kernel[1]
     return _Agent(
         name=_AGENTS.get(name, name),
         version=_version(agent.major, agent.minor, agent.patch, agent.patch_minor) if agent else _NO_VERSION,
         major=(agent.major if agent else None) or _NO_VERSION,
         system=_SYSTEMS.get(system_name, system_name),
-        system_version=_version(system.major, system.minor, system.patch, system.patch_minor)
-        if system
-        else _NO_VERSION,
-        system_major=(system.major if system else None) or _NO_VERSION,
+        system_version=system_version,
+        system_major=system_version.partition(".")[0],
         device_class=_device_class(text, system_name, device.family if device else "Other"),
     )
 
