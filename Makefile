@@ -6,14 +6,16 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: demo test check lock clean
+.PHONY: demo test check bench lock clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
 help:
 	@echo "make demo             sample data, emulators and the Dagster UI (HEADLESS=1: a week end to end, a report, exit)"
 	@echo "make test             the test suite"
+	@echo "make faults           the fault suite in its long form (docs/faults.md)"
 	@echo "make check            lint, types, import layers"
+	@echo "make bench            measure every stage of a day of 200,000 events (ARGS: see bench/run.py --help)"
 	@echo "make lock             resolve requirements.lock anew"
 
 $(STAMP): requirements.lock pyproject.toml
@@ -29,11 +31,17 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n auto -q $(ARGS)
 
+faults: $(STAMP)
+	$(BIN)/python -m pytest -n auto -q -m "" $(ARGS) mixpanel_aep_assets_tests/faults
+
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(STAMP)
+	$(BIN)/python bench/run.py $(ARGS)
 
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --group pyproject.toml:dev pyproject.toml --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -o requirements.lock

@@ -10,38 +10,29 @@ from __future__ import annotations
 import json
 import time
 
-from extract import arguments, source
-from pydantic import SecretStr
+from connection import arguments, opened
 
 from mixpanel_aep_assets.aep import provision
-from mixpanel_aep_assets.cli.demo import CREDENTIALS
-from mixpanel_aep_assets.connection import Opened, Secrets
 from mixpanel_aep_assets.emulator import EmulatorProcess
 from mixpanel_aep_assets.pipeline import extract, load, transform
 
+STEPS = {"export": extract.extract_day, "xdm": transform.transform_day, "upload": load.load_day}
+
 
 def main() -> None:
-    args = arguments(__doc__)
+    args = arguments(__doc__).parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     seconds: dict[str, float] = {}
-    with EmulatorProcess(state=args.out / "emulator.sqlite") as emulator:
-        settings = source(args.base_url, args.out).model_copy(
-            update={"ims_url": emulator.url, "aep_url": emulator.url, "org_id": CREDENTIALS["ADOBE_ORG_ID"]}
-        )
-        secrets = Secrets(
-            mixpanel_username=SecretStr("bench"),
-            mixpanel_secret=SecretStr("bench"),
-            adobe_client_id=SecretStr(CREDENTIALS["ADOBE_CLIENT_ID"]),
-            adobe_client_secret=SecretStr(CREDENTIALS["ADOBE_CLIENT_SECRET"]),
-        )
-        with Opened(settings, secrets) as opened:
-            provision.apply(opened.platform, provision.plan(opened.platform, opened.wanted()))
-            steps = {"export": extract.extract_day, "xdm": transform.transform_day, "upload": load.load_day}
-            manifests = {}
-            for name, step in steps.items():
-                began = time.perf_counter()
-                manifests[name] = step(opened, args.date)
-                seconds[name] = round(time.perf_counter() - began, 3)
+    manifests = {}
+    with (
+        EmulatorProcess(state=args.out / "emulator.sqlite") as emulator,
+        opened(args.base_url, args.out, emulator.url) as connection,
+    ):
+        provision.apply(connection.platform, provision.plan(connection.platform, connection.wanted()))
+        for name, step in STEPS.items():
+            began = time.perf_counter()
+            manifests[name] = step(connection, args.date)
+            seconds[name] = round(time.perf_counter() - began, 3)
     xdm = manifests["xdm"]
     print(
         json.dumps(

@@ -6,12 +6,13 @@ data itself (`pipeline` and the rooms below it), when the assets run (`automatio
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import dagster as dg
 
-from mixpanel_aep_assets import failures, metadata
-from mixpanel_aep_assets.pipeline import extract, load, transform
+from mixpanel_aep_assets import backfill, failures, metadata
+from mixpanel_aep_assets.pipeline import extract, history, load, previews, transform
 from mixpanel_aep_assets.resources import ConnectionResource
 
 OWNERS = ["team:data-engineering"]
@@ -45,7 +46,8 @@ def build_assets(
         "Export API is asked for. Lines that are no events are kept in a quarantine file with number and reason.",
     )
     def raw_events(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        return _materialize(context, resource_key, extract.extract_day, _raw_metadata, "digest")
+        step = partial(history.extract_day, together=backfill.pass_of(context))
+        return _materialize(context, resource_key, step, _raw_metadata, "digest")
 
     @dg.asset(  # type: ignore[untyped-decorator]
         **common,
@@ -73,7 +75,8 @@ def build_assets(
         "changed day replaces its earlier batch. The asset ends when the batch is handed over; a sensor follows it.",
     )
     def aep_batch(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        return _materialize(context, resource_key, load.load_day, _batch_metadata, "data_version")
+        step = partial(load.load_day, force=context.run.tags.get(failures.FORCE_TAG) == "true")
+        return _materialize(context, resource_key, step, _batch_metadata, "data_version")
 
     return [raw_events, xdm_events, aep_batch]
 
@@ -116,6 +119,8 @@ def _raw_metadata(manifest: dict[str, Any], resource: ConnectionResource) -> dic
     body = manifest["body"]
     size = sum(part["bytes"] for part in manifest["parts"])
     preview = extract.preview(resource.opened, manifest["day"], 10)
+    seen = previews.of_raw_events(resource.opened, manifest)
+    looked_at = f"In the first {seen.looked_at:,} of {seen.rows:,} events"
     return {
         "dagster/row_count": manifest["rows"],
         "dagster/partition_row_count": manifest["rows"],
@@ -133,10 +138,24 @@ def _raw_metadata(manifest: dict[str, Any], resource: ConnectionResource) -> dic
         "rows that appeared, changed, vanished": metadata.table(
             [manifest["changes"]] if manifest.get("changes") else []
         ),
+        "export request": _request(manifest),
         "files": _files(resource, manifest, extract.TABLE),
         "preview": metadata.table(preview),
+        "properties": metadata.table(seen.properties, caption=f"{looked_at}, most frequent first."),
+        "top values": metadata.table(seen.values, caption=f"{looked_at}; properties whose values repeat."),
         "dagster/column_schema": metadata.column_schema(extract.SCHEMA),
     }
+
+
+def _request(manifest: dict[str, Any]) -> str:
+    """How the day was asked for; lines whose day is not certain are named."""
+    if slices := manifest.get("slices"):
+        return f"{slices['requests']} requests by {slices['by']}"
+    window = manifest.get("window")
+    if window is None:
+        return "the day alone"
+    odd = ", ".join(f"{window[name]} {name}" for name in ("strays", "unplaced") if window[name])
+    return f"{window['from']} to {window['to']}{f' ({odd})' if odd else ''}"
 
 
 def _xdm_metadata(manifest: dict[str, Any], resource: ConnectionResource, raw: dg.AssetKey) -> dict[str, Any]:
@@ -155,6 +174,15 @@ def _xdm_metadata(manifest: dict[str, Any], resource: ConnectionResource, raw: d
         "mapping": manifest["mapping"],
         "files": _files(resource, manifest, transform.TABLE),
         "preview": metadata.table(transform.preview(opened, manifest["day"], 10)),
+        "fields": metadata.table(
+            previews.field_rows(opened, manifest),
+            caption=f"Fields with values or violations in {manifest['rows']:,} events, violated ones first.",
+        ),
+        "before and after": metadata.texts(
+            text
+            for number, (before, after) in enumerate(previews.before_and_after(opened, manifest), 1)
+            for text in ((f"**Event {number}, raw**", before), (f"**Event {number}, XDM**", after))
+        ),
         "dagster/column_lineage": metadata.column_lineage(raw, transform.lineage(opened)),
     }
     schema = transform.arrow_schema(opened, manifest["day"])
@@ -173,6 +201,7 @@ def _batch_metadata(manifest: dict[str, Any], resource: ConnectionResource) -> d
         "external id": manifest["external_id"] or "",
         "status": manifest["status"],
         "replaced batches": ", ".join(manifest["predecessors"]) or "none",
+        "guardrails": metadata.table([{"warned of before the upload": text} for text in manifest["guardrails"]]),
         "seconds": round(manifest["seconds"], 3),
         "rows per second": metadata.rate(manifest["rows"], manifest["seconds"]),
         "counts": metadata.table([load.counts(resource.opened, manifest["day"])]),

@@ -10,9 +10,10 @@ from typing import Any
 
 import dagster as dg
 
-from mixpanel_aep_assets import failures
+from mixpanel_aep_assets import backfill, failures
 from mixpanel_aep_assets.checks import INGESTED
 from mixpanel_aep_assets.pipeline import load
+from mixpanel_aep_assets.pipeline.passes import Pass
 from mixpanel_aep_assets.resources import ConnectionResource
 
 FOLLOW_SECONDS = 60
@@ -20,17 +21,33 @@ FOLLOW_LIMIT = 100
 """Batches that one tick asks the Platform about; a tick must end within the daemon's 60 s."""
 
 REREAD_TAG = "mixpanel_aep/reread"
+REREAD_TAGS = {REREAD_TAG: "true", "dagster/priority": "-1"}
+"""Of runs that read a day again for late events: to find them in the UI, and so that new days go first in the queue."""
+
 WEEKLY_DEPTH = 30
 
 
 def daily_job(name: str, assets: Sequence[dg.AssetsDefinition]) -> Any:
-    """raw → xdm → checks → batch of one day. The check of the Platform's verdict is left to `confirm_job`."""
+    """raw → xdm → checks → batch of one day; the check of the Platform's verdict is left to `confirm_job`."""
     keys = [asset.key for asset in assets]
     verdict = dg.AssetSelection.checks(dg.AssetCheckKey(keys[-1], INGESTED))
     return dg.define_asset_job(
         f"{name}_daily",
         selection=dg.AssetSelection.assets(*keys) - verdict,
         description=f"A day of {name}: export, XDM, conformance, upload.",
+    )
+
+
+def drift_sensor(name: str, drifted: dg.AssetsDefinition, *, running: bool) -> dg.AutomationConditionSensorDefinition:
+    """Materializes the newest day's `property_drift` once its raw events are there, in a run of its own.
+
+    Not in the daily job: nobody should wait for a profile, and one that fails should turn no delivered day red.
+    """
+    return dg.AutomationConditionSensorDefinition(
+        name=f"{name}_drift",
+        target=dg.AssetSelection.assets(drifted.key),
+        default_status=dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED,
+        description="Looks at the properties of the newest day when it is exported.",
     )
 
 
@@ -80,12 +97,14 @@ def daily_schedule(
             yield dg.SkipReason("No day is closed yet.")
             return
         depth = WEEKLY_DEPTH if at.weekday() == 0 else look_back
-        for key in reversed(keys[-1 - depth :]):
+        wanted = keys[-1 - depth :]
+        together = backfill.tags(Pass(f"daily-{keys[-1]}", tuple(wanted)))  # few requests for all of them
+        for key in reversed(wanted):
             again = key != keys[-1]
             yield dg.RunRequest(
                 partition_key=key,
                 run_key=f"{key} as of {keys[-1]}",
-                tags={REREAD_TAG: "true"} if again else {},
+                tags=together | (REREAD_TAGS if again else {}),
             )
 
     return schedule
@@ -174,7 +193,9 @@ def requeue_sensor(name: str, jobs: Sequence[Any], *, running: bool) -> dg.Senso
             if not retry_at or not day or datetime.datetime.fromisoformat(retry_at) > at:
                 continue
             job = run.job_name if run.job_name in by_name else jobs[0].name
-            tags = {"dagster/partition": day} | {k: v for k, v in run.tags.items() if k == REREAD_TAG}
+            kept = {*REREAD_TAGS, failures.FORCE_TAG}
+            tags = {"dagster/partition": day} | {k: v for k, v in run.tags.items() if k in kept}
+            tags |= backfill.tags_kept(run.tags)
             tags[failures.REQUEUES_TAG] = str(int(run.tags.get(failures.REQUEUES_TAG, 0)) + 1)
             requests.append(dg.RunRequest(run_key=f"after {run.run_id}", job_name=job, tags=tags))
         return dg.SensorResult(

@@ -42,7 +42,7 @@ def build_checks(
             for day in context.partition_keys:
                 with failures.explained(context, asset.key.path[0], day):
                     findings.append(find(resource.opened, day))
-            return _result(findings)
+            return result(findings)
 
         return body
 
@@ -108,7 +108,7 @@ def build_checks(
     ]
 
 
-def _result(findings: list[Finding]) -> dg.AssetCheckResult:
+def result(findings: list[Finding]) -> dg.AssetCheckResult:
     """One result for the days of a run; with one day, the usual case, exactly its finding."""
     failed = [finding for finding in findings if not finding.passed]
     worst = next((f for f in failed if f.severe), failed[0] if failed else findings[0])

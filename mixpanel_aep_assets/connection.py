@@ -16,25 +16,26 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from mixpanel_aep_assets.aep import catalog, registry
-from mixpanel_aep_assets.aep.http import PlatformClient
-from mixpanel_aep_assets.aep.provision import Wanted
-from mixpanel_aep_assets.aep.settings import IMS_URL, PLATFORM_URL, Platform
-from mixpanel_aep_assets.dataprep.compiled import CompiledMapping, compile_mapping
-from mixpanel_aep_assets.dataprep.mapping_set import MappingSet, load_mapping_set
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.mixpanel.errors import NotAllowed, NotFound, UnexpectedAnswer
+from mixpanel_aep_assets.mixpanel.privacy import Privacy, PrivacySettings
 from mixpanel_aep_assets.mixpanel.settings import Credentials, MixpanelSource, zone
 from mixpanel_aep_assets.mixpanel.time_mode import Decision
 from mixpanel_aep_assets.storage import Day, EntryExists, Storage, open_storage
-from mixpanel_aep_assets.xdm import standard
-from mixpanel_aep_assets.xdm.conformance import Conformance
-from mixpanel_aep_assets.xdm.schema import Schema
+
+if TYPE_CHECKING:  # the other rooms are imported when they are first used: an export alone starts twice as fast
+    from mixpanel_aep_assets.aep.http import PlatformClient
+    from mixpanel_aep_assets.aep.provision import Wanted
+    from mixpanel_aep_assets.dataprep.compiled import CompiledMapping
+    from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
+    from mixpanel_aep_assets.xdm.conformance import Conformance
+    from mixpanel_aep_assets.xdm.growth.plan import SchemaPlan
+    from mixpanel_aep_assets.xdm.schema import Schema
 
 DEFAULT_NAME = "default"
 DEFAULT_DAYS_BACK = 30
@@ -60,6 +61,14 @@ VARIABLES: dict[str, str] = {
 }
 """Setting -> environment variable (design section 5)."""
 
+PRIVACY_VARIABLES: dict[str, str] = {
+    "drop": "MIXPANEL_AEP_PRIVACY_DROP",
+    "hash": "MIXPANEL_AEP_PRIVACY_HASH",
+    "allow": "MIXPANEL_AEP_PRIVACY_ALLOW",
+    "stage": "MIXPANEL_AEP_PRIVACY_STAGE",
+}
+"""Setting below `privacy` -> environment variable. The first three are names with commas between, or a JSON array."""
+
 SECRET_VARIABLES: dict[str, str] = {
     "mixpanel_username": "MIXPANEL_USERNAME",
     "mixpanel_secret": "MIXPANEL_SECRET",
@@ -67,6 +76,7 @@ SECRET_VARIABLES: dict[str, str] = {
     "mixpanel_bearer_token": "MIXPANEL_BEARER_TOKEN",
     "adobe_client_id": "ADOBE_CLIENT_ID",
     "adobe_client_secret": "ADOBE_CLIENT_SECRET",
+    "privacy_salt": "MIXPANEL_AEP_PRIVACY_SALT",
 }
 """Secret -> the environment variable that holds it unless the YAML names another."""
 
@@ -107,6 +117,8 @@ class Settings(BaseModel):
     where: str | None = None
     budget_share: float = Field(0.9, gt=0, le=1)
     budget_location: str | None = None
+    window_megabytes: int = Field(1_000, gt=0)
+    window_days: int = Field(31, ge=1, le=31)
     org_id: str | None = None
     scopes: str = "openid,session,AdobeID,read_organizations,additional_info.projectedProductContext"
     ims_url: str | None = None
@@ -120,6 +132,7 @@ class Settings(BaseModel):
     mapping: str | None = None
     partial_ingestion_percent: float | None = Field(None, gt=0, le=100)
     max_nonconforming_percent: float = Field(5.0, ge=0, le=100)
+    privacy: PrivacySettings = PrivacySettings()
 
     @classmethod
     def read(cls, environment: Mapping[str, str], **given: Any) -> Settings:
@@ -132,6 +145,7 @@ class Settings(BaseModel):
             text = environment.get(variable, "").strip()
             if key not in values and text:
                 values[key] = text.upper() if key == "region" else text.lower() if key == "time_mode" else text
+        values["privacy"] = _privacy(environment, values.get("privacy") or {})
         if given.get("name", DEFAULT_NAME) != DEFAULT_NAME and given.get("project_id") is None:
             raise SettingsError(
                 f"The connection {given['name']!r} has no project_id of its own: set `project_id` in its YAML "
@@ -141,7 +155,7 @@ class Settings(BaseModel):
             return cls(**values)
         except ValidationError as error:
             wrong = [
-                f"{VARIABLES.get(str(e['loc'][0]), str(e['loc'][0]))}={e['input']!r}: {e['msg']}"
+                f"{VARIABLES.get(str(e['loc'][0]), str(e['loc'][0]))}={e['input']!r}: {e['msg'].removeprefix('Value error, ')}"
                 for e in error.errors(include_url=False)
             ]
             raise SettingsError("; ".join(wrong)) from None
@@ -164,6 +178,29 @@ class Settings(BaseModel):
             )
 
 
+def _privacy(environment: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The privacy settings: given ones, and the environment's for those that are not given."""
+    values = {key: value for key, value in given.items() if value is not None}
+    for key, variable in PRIVACY_VARIABLES.items():
+        text = environment.get(variable, "").strip()
+        if key in values or not text:
+            continue
+        if key == "stage":
+            values[key] = text.lower()
+        else:
+            names = _json_array(variable, text) if text.startswith("[") else text.split(",")
+            values[key] = tuple(name.strip() for name in names if name.strip())
+    return values
+
+
+def _json_array(variable: str, text: str) -> list[str]:
+    try:
+        names = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SettingsError(f"{variable} begins like a JSON array and is none: {error}") from None
+    return [str(name) for name in names]
+
+
 class Secrets(BaseModel):
     """The credentials of a connection. Printing shows stars."""
 
@@ -175,6 +212,7 @@ class Secrets(BaseModel):
     mixpanel_bearer_token: SecretStr | None = None
     adobe_client_id: SecretStr | None = None
     adobe_client_secret: SecretStr | None = None
+    privacy_salt: SecretStr | None = None
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Secrets:
@@ -241,10 +279,20 @@ class Opened:
             where=settings.where,
             budget_share=settings.budget_share,
             budget_location=settings.budget_location,
+            privacy=self.privacy if settings.privacy.stage == "raw" else None,
         )
 
     @cached_property
+    def privacy(self) -> Privacy | None:
+        """The rules for properties with their salt, None without rules. Raises SettingsWrong where the salt lacks."""
+        settings = self.settings.privacy
+        return Privacy(settings, self._secrets.privacy_salt) if settings.active else None
+
+    @cached_property
     def platform(self) -> PlatformClient:
+        from mixpanel_aep_assets.aep.http import PlatformClient
+        from mixpanel_aep_assets.aep.settings import IMS_URL, PLATFORM_URL, Platform
+
         settings, secrets = self.settings, self._secrets
         settings.require("org_id")
         missing = [SECRET_VARIABLES[k] for k in ("adobe_client_id", "adobe_client_secret") if not getattr(secrets, k)]
@@ -271,11 +319,16 @@ class Opened:
     @cached_property
     def dataset(self) -> str:
         """The dataset's id, looked up by name where none is set. Raises DatasetNotFound."""
+        from mixpanel_aep_assets.aep import catalog
+
         return self.settings.dataset_id or catalog.dataset_id_of(self.platform, self.settings.dataset_name)
 
     @cached_property
     def schema(self) -> Schema:
         """The dataset's schema, closed, with Platform names."""
+        from mixpanel_aep_assets.aep import catalog, registry
+        from mixpanel_aep_assets.xdm.schema import Schema
+
         reference = catalog.dataset(self.platform, self.dataset).get("schemaRef") or {}
         if not reference.get("id"):
             raise SettingsError(f"The dataset {self.dataset} has no schema; choose one that has (AEP_DATASET_ID).")
@@ -284,14 +337,68 @@ class Opened:
     @cached_property
     def tenant(self) -> str:
         """The organisation's tenant id, without the underscore."""
+        from mixpanel_aep_assets.aep import registry
+
         return registry.tenant_id(self.platform)
 
     @cached_property
     def mapping_set(self) -> MappingSet:
+        """`own_mapping_set`, and the mappings that fill the fields of the accepted plan."""
+        from mixpanel_aep_assets.dataprep.mapping_set import Mapping as OneMapping
+        from mixpanel_aep_assets.xdm.growth import mappings as growth
+
+        own, plan = self.own_mapping_set, self.accepted_plan
+        if plan is None:
+            return own
+        grown = (OneMapping.from_json(row) for row in growth.mappings(plan, self.tenant))
+        return dataclasses.replace(own, mappings=(*own.mappings, *grown))
+
+    @cached_property
+    def accepted_plan(self) -> SchemaPlan | None:
+        """The plan of grown fields that was applied last (`pipeline.grow`), None where there is none.
+
+        It lies in storage and not in the Registry: it holds a person's decisions, policies and refusals too, and a title
+        changed in the schema editor must not change the mapping. Raises PlanError for a damaged one.
+        """
+        from mixpanel_aep_assets.xdm.growth.plan import read_plan
+
+        data = self.storage.read(self._plan_path)
+        return None if data is None else read_plan(data.decode(), self.storage.location(self._plan_path))
+
+    def accept_plan(self, plan: SchemaPlan) -> None:
+        """Keeps the plan. What was mapped before is mapped anew when its day is materialized again."""
+        self.storage.write(self._plan_path, orjson.dumps(plan.model_dump(mode="json", by_alias=True)))
+        for name in (
+            "accepted_plan",
+            "mapping_set",
+            "mapping",
+            "schema",
+            "conformance",
+            "fingerprint",
+            "strict_destinations",
+        ):
+            self.__dict__.pop(name, None)
+
+    @cached_property
+    def strict_destinations(self) -> frozenset[str]:
+        """Destinations whose mapping errors set an event aside: grown fields with the policy `quarantine`."""
+        from mixpanel_aep_assets.xdm.growth import mappings as growth
+
+        return growth.strict(self.accepted_plan, self.tenant) if self.accepted_plan is not None else frozenset()
+
+    @property
+    def _plan_path(self) -> str:
+        return f"{self.settings.name}/schema_plan.json"
+
+    @cached_property
+    def own_mapping_set(self) -> MappingSet:
         """The user's mapping set, else the standard one; `{TENANT_ID}` stands for the tenant id in both.
 
         `_id`, `timestamp` and `identityMap` are added where the user's set leaves them out.
         """
+        from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
+        from mixpanel_aep_assets.xdm import standard
+
         if self.settings.mapping is None:
             return MappingSet.from_json(standard.standard_mapping(self.tenant))
         given = self._given_mapping_set(self.settings.mapping)
@@ -306,6 +413,9 @@ class Opened:
 
     def _given_mapping_set(self, file: str) -> dict[str, Any]:
         """The user's mapping set in the newer JSON form."""
+        from mixpanel_aep_assets.dataprep.mapping_set import load_mapping_set
+        from mixpanel_aep_assets.xdm import standard
+
         try:
             loaded = load_mapping_set(Path(file))
         except OSError as error:
@@ -316,25 +426,41 @@ class Opened:
     @cached_property
     def mapping(self) -> CompiledMapping:
         """The mapping set compiled against the dataset's schema, reading the attributes that `transform` derives."""
+        from mixpanel_aep_assets.dataprep.compiled import compile_mapping
+
         return compile_mapping(self.mapping_set, self.schema, derived=DERIVED)
 
     @property
     def mapping_name(self) -> str:
-        return self.settings.mapping or "the standard mapping"
+        name = self.settings.mapping or "the standard mapping"
+        grown = len(self.accepted_plan.included) if self.accepted_plan is not None else 0
+        return f"{name} and {grown} grown fields" if grown else name
 
     @cached_property
     def conformance(self) -> Conformance:
+        from mixpanel_aep_assets.xdm.conformance import Conformance
+
         return Conformance(self.schema)
 
     @cached_property
     def fingerprint(self) -> str:
         """Of the mapping set and the schema: XDM files made with another are made anew."""
         text = orjson.dumps(self.mapping_set.to_json(), option=orjson.OPT_SORT_KEYS) + self.schema.to_json()
+        if self.strict_destinations:
+            text += orjson.dumps(sorted(self.strict_destinations))
         return hashlib.sha256(text).hexdigest()[:32]
 
     def wanted(self) -> Wanted:
         """What the Platform must have for this connection."""
-        return Wanted(dataset_name=self.settings.dataset_name, profile=self.settings.profile)
+        return self.wanted_with(self.accepted_plan)
+
+    def wanted_with(self, plan: SchemaPlan | None) -> Wanted:
+        """The same with the fields of a plan that is not accepted yet."""
+        from mixpanel_aep_assets.aep.provision import Wanted
+        from mixpanel_aep_assets.xdm.growth.plan import schema_fields
+
+        grown = schema_fields(plan) if plan is not None else {}
+        return Wanted(dataset_name=self.settings.dataset_name, profile=self.settings.profile, grown=grown)
 
     def time_mode(self) -> Decision | None:
         """The time mode that was decided for this project before; None before the first sure day."""
@@ -361,14 +487,10 @@ class Opened:
         return f"{self.settings.name}/time_mode.json"
 
     def with_storage(self, storage: Storage) -> Opened:
-        """The same connection on another storage."""
-        return Opened(self.settings, self._secrets, storage)
-
-    def mixpanel_count(self, day: str, names: list[str]) -> int:
-        """Mixpanel's own deduplicated number of events of the day (Query API). Raises the errors of that room."""
-        date = datetime.date.fromisoformat(day)
-        counts = self.mixpanel.daily_counts(date, date, names)
-        return sum(days.get(date, 0) for days in counts.values())
+        """The same connection on another storage, with the plan that was accepted on this one."""
+        other = Opened(self.settings, self._secrets, storage)
+        other.accepted_plan = self.accepted_plan
+        return other
 
     def unmapped_destinations(self) -> list[str]:
         """Destinations of the mapping set that the dataset's schema lacks."""

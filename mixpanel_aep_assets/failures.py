@@ -33,6 +33,9 @@ RETRY_AT_TAG = "mixpanel_aep/retry_at"
 WAITING_TAG = "mixpanel_aep/waiting"
 """Run tag: the other side named the wait (spent budget, 429, a busy partition), so nothing is wrong."""
 
+FORCE_TAG = "mixpanel_aep/force"
+"""Run tag: with "true" the day's batch is sent again although its data did not change (`run --force`)."""
+
 REQUEUES_TAG = "mixpanel_aep/requeues"
 """Run tag: how often this partition was brought back."""
 

@@ -9,21 +9,38 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import dagster as dg
+import orjson
 import pyarrow as pa
 
 CELL = 80
 """Characters of one cell in a preview table; the UI wraps beyond it."""
 
+TEXT = 6_000
+"""Characters of one JSON text in a preview."""
 
-def table(rows: Iterable[Mapping[str, Any]], columns: list[str] | None = None) -> dg.MarkdownMetadataValue:
-    """Rows as a Markdown table, long cells cut, in the order of `columns` (or of the first row)."""
+
+def table(
+    rows: Iterable[Mapping[str, Any]], columns: list[str] | None = None, caption: str = ""
+) -> dg.MarkdownMetadataValue:
+    """Rows as a Markdown table, long cells cut, in the order of `columns` (or of the first row), below a caption."""
     rows = list(rows)
+    above = f"{caption}\n\n" if caption else ""
     if not rows:
-        return dg.MetadataValue.md("(no rows)")
+        return dg.MetadataValue.md(f"{above}(no rows)")
     columns = columns or list(rows[0])
     lines = ["| " + " | ".join(map(_cell, columns)) + " |", "|" + " --- |" * len(columns)]
     lines += ["| " + " | ".join(_cell(row.get(column)) for column in columns) + " |" for row in rows]
-    return dg.MetadataValue.md("\n".join(lines))
+    return dg.MetadataValue.md(above + "\n".join(lines))
+
+
+def texts(entries: Iterable[tuple[str, str]]) -> dg.MarkdownMetadataValue:
+    """JSON texts below their titles, indented, long ones cut."""
+    return dg.MetadataValue.md("\n\n".join(f"{title}\n\n```json\n{_indented(text)}\n```" for title, text in entries))
+
+
+def _indented(text: str) -> str:
+    shown = orjson.dumps(orjson.loads(text), option=orjson.OPT_INDENT_2).decode()
+    return shown if len(shown) <= TEXT else f"{shown[:TEXT]}\n…"
 
 
 def _cell(value: Any) -> str:

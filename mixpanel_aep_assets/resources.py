@@ -29,6 +29,7 @@ class ConnectionResource(dg.ConfigurableResource[Any]):
     mixpanel_bearer_token: str | None = None
     adobe_client_id: str | None = None
     adobe_client_secret: str | None = None
+    privacy_salt: str | None = None
 
     _opened: Opened | None = PrivateAttr(default=None)
 

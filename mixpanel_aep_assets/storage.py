@@ -10,7 +10,8 @@ Layout below the storage URL::
     <connection>/<log>/<day>/<000001>.json               an append-only log, one create-only object an entry
 
 A generation is the output of one attempt. It becomes visible when a manifest names it; one that no manifest names is a
-leftover of a killed run, and is swept by a later attempt once it is older than `LEFTOVER_AGE`.
+leftover of a killed run, and is swept by a later attempt once it is older than `LEFTOVER_AGE`. So are the part files
+(`<name>#<number>`) in which obstore puts an object together on the local disk, and which no listing shows.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import contextlib
 import datetime
 import io
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -36,10 +37,20 @@ LEFTOVER_AGE = datetime.timedelta(hours=24)
 """Longer than any attempt may take (a run's time limit is 6 h), so that a sweep never takes a living run's files."""
 
 WRITE_BUFFER = 8 << 20
+"""Bytes that a file holds before they are written; of an object store's multipart upload (5 MB at least) always so many."""
+
+DISK_FULL = ("No space left", "quota exceeded", "File too large")
+"""What the system says when a disk, a quota or the limit of a file is used up, in Python and in obstore."""
 
 
 class StorageError(Exception):
     """Storage cannot be read or written: disk full, no permission, unreachable. The text names the path and the fix."""
+
+
+class DayReplaced(StorageError):
+    """A committed file was gone when it was to be read: another run has replaced the day meanwhile."""
+
+    retryable = True
 
 
 class EntryExists(Exception):
@@ -69,7 +80,7 @@ def _local(path: Path) -> Storage:
             f"The storage folder {path} cannot be made: {error.strerror}. Set MIXPANEL_AEP_STORAGE."
         ) from None
     root = path.resolve()
-    return Storage(LocalStore(root, mkdir=True), str(root), root)
+    return Storage(LocalStore(root, mkdir=True, automatic_cleanup=True), str(root), root)
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,10 @@ class Storage:
     url: str
     root: Path | None = None
 
+    def __reduce__(self) -> tuple[Callable[[str], Storage], tuple[str]]:
+        """Another process opens the same tree by its URL."""
+        return open_storage, (self.url,)
+
     def day(self, connection: str, table: str, day: str) -> Day:
         return Day(self, f"{connection}/{table}/{day}")
 
@@ -87,6 +102,10 @@ class Storage:
         """The days of a table that have a committed manifest, in order."""
         folders = self._folders(f"{connection}/{table}/")
         return sorted(f.rsplit("/", 1)[-1] for f in folders if self.read(f"{f}/{MANIFEST}") is not None)
+
+    def folders(self, connection: str, table: str) -> list[str]:
+        """The names below a table, in order, by one listing: of its days, whether committed or not."""
+        return sorted(path.rsplit("/", 1)[-1] for path in self._folders(f"{connection}/{table}/"))
 
     def log(self, connection: str, name: str, day: str) -> Log:
         return Log(self, f"{connection}/{name}/{day}")
@@ -126,6 +145,8 @@ class Storage:
             if self.root is not None:
                 return (self.root / path).open("rb")
             return cast("IO[bytes]", obstore.open_reader(self.store, path))
+        except FileNotFoundError:
+            raise _replaced(self.location(path)) from None
         except Exception as error:
             raise self._failed("read", path, error) from None
 
@@ -147,6 +168,22 @@ class Storage:
             except Exception as error:
                 raise self._failed("deleted", paths[0], error) from None
 
+    def sweep(self, connection: str, day: str) -> None:
+        """Removes what killed runs left of the day in any table or log of the connection."""
+        for folder in self._folders(f"{connection}/"):
+            Day(self, f"{folder}/{day}").sweep()
+            self._sweep_parts(f"{folder}/{day}")
+        self._sweep_parts(connection)
+
+    def _sweep_parts(self, folder: str) -> None:
+        if self.root is None:
+            return
+        limit = (now() - LEFTOVER_AGE).timestamp()
+        for part in (self.root / folder).glob("*#*"):
+            with contextlib.suppress(OSError):  # another process sweeps too
+                if part.is_file() and part.stat().st_mtime < limit:
+                    part.unlink()
+
     def _folders(self, prefix: str) -> list[str]:
         try:
             return [str(p) for p in obstore.list_with_delimiter(self.store, prefix)["common_prefixes"]]
@@ -156,7 +193,7 @@ class Storage:
     def _failed(self, what: str, path: str, error: Exception) -> StorageError:
         text = str(error)
         hint = "Check the path, the permissions and the credentials of the storage."
-        if "No space left" in text or "os error 28" in text:
+        if any(said in text for said in DISK_FULL):
             hint = "The disk is full: free space and run the day again; what was committed before is untouched."
         return StorageError(f"{self.location(path)} cannot be {what}: {_first_line(error)}. {hint}")
 
@@ -191,6 +228,23 @@ class Day:
         """The same as paths or URLs that Polars and PyArrow open."""
         return [self.storage.location(path) for path in self.files(manifest, kind)]
 
+    def sweep(self) -> None:
+        """Removes generations that no manifest names and that no living run can still be writing."""
+        current = (self.manifest() or {}).get("generation")
+        newest: dict[str, datetime.datetime] = {}
+        paths: dict[str, list[str]] = {}
+        for stored in self.storage.objects(self.path):
+            inner = stored.path.removeprefix(f"{self.path}/")
+            generation = inner.split("/", 1)[0]
+            if "/" not in inner or generation == current:
+                continue
+            newest[generation] = max(newest.get(generation, stored.modified), stored.modified)
+            paths.setdefault(generation, []).append(stored.path)
+        limit = now() - LEFTOVER_AGE
+        for generation, modified in newest.items():
+            if modified < limit:
+                self.storage.delete(paths[generation])
+
     def stage(self) -> Staging:
         """A new generation, to be filled and committed: `with day.stage() as staging: …; staging.commit(…)`."""
         return Staging(self)
@@ -206,7 +260,7 @@ class Staging:
     _open: list[StagedFile] = field(default_factory=list)
 
     def __enter__(self) -> Staging:
-        self._sweep()
+        self.day.sweep()
         return self
 
     def __exit__(
@@ -214,20 +268,27 @@ class Staging:
     ) -> None:
         if self.committed:
             return
-        for staged in self._open:
-            staged.abandon()
+        self.abandon()
         try:
             self.day.storage.delete([s.path for s in self.day.storage.objects(f"{self.day.path}/{self.generation}")])
         except StorageError:
             if error is None:
                 raise
 
+    def abandon(self) -> None:
+        """Closes what is open without caring whether it can be written."""
+        for staged in self._open:
+            staged.abandon()
+
     def path(self, name: str) -> str:
         return f"{self.day.path}/{self.generation}/{name}"
 
-    def open(self, name: str) -> StagedFile:
-        """A binary file to write to; close it before `commit`. Raises StorageError from write and close."""
-        staged = StagedFile(self.day.storage, self.path(name))
+    def open(self, name: str, buffer: int = WRITE_BUFFER) -> StagedFile:
+        """A binary file to write to; close it before `commit`. Raises StorageError from write and close.
+
+        `buffer` bytes are held on the local disk; less where many files are open at once.
+        """
+        staged = StagedFile(self.day.storage, self.path(name), buffer)
         self._open.append(staged)
         return staged
 
@@ -248,28 +309,11 @@ class Staging:
             self.day.storage.delete([s.path for s in self.day.storage.objects(old)])
         return written
 
-    def _sweep(self) -> None:
-        """Removes generations that no manifest names and that no living run can still be writing."""
-        current = (self.day.manifest() or {}).get("generation")
-        newest: dict[str, datetime.datetime] = {}
-        paths: dict[str, list[str]] = {}
-        for stored in self.day.storage.objects(self.day.path):
-            inner = stored.path.removeprefix(f"{self.day.path}/")
-            generation = inner.split("/", 1)[0]
-            if "/" not in inner or generation == current:
-                continue
-            newest[generation] = max(newest.get(generation, stored.modified), stored.modified)
-            paths.setdefault(generation, []).append(stored.path)
-        limit = now() - LEFTOVER_AGE
-        for generation, modified in newest.items():
-            if modified < limit:
-                self.day.storage.delete(paths[generation])
-
 
 class StagedFile(io.RawIOBase):
     """A file being written. On the local disk a plain file (what is staged does not show anyway), else multipart."""
 
-    def __init__(self, storage: Storage, path: str) -> None:
+    def __init__(self, storage: Storage, path: str, buffer: int = WRITE_BUFFER) -> None:
         self.path = path
         self.size = 0
         self._storage = storage
@@ -278,7 +322,7 @@ class StagedFile(io.RawIOBase):
             if storage.root is not None:
                 target = storage.root / path
                 target.parent.mkdir(parents=True, exist_ok=True)
-                self._file = target.open("wb", buffering=WRITE_BUFFER)
+                self._file = target.open("wb", buffering=buffer)
             else:
                 self._file = obstore.open_writer(storage.store, path, buffer_size=WRITE_BUFFER)
         except Exception as error:
@@ -342,6 +386,22 @@ class Log:
         """Writes entry `number` (from 1). Raises EntryExists when another writer has it: read again, decide again."""
         data = orjson.dumps({"number": number, "at": now().isoformat(), **entry})
         self.storage.create(f"{self.path}/{number:06d}.json", data)
+
+
+@contextlib.contextmanager
+def reading() -> Iterator[None]:
+    """For readers outside the storage (Polars, PyArrow): raises DayReplaced where a file of the day is gone."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise _replaced(_first_line(error)) from None
+
+
+def _replaced(what: str) -> DayReplaced:
+    return DayReplaced(
+        f"A file of the day is gone: {what}. Another run has replaced the day meanwhile, or it was removed by hand. "
+        "No harm done: run the day again."
+    )
 
 
 def now() -> datetime.datetime:

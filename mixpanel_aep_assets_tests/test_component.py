@@ -29,10 +29,15 @@ def shop(**more: Any) -> dict[str, Any]:
     return {"name": "shop", "start_date": "2026-01-01", "mixpanel": {"project_id": 7}, **more}
 
 
-def test_a_block_makes_three_assets_their_checks_two_jobs_a_schedule_and_two_sensors() -> None:
+def test_a_block_makes_four_assets_their_checks_two_jobs_a_schedule_and_two_sensors() -> None:
     definitions = build(**shop())
     repository = definitions.get_repository_def()
-    assert {key.path[-1] for key in definitions.resolve_all_asset_keys()} == {"raw_events", "xdm_events", "aep_batch"}
+    assert {key.path[-1] for key in definitions.resolve_all_asset_keys()} == {
+        "raw_events",
+        "xdm_events",
+        "aep_batch",
+        "property_drift",
+    }
     checks = {key.name for key in repository.asset_graph.asset_check_keys}
     assert checks == {
         "body_is_whole",
@@ -43,6 +48,7 @@ def test_a_block_makes_three_assets_their_checks_two_jobs_a_schedule_and_two_sen
         "within_guardrails",
         "ingested_by_aep",
         "reconciles_with_mixpanel",
+        "properties_have_not_drifted",
     }
     assert {"shop_daily", "shop_confirm"} <= {job.name for job in repository.get_all_jobs()}
     assert [schedule.name for schedule in repository.schedule_defs] == ["shop_daily"]
@@ -59,7 +65,7 @@ def test_the_daily_job_leaves_the_platforms_verdict_to_the_sensor() -> None:
 def test_two_blocks_live_side_by_side_with_zones_of_their_own() -> None:
     other = shop(name="app", mixpanel={"project_id": 8, "timezone": "Asia/Tokyo", "time_mode": "project"})
     merged = dg.Definitions.merge(build(**shop()), build(**other))
-    assert len(merged.resolve_all_asset_keys()) == 6
+    assert len(merged.resolve_all_asset_keys()) == 8
     dg.Definitions.validate_loadable(merged)
 
 

@@ -147,3 +147,18 @@ def test_the_sensor_follows_a_batch_to_its_end_and_asks_for_the_check_once(
     (check,) = confirmed.get_asset_check_evaluations()
     assert check.passed
     assert check.partition == DAY
+
+
+def test_a_refused_day_is_sent_again_only_by_a_run_that_forces_it(
+    emulator: EmulatorThread, definitions: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    emulator.control.seed_day(DAY, lines(events(30)))
+    emulator.control.fault("batch", match={"query": {"action": "COMPLETE"}}, outcome="failed", count=1)
+    run(definitions, instance)
+    emulator.control.settle()
+    (failure,) = run(definitions, instance).get_step_failure_events()
+    assert "--force" in failure.step_failure_data.user_failure_data.description
+    forced = definitions.resolve_job_def("default_daily").execute_in_process(
+        instance=instance, partition_key=DAY, tags={failures.FORCE_TAG: "true"}
+    )
+    assert numbers(forced, BATCH)["action"] == "uploaded"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mixpanel_aep_assets import storage as storage_module
-from mixpanel_aep_assets.storage import EntryExists, Storage, StorageError, open_storage
+from mixpanel_aep_assets.storage import DayReplaced, EntryExists, Storage, StorageError, open_storage, reading
 
 
 @pytest.fixture
@@ -71,6 +71,36 @@ def test_leftovers_of_a_killed_run_are_swept_once_no_run_can_still_write_them(st
     write(storage, "2026-01-10", b"again", commit=False)
     assert not leftover.exists()
     assert content(storage, "2026-01-10") == b"committed"
+
+
+def test_a_sweep_of_a_day_takes_the_leftovers_in_every_table_and_log_and_nothing_else(storage: Storage) -> None:
+    write(storage, "2026-01-10", b"committed")
+    storage.log("shop", "aep_receipts", "2026-01-10").append(1, {"kind": "claim"})
+    assert storage.root is not None
+    known = {path for path in storage.root.rglob("*") if path.is_file()}
+    names = ("xdm_events/2026-01-10/0123456789abcdef/part", "aep_receipts/2026-01-10/000002.json#1", "time_mode.json#1")
+    left = [storage.root / "shop" / name for name in names]
+    old = (storage_module.now() - 2 * storage_module.LEFTOVER_AGE).timestamp()
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
+    storage.sweep("shop", "2026-01-10")
+    assert all(path.exists() for path in left), "they may belong to a run that still lives"
+    for path in (*left, *known):
+        os.utime(path, (old, old))
+    storage.sweep("shop", "2026-01-10")
+    assert {path for path in storage.root.rglob("*") if path.is_file()} == known
+    assert not left[0].parent.exists()
+
+
+def test_a_file_that_another_run_has_replaced_meanwhile_is_named_as_that(storage: Storage) -> None:
+    write(storage, "2026-01-10", b"one")
+    (path,) = storage.day("shop", "raw_events", "2026-01-10").files()
+    write(storage, "2026-01-10", b"two")
+    with pytest.raises(DayReplaced, match="run the day again"):
+        storage.open_read(path)
+    with pytest.raises(DayReplaced, match="part"), reading():
+        Path(storage.location(path)).read_bytes()
 
 
 def test_days_lists_only_committed_days_in_order(storage: Storage) -> None:

@@ -1,5 +1,8 @@
 """A day becomes exactly one live batch, whatever happened to the runs before (design section 2, promise 2).
 
+Beside that main batch, rows of its quarantine that conform since a fix may stand as a second one, the replay. A new main
+batch replaces both; a new replay replaces only the replay before it.
+
 `send_day` is the room's main call. It claims the partition, finds out what earlier runs left (`recovery`), decides, and
 takes the steps with receipts (`handover`). What does not belong here: following the batch to its end (`follow`).
 """
@@ -15,12 +18,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mixpanel_aep_assets.aep import catalog, limits, receipts
-from mixpanel_aep_assets.aep.errors import BatchInProgress, BatchRefused
+from mixpanel_aep_assets.aep.catalog import Batch
+from mixpanel_aep_assets.aep.errors import BatchInProgress, BatchRefused, DayChanged
 from mixpanel_aep_assets.aep.handover import Handover
 from mixpanel_aep_assets.aep.http import PlatformClient
 from mixpanel_aep_assets.aep.ingest import FileToSend, NewBatch
-from mixpanel_aep_assets.aep.receipts import Attempt
-from mixpanel_aep_assets.aep.recovery import PARTITION_TAG, VERSION_TAG, Found, Recovery
+from mixpanel_aep_assets.aep.receipts import MAIN, REPLAY, Attempt
+from mixpanel_aep_assets.aep.recovery import PART_TAG, PARTITION_TAG, VERSION_TAG, Found, Recovery
 from mixpanel_aep_assets.aep.states import FAILED, GONE, STALLED, SUCCESS
 from mixpanel_aep_assets.storage import Storage
 
@@ -42,7 +46,7 @@ class Receipt:
     an earlier run had handed it over without knowing · `unchanged`: this data is there already · `reverted`: the day
     is empty now, `predecessors` were taken back · `nothing`: the day is empty and was never there. `status` is the
     batch's state when last seen; `seconds` those of this call; `rows` and `bytes` are of the batch that stands for
-    the day.
+    the day; `warnings` are the soft limits that it comes near to (`limits.before`).
     """
 
     batch_id: str | None
@@ -53,6 +57,7 @@ class Receipt:
     seconds: float
     predecessors: tuple[str, ...] = ()
     status: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def send_day(
@@ -68,8 +73,12 @@ def send_day(
     *,
     project: str = "",
     force: bool = False,
+    base: str | None = None,
 ) -> Receipt:
     """Makes the files the day's one live batch; without rows, takes the day's batch back.
+
+    With `base`, the id of the day's main batch, the files are its replay: sent beside it, in place of an earlier
+    replay. Raises DayChanged when another batch has become the day's main one.
 
     May be called any number of times, by any number of processes that share the storage, and be killed at any
     instant: the next call finishes. `data_version` names the content: with the same version nothing is sent twice,
@@ -79,6 +88,7 @@ def send_day(
     Raises PartitionBusy(wait) when another process is at it, BatchInProgress(wait) when an earlier batch must end
     first, LimitExceeded, SourceChanged, and what the calls raise.
     """
+    part = MAIN if base is None else REPLAY
     files = [file for file in files if file.rows]
     limits.check(files)
     platform = client.platform
@@ -88,12 +98,12 @@ def send_day(
         steps = Handover(client, claim, dataset_id)
         recovery = Recovery(
             steps,
-            partition=_plain("_".join(part for part in (project, connection, day) if part)),
+            partition=partition_name(project, connection, day),
             version=data_version,
             files=_fingerprint(files, partial_ingestion_percent),
             force=force,
         )
-        sender = _Sender(client, steps, recovery, files, partial_ingestion_percent, progress)
+        sender = _Sender(client, steps, recovery, part, base, files, partial_ingestion_percent, progress)
         return sender.send()
 
 
@@ -105,6 +115,8 @@ class _Sender:
         client: PlatformClient,
         steps: Handover,
         recovery: Recovery,
+        part: str,
+        base: str | None,
         files: Sequence[FileToSend],
         partial_ingestion_percent: float | None,
         progress: Callable[[int], None] | None,
@@ -112,15 +124,19 @@ class _Sender:
         self.client = client
         self.steps = steps
         self.recovery = recovery
+        self.part = part
+        self.base = base
         self.files = files
         self.partial_ingestion_percent = partial_ingestion_percent
         self.progress = progress
         self.rows = sum(file.rows for file in files)
         self.bytes = sum(file.size for file in files)
         self.started = time.monotonic()
+        self.warnings: list[str] = []
 
     def send(self) -> Receipt:
         found = self.recovery.find()
+        self._require_base(found)
         if self.rows == 0:
             return self._empty(found)
         done = self._done(found)
@@ -132,14 +148,28 @@ class _Sender:
         self._clear(found)
         return done
 
+    def _require_base(self, found: Found) -> None:
+        if self.base is None:
+            return
+        mains = [attempt.batch_id for attempt, _ in found.live if attempt.part == MAIN]
+        if not mains or mains[-1] != self.base:
+            now = f"is {mains[-1]} now" if mains else "is live no more"
+            raise DayChanged(f"The day's main batch was {self.base} when its replay was made, and {now}")
+
+    def _replaceable(self, live: list[tuple[Attempt, Batch]]) -> list[tuple[Attempt, Batch]]:
+        """Those that this part takes the place of: a replay leaves the main batch alone."""
+        return live if self.part == MAIN else [pair for pair in live if pair[0].part == REPLAY]
+
     def _done(self, found: Found) -> Receipt | None:
         """The receipt of a day that needs no upload, None where it needs one."""
         if self.recovery.force:
             return None
         version = self.recovery.version
-        if found.live:
-            tip, batch = found.live[-1]
-            rest = {a.batch_id for a, _ in found.live[:-1]} - set(tip.predecessors)
+        own = [at for at, (attempt, _) in enumerate(found.live) if attempt.part == self.part]
+        if own:
+            tip, batch = found.live[own[-1]]
+            before = self._replaceable(found.live[: own[-1]])  # a replay behind the main batch is no rest of old
+            rest = {a.batch_id for a, _ in before} - set(tip.predecessors)
             if tip.data_version == version and not rest:
                 return self._receipt(tip, "adopted" if tip.number in found.adopted else "unchanged", batch.status)
         same = [a for a in self.recovery.attempts() if a.data_version == version and a.step in ("ended", "reverted")]
@@ -148,7 +178,7 @@ class _Sender:
             return None
         if last.status in FAILED and not found.resumable and last.files in ("", self.recovery.files):
             raise self._refused(last)
-        if last.status in GONE and not found.live and not self._replaced(last):
+        if last.status in GONE and not own and not self._replaced(last):
             log.warning(
                 "The batch %s of this data is %s, and not by this project's doing; force the day to send it again.",
                 last.batch_id,
@@ -176,7 +206,7 @@ class _Sender:
         pause = 0.1
         tried: set[int] = set()
         while True:
-            moving = [(a, b) for a, b in found.live if b.status not in SUCCESS]
+            moving = [(a, b) for a, b in self._replaceable(found.live) if b.status not in SUCCESS]
             if not moving:
                 return
             for attempt, batch in moving:
@@ -192,16 +222,18 @@ class _Sender:
             time.sleep(pause)
             pause = min(pause * 1.5, 5.0)
             self.recovery.refresh(found)
+            self._require_base(found)
 
     def _empty(self, found: Found) -> Receipt:
         self._clear(found)
         self._settle(found)
-        taken = tuple(self.steps.take_back(attempt).batch_id or "" for attempt, _ in found.live)
+        live = self._replaceable(found.live)
+        taken = tuple(self.steps.take_back(attempt).batch_id or "" for attempt, _ in live)
         action: Action = "reverted" if taken else "nothing"
         return Receipt(None, None, action, 0, 0, self._seconds(), taken, "inactive" if taken else None)
 
     def _upload(self, found: Found) -> Receipt:
-        predecessors = tuple(attempt.batch_id or "" for attempt, _ in found.live)
+        predecessors = tuple(attempt.batch_id or "" for attempt, _ in self._replaceable(found.live))
         attempt = self._resumed(found, predecessors)
         if attempt is None:
             external_id = self._external_id(found)
@@ -211,14 +243,17 @@ class _Sender:
                 if done is not None:
                     return done
                 return self._upload(found)
+            self.warnings = limits.before(self.client, self.files)
+            tags = {PARTITION_TAG: [self.recovery.partition], VERSION_TAG: [self.recovery.version]}
             new = NewBatch(
                 dataset_id=self.steps.dataset_id,
                 external_id=external_id,
-                tags={PARTITION_TAG: [self.recovery.partition], VERSION_TAG: [self.recovery.version]},
+                tags=tags if self.part == MAIN else {**tags, PART_TAG: [self.part]},
                 predecessors=predecessors,
                 partial_ingestion_percent=self.partial_ingestion_percent,
             )
-            attempt = self.steps.make(new, self.recovery.version, self.recovery.files, self.rows, self.bytes)
+            version, files = self.recovery.version, self.recovery.files
+            attempt = self.steps.make(new, version, files, self.rows, self.bytes, self.part)
         self.steps.fill(attempt, self.files, self.progress)
         attempt = self.steps.hand_over(attempt)
         return self._receipt(attempt, "replaced" if predecessors else "uploaded", HANDED_OVER)
@@ -244,14 +279,16 @@ class _Sender:
 
     def _external_id(self, found: Found) -> str | None:
         """An external id that no batch has; None when batches came up that the receipts did not know: decide again."""
-        base = external_id(self.recovery.partition, self.recovery.version, self.steps.dataset_id, self.client)
+        name = self.recovery.partition if self.part == MAIN else f"{self.recovery.partition}-{self.part}"
+        first = external_id(name, self.recovery.version, self.steps.dataset_id, self.client)
         for number in range(1, MOST_SUFFIXES + 1):
-            candidate = base if number == 1 else f"{base}-a{number}"
+            candidate = first if number == 1 else f"{first}-a{number}"
             same = catalog.batches_of(self.client, candidate, self.steps.dataset_id)
             before = len(self.recovery.attempts())
             self.recovery.meet(same, found)
             if len(self.recovery.attempts()) > before:
                 self.recovery.refresh(found)
+                self._require_base(found)
                 return None
             if not same:
                 return candidate
@@ -267,10 +304,16 @@ class _Sender:
             seconds=self._seconds(),
             predecessors=attempt.predecessors,
             status=status,
+            warnings=tuple(self.warnings),
         )
 
     def _seconds(self) -> float:
         return time.monotonic() - self.started
+
+
+def partition_name(project: str, connection: str, day: str) -> str:
+    """The day's name in the tags of its batches."""
+    return _plain("_".join(part for part in (project, connection, day) if part))
 
 
 def external_id(partition: str, version: str, dataset_id: str, client: PlatformClient) -> str:

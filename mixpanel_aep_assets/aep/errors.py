@@ -150,12 +150,19 @@ class BatchInProgress(AepError):
     fix = "Nothing was changed; run the day again when that batch is final."
 
 
+class DayChanged(AepError):
+    """The day has another main batch than the one that its replay was made for."""
+
+    retryable = True
+    fix = "Nothing was sent; replay the day again."
+
+
 class BatchRefused(AepError):
     """The Platform already refused this very data; sending it again would fail again."""
 
     fix = (
         "Look at the batch's errors (asset check, quarantine), mend the mapping, the schema or the data, and run the "
-        "day again; to send the same data once more, force it."
+        "day again; to send the same data once more, force it: `--force`, or the run tag mixpanel_aep/force=true."
     )
 
 

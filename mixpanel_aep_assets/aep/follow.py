@@ -16,6 +16,7 @@ from mixpanel_aep_assets.aep.catalog import Batch
 from mixpanel_aep_assets.aep.diagnostics import Diagnostics
 from mixpanel_aep_assets.aep.errors import BatchVanished
 from mixpanel_aep_assets.aep.http import PlatformClient
+from mixpanel_aep_assets.aep.recovery import PARTITION_TAG
 from mixpanel_aep_assets.aep.states import FAILURE, FINAL, STALLED, SUCCESS
 
 log = logging.getLogger(__name__)
@@ -91,6 +92,16 @@ def status(
     if with_diagnostics and outcome.final and (outcome.rejected or outcome.errors):
         outcome = replace(outcome, diagnostics=diagnostics.download(client, batch_id))
     return outcome
+
+
+def live(client: PlatformClient, dataset_id: str, partition: str) -> list[Outcome]:
+    """The live batches of a day (its name in their tags) by the Catalog, oldest first, whoever made them."""
+    found = catalog.batches(client, dataSet=dataset_id, tags=f"{PARTITION_TAG}:{partition}")
+    return [
+        _outcome(batch, None)
+        for batch in found
+        if batch.status in SUCCESS and batch.tag(PARTITION_TAG) == partition and dataset_id in batch.dataset_ids
+    ]
 
 
 def follow_batch(

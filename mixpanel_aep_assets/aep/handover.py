@@ -30,13 +30,13 @@ class Handover:
     receipts: Receipts
     dataset_id: str
 
-    def make(self, new: NewBatch, data_version: str, files: str, rows: int, size: int) -> Attempt:
+    def make(self, new: NewBatch, data_version: str, files: str, rows: int, size: int, part: str) -> Attempt:
         """Makes a batch. A lost answer is looked up (`ingest.create`)."""
-        attempt = self.intend(new, data_version, files, rows, size)
+        attempt = self.intend(new, data_version, files, rows, size, part)
         batch_id = ingest.create(self.client, new, self.known())
         return self.receipts.step(attempt.number, "created", batch_id=batch_id)
 
-    def intend(self, new: NewBatch, data_version: str, files: str, rows: int, size: int) -> Attempt:
+    def intend(self, new: NewBatch, data_version: str, files: str, rows: int, size: int, part: str) -> Attempt:
         """The receipt before a batch is made."""
         self.receipts.record(
             "intend",
@@ -48,6 +48,7 @@ class Handover:
             rows=rows,
             bytes=size,
             predecessors=list(new.predecessors),
+            part=part,
         )
         return self.receipts.state.attempts[-1]
 

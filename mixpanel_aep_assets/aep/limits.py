@@ -6,13 +6,16 @@ Hard limits raise, soft ones are findings. What does not belong here: splitting 
 from __future__ import annotations
 
 import datetime
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mixpanel_aep_assets.aep import catalog
-from mixpanel_aep_assets.aep.errors import LimitExceeded
+from mixpanel_aep_assets.aep.errors import AepError, LimitExceeded
 from mixpanel_aep_assets.aep.http import PlatformClient
 from mixpanel_aep_assets.aep.ingest import FileToSend
+
+log = logging.getLogger(__name__)
 
 FILES_A_BATCH = 1_500
 """The older of two documented limits (the newer is 25 000); below it both pages agree (section 15, A20)."""
@@ -89,6 +92,19 @@ def forecast(used: Usage, batches: int, size: int) -> list[Finding]:
             )
         )
     return findings
+
+
+def before(client: PlatformClient, files: Sequence[FileToSend]) -> list[str]:
+    """What a new batch of these files comes near to, asked before it is made. A warning never stops an upload."""
+    texts = []
+    if len(files) > FILES_A_BATCH * NEAR:
+        texts.append(f"The batch has {len(files)} files of the {FILES_A_BATCH} that one may have: make larger parts.")
+    try:
+        used = usage(client)
+    except AepError as error:
+        log.warning("What the sandbox has taken today is not known: %s", error)
+        return texts
+    return texts + [finding.text for finding in forecast(used, batches=1, size=sum(file.size for file in files))]
 
 
 def check(files: Sequence[FileToSend]) -> None:

@@ -10,13 +10,14 @@ What does not belong here: the wanted shapes (`xdm.standard`), the calls (`regis
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from mixpanel_aep_assets.aep import catalog, registry
 from mixpanel_aep_assets.aep.errors import BadRequest, Conflict
 from mixpanel_aep_assets.aep.http import PlatformClient
 from mixpanel_aep_assets.xdm import standard
+from mixpanel_aep_assets.xdm.growth.plan import HOME
 
 What = Literal["namespace", "field group", "schema", "descriptor", "dataset"]
 Action = Literal["keep", "create", "extend", "enable"]
@@ -34,12 +35,16 @@ SIGNS: Mapping[Action, str] = {"keep": " ", "create": "+", "extend": "~", "enabl
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a connection wants. Titles must be unique in the organisation's tenant."""
+    """What a connection wants. Titles must be unique in the organisation's tenant.
+
+    `grown`: fields as JSON Schema by name, to stand below `_{TENANT_ID}.mixpanel.custom` (`xdm.growth.plan`).
+    """
 
     dataset_name: str = "Mixpanel events"
     schema_title: str = ""
     field_group_title: str = ""
     profile: bool = False
+    grown: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -188,19 +193,31 @@ def _namespaces(client: PlatformClient) -> Iterator[Step]:
 def _field_group(
     client: PlatformClient, tenant: str, wanted: Wanted, titles: Mapping[str, list[registry.Resource]]
 ) -> Step:
-    body = standard.field_group(tenant, wanted.field_group_title)
+    body = _with_grown(standard.field_group(tenant, wanted.field_group_title), tenant, wanted.grown)
     title = str(body["title"])
     existing = _one(titles, "fieldgroups", title)
     if existing is None:
-        return Step("field group", "create", title, f"{_leaf_count(body, tenant)} fields under _{tenant}", body)
+        fields = _leaf_names("", body["definitions"]["customFields"])
+        return Step("field group", "create", title, f"{len(fields)} fields under _{tenant}", body)
     group_id = str(existing["$id"])
     document = registry.resource(client, "fieldgroups", group_id)
     operations = list(_additions(document, body, f"_{tenant}", title))
     if not operations:
         return Step("field group", "keep", title, id=group_id)
-    names = ", ".join(op["path"].rsplit("/", 1)[-1] for op in operations[:5])
-    detail = f"{len(operations)} new fields: {names}{', …' if len(operations) > 5 else ''}"
+    names = [name for op in operations for name in _leaf_names(op["path"].rsplit("/", 1)[-1], op["value"])]
+    count = f"{len(names)} new field{'' if len(names) == 1 else 's'}"
+    detail = f"{count}: {', '.join(names[:5])}{', …' if len(names) > 5 else ''}"
     return Step("field group", "extend", title, detail, operations, group_id)
+
+
+def _with_grown(body: dict[str, Any], tenant: str, grown: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The field group with the grown fields in an object of their own."""
+    if grown:
+        properties = {"type": "object", "title": "Mixpanel properties", "properties": dict(grown)}
+        body["definitions"]["customFields"]["properties"][f"_{tenant}"]["properties"]["mixpanel"]["properties"][
+            HOME
+        ] = properties
+    return body
 
 
 def _schema(
@@ -335,20 +352,20 @@ def _additions(
 
 def _missing(existing: Mapping[str, Any], wanted: Mapping[str, Any], path: str, title: str) -> Iterator[dict[str, Any]]:
     there = existing.get("properties") or {}
-    for name, field in (wanted.get("properties") or {}).items():
+    for name, body in (wanted.get("properties") or {}).items():
         at = f"{path}/properties/{_pointer(name)}"
         if name not in there:
-            yield {"op": "add", "path": at, "value": field}
+            yield {"op": "add", "path": at, "value": body}
             continue
-        ours, theirs = (field.get("type"), field.get("format")), (there[name].get("type"), there[name].get("format"))
+        ours, theirs = (body.get("type"), body.get("format")), (there[name].get("type"), there[name].get("format"))
         if ours != theirs:
             raise Conflict(
                 f"The field {at.split('/properties/', 1)[-1].replace('/properties/', '.')} of {title!r} has the type "
                 f"{_type(theirs)}, wanted is {_type(ours)}",
                 fix="A field's type can never be changed: choose another title for the field group and schema.",
             )
-        if field.get("properties"):
-            yield from _missing(there[name], field, at, title)
+        if body.get("properties"):
+            yield from _missing(there[name], body, at, title)
 
 
 def _type(pair: tuple[Any, Any]) -> str:
@@ -359,12 +376,10 @@ def _pointer(name: str) -> str:
     return name.replace("~", "~0").replace("/", "~1")
 
 
-def _leaf_count(body: Mapping[str, Any], tenant: str) -> int:
-    def leaves(node: Mapping[str, Any]) -> int:
-        inner = node.get("properties")
-        return sum(leaves(field) for field in inner.values()) if inner else 1
-
-    return leaves(body["definitions"]["customFields"]["properties"][f"_{tenant}"])
+def _leaf_names(name: str, body: Mapping[str, Any]) -> list[str]:
+    """The names of the fields that hold values: the field itself, or those in the object that it is."""
+    inner = body.get("properties")
+    return [leaf for child, part in inner.items() for leaf in _leaf_names(child, part)] if inner else [name]
 
 
 def _filled(value: Any, ids: Mapping[str, str]) -> Any:

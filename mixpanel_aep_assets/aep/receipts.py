@@ -10,7 +10,7 @@ Entries, by `kind`:
     claim     token, owner, expires_at   this process works on the partition now
     renew     token, expires_at          it still does
     release   token                      it has ended
-    intend    attempt, …                 a batch is about to be made
+    intend    part, …                    a batch is about to be made
     created   attempt, batch_id          it was made (or found)
     completing, completed                before and after COMPLETE
     aborting, aborted                    before and after ABORT
@@ -44,6 +44,12 @@ LOG = "aep_receipts"
 CLAIM_TRIES = 20
 """How often a claim reads again after losing the race for an entry's number, before it says busy."""
 
+MAIN = "main"
+"""The part of a day that holds its XDM files."""
+
+REPLAY = "replay"
+"""The part that holds rows which conform only since a fix; it stands beside the main batch until the day is remade."""
+
 _STEPS = frozenset(
     {"created", "completing", "completed", "aborting", "aborted", "reverting", "reverted", "ended", "void"}
 )
@@ -54,7 +60,7 @@ class Attempt:
     """One batch of the day, from the intention to make it to its end.
 
     `step` is the kind of its last entry. `files` is a fingerprint of names and sizes: only the same files may be
-    added to a batch that has some already.
+    added to a batch that has some already. `part` is MAIN or REPLAY.
     """
 
     number: int
@@ -69,6 +75,7 @@ class Attempt:
     batch_id: str | None = None
     step: str = "intend"
     status: str | None = None
+    part: str = MAIN
 
     @property
     def handed_over(self) -> bool:
@@ -129,6 +136,7 @@ class State:
                     rows=int(entry["rows"]),
                     bytes=int(entry["bytes"]),
                     predecessors=tuple(entry["predecessors"]),
+                    part=str(entry.get("part") or MAIN),
                     **fields,
                 )
                 return replace(self, number=number, attempts=(*self.attempts, attempt))

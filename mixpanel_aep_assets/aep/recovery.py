@@ -16,14 +16,15 @@ from mixpanel_aep_assets.aep.catalog import Batch
 from mixpanel_aep_assets.aep.errors import AepError
 from mixpanel_aep_assets.aep.handover import Handover
 from mixpanel_aep_assets.aep.ingest import NewBatch
-from mixpanel_aep_assets.aep.receipts import Attempt
+from mixpanel_aep_assets.aep.receipts import MAIN, Attempt
 from mixpanel_aep_assets.aep.states import FAILED, FAILURE, GONE, LOADING
 
 log = logging.getLogger(__name__)
 
 PARTITION_TAG = "mixpanelAepPartition"
 VERSION_TAG = "mixpanelAepVersion"
-"""Batch tags that let a day's batches be found again even if the receipts are lost."""
+PART_TAG = "mixpanelAepPart"
+"""Batch tags that let a day's batches be found again even if the receipts are lost; a main batch has no PART_TAG."""
 
 
 @dataclass
@@ -95,7 +96,8 @@ class Recovery:
                 new = NewBatch(self.steps.dataset_id, batch.external_id, {}, batch.predecessors)
                 rows = int(batch.metrics.get("inputRecordCount") or 0)
                 size = int(batch.metrics.get("inputByteSize") or 0)
-                attempt = self.steps.intend(new, batch.tag(VERSION_TAG) or self.version, "", rows, size)
+                version, part = batch.tag(VERSION_TAG) or self.version, batch.tag(PART_TAG) or MAIN
+                attempt = self.steps.intend(new, version, "", rows, size, part)
                 attempt = self.steps.note(attempt, batch)
                 if attempt.handed_over:
                     log.warning("The batch %s (%s) was not in the receipts; taken in.", batch.id, batch.status)

@@ -23,9 +23,11 @@ COMMANDS = {
     "demo": "mixpanel_aep_assets.cli.demo:demo",
     "doctor": "mixpanel_aep_assets.cli.doctor:doctor",
     "emulator": "mixpanel_aep_assets.cli.demo:emulator",
-    "mapping": "mixpanel_aep_assets.dataprep.commands:mapping",
+    "mapping": "mixpanel_aep_assets.cli.mapping:mapping",
+    "plan": "mixpanel_aep_assets.cli.plan:plan",
     "preview": "mixpanel_aep_assets.cli.preview:preview",
     "provision": "mixpanel_aep_assets.cli.provision:provision",
+    "quarantine": "mixpanel_aep_assets.cli.quarantine:quarantine",
     "reconcile": "mixpanel_aep_assets.cli.report:reconcile",
     "run": "mixpanel_aep_assets.cli.run:run",
 }

@@ -31,9 +31,9 @@ def days_between(first: datetime.datetime, last: datetime.datetime) -> list[str]
     return [(first + datetime.timedelta(n)).strftime("%Y-%m-%d") for n in range((last - first).days + 1)]
 
 
-def wide_console() -> Console:
-    """For tables: as wide as the terminal, and wide enough for every column where there is none."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+def wide_console(width: int = 140) -> Console:
+    """For tables: as wide as the terminal, and wide enough for every column (`width`) where there is none."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else width)
 
 
 connection_option = click.option(

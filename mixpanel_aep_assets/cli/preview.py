@@ -33,7 +33,10 @@ def preview(day: datetime.datetime, rows: int, connection: str) -> int:
         raw = extract.preview(opened, key, rows)
         manifest = transform.transform_day(opened, key, target=open_storage(folder))
         mapped = transform.preview(opened.with_storage(open_storage(folder)), key, rows)
-    for title, events in (("as Mixpanel sent them", raw), ("as XDM, without duplicates", mapped)):
+    for title, events in (
+        ("as Mixpanel sent them" if opened.privacy is None else "after the privacy rules", raw),
+        ("as XDM, without duplicates", mapped),
+    ):
         console.rule(f"first {len(events)} events, {title}")
         for event in events:
             console.print_json(orjson.dumps(event, default=str).decode())

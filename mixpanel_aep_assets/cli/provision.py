@@ -1,41 +1,159 @@
-"""`mixpanel-aep provision`: the plan of what the Platform needs, and its making."""
+"""`mixpanel-aep provision`: the plan of what the Platform needs, its making, and fields grown from the data."""
 
 from __future__ import annotations
 
+import datetime
 import json
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
+from rich.table import Table
 
-from mixpanel_aep_assets.cli.options import connection_option, open_connection
+from mixpanel_aep_assets.cli.options import connection_option, open_connection, wide_console
+
+if TYPE_CHECKING:
+    from mixpanel_aep_assets.aep.provision import Plan, Provisioned, Step
+    from mixpanel_aep_assets.connection import Opened
+    from mixpanel_aep_assets.xdm.growth.plan import SchemaPlan
+
+_DAY = click.DateTime(["%Y-%m-%d"])
 
 
 @click.command()
 @click.option("--apply", "apply_plan", is_flag=True, help="Make what the plan says.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+@click.option(
+    "--from-data", is_flag=True, help="Propose fields for properties of exported days that no mapping covers."
+)
+@click.option("--since", type=_DAY, help="With --from-data: first day to look at (default: all exported).")
+@click.option("--until", type=_DAY, help="With --from-data: last day to look at.")
+@click.option(
+    "--plan",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File of the reviewed fields (YAML). With --from-data it is written; what was decided in it stays.",
+)
 @connection_option
-def provision(apply_plan: bool, as_json: bool, connection: str) -> int:
+def provision(
+    apply_plan: bool,
+    as_json: bool,
+    from_data: bool,
+    since: datetime.datetime | None,
+    until: datetime.datetime | None,
+    file: Path | None,
+    connection: str,
+) -> int:
     """Plan the namespaces, field group, schema, descriptors and dataset; make them with --apply.
 
-    Twice changes nothing; nothing is ever removed or narrowed.
+    Twice changes nothing; nothing is ever removed or narrowed. `--from-data --plan FILE` proposes fields for properties
+    that are not mapped yet; `--plan FILE --apply` adds those of the reviewed file, and the mapping follows.
     """
     from mixpanel_aep_assets.aep import provision as provisioning
+    from mixpanel_aep_assets.pipeline import grow
 
+    if (since or until) and not from_data:
+        raise click.UsageError("--since and --until belong to --from-data.")
     console = Console(highlight=False, soft_wrap=True)
     with open_connection(connection) as opened:
-        plan = provisioning.plan(opened.platform, opened.wanted())
-        if as_json:
+        fields = opened.accepted_plan
+        if from_data:
+            fields = _proposed(opened, since, until, file)
+            if as_json:
+                click.echo(json.dumps(fields.model_dump(mode="json", by_alias=True), indent=2))
+            else:
+                _show(fields)
+            if file is not None:
+                _write(file, fields)
+                click.echo(f"Written to {file}.", err=True)
+            if not apply_plan:
+                if not as_json:
+                    console.print(_next(file), markup=False)
+                return 0
+        elif file is not None:
+            fields = _read(file)
+        before = opened.accepted_plan
+        plan = grow.steps(opened, fields) if fields else provisioning.plan(opened.platform, opened.wanted())
+        if as_json and not from_data:
             click.echo(json.dumps(plan.as_json(), indent=2))
-        else:
+        elif not as_json:
             for line in plan.lines():
                 console.print(line, markup=False)
         if apply_plan:
-            made = provisioning.apply(
-                opened.platform,
-                plan,
-                lambda step: console.print(step.line(), markup=False, style="green") if step.changes else None,
-            )
+            made = _applied(opened, plan, fields, console)
+            if fields is not None and (before is None or fields.included != before.included):
+                console.print(
+                    f"The mapping fills {len(fields.included)} grown fields from now on; days made before get them when "
+                    "xdm_events is materialized again.",
+                    markup=False,
+                )
             console.print(f"Dataset {made.dataset_id}", markup=False)
         elif plan.changes:
             console.print("Nothing was changed; --apply makes it.")
     return 0
+
+
+def _applied(opened: Opened, plan: Plan, fields: SchemaPlan | None, console: Console) -> Provisioned:
+    from mixpanel_aep_assets.aep import provision as provisioning
+    from mixpanel_aep_assets.pipeline import grow
+
+    def done(step: Step) -> None:
+        if step.changes:
+            console.print(step.line(), markup=False, style="green")
+
+    if fields is None:
+        return provisioning.apply(opened.platform, plan, done)
+    return grow.apply(opened, fields, plan, done)
+
+
+def _proposed(
+    opened: Opened, since: datetime.datetime | None, until: datetime.datetime | None, file: Path | None
+) -> SchemaPlan:
+    from mixpanel_aep_assets.pipeline import grow, profile
+
+    first = f"{since:%Y-%m-%d}" if since else ""
+    last = f"{until:%Y-%m-%d}" if until else "9999"
+    days = [day for day in profile.exported_days(opened) if first <= day <= last]
+    reviewed = _read(file) if file is not None and file.exists() else None
+    return grow.plan_from_data(opened, days, reviewed)
+
+
+def _read(file: Path) -> SchemaPlan:
+    from mixpanel_aep_assets.xdm.growth.plan import PlanError, read_plan
+
+    try:
+        return read_plan(file.read_text(encoding="utf-8"), str(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError(
+            f"{file} cannot be read: {error}. `mixpanel-aep provision --from-data --plan {file}` writes it."
+        ) from None
+
+
+def _write(file: Path, plan: SchemaPlan) -> None:
+    from mixpanel_aep_assets.xdm.growth.plan import PlanError
+
+    try:
+        file.write_text(plan.to_yaml(), encoding="utf-8")
+    except OSError as error:
+        raise PlanError(f"{file} cannot be written: {error.strerror}.") from None
+
+
+def _show(plan: SchemaPlan) -> None:
+    table = Table("", "property", "field", "type", "reason")
+    for one in plan.fields:
+        column = one.field if one.text is None else f"{one.field}\n{one.text}"
+        table.add_row("+" if one.include else "-", one.name, column, one.type, one.reason)
+    console = wide_console()
+    console.print(table)
+    console.print(
+        f"{plan.events:,} events of {plan.days}; Lexicon: {plan.lexicon}. {len(plan.included)} of {len(plan.fields)} "
+        "properties included (+).",
+        markup=False,
+    )
+
+
+def _next(file: Path | None) -> str:
+    if file is None:
+        return "--plan FILE writes this for review; --apply adds the included fields."
+    return f"Review it, then: mixpanel-aep provision --plan {file} --apply"

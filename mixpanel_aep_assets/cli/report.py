@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import click
+from rich.console import Console
 
 from mixpanel_aep_assets.cli import FAILED, NOT_YET
 from mixpanel_aep_assets.cli.options import connection_option, day_range, days_between, open_connection, wide_console
@@ -15,39 +16,56 @@ from mixpanel_aep_assets.cli.options import connection_option, day_range, days_b
 @click.command()
 @day_range
 @connection_option
+@click.option("--reread/--no-reread", default=True, show_default=True, help="Export a day again whose count differs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option(
     "--report", "report_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the JSON to a file."
 )
 def reconcile(
-    first: datetime.datetime, last: datetime.datetime, connection: str, as_json: bool, report_file: Path | None
+    first: datetime.datetime,
+    last: datetime.datetime,
+    connection: str,
+    reread: bool,
+    as_json: bool,
+    report_file: Path | None,
 ) -> int:
-    """Where every event of the days went: Mixpanel's own count, exported, duplicates, quarantined, uploaded, ingested.
+    """Where every event of the days went, from Mixpanel's own count to what is live in the Platform.
 
-    Exits with 0 if every sum adds up, 1 if one does not, 3 if batches are still in progress.
+    Each difference between two numbers is told with what explains it. Asks Mixpanel's Query API (once a day and some names)
+    and the Catalog; `--reread` exports a day whose number differs once more, without keeping it.
+
+    Exits with 0 if every difference is explained, 1 if one is not, 3 if batches are still in progress.
     """
-    from mixpanel_aep_assets.mixpanel.errors import MixpanelError
-    from mixpanel_aep_assets.pipeline import load, verify
+    from mixpanel_aep_assets.pipeline import load, reconcile, replay
     from mixpanel_aep_assets.pipeline import report as reports
 
     with open_connection(connection) as opened:
         days = days_between(first, last)
         for day in days:
             load.confirm_day(opened, day)
-        report = reports.report(opened, days)
-        for row in report["days"]:
-            try:
-                row["mixpanel"] = opened.mixpanel_count(row["day"], verify.manifest_names(opened, row["day"]))
-            except MixpanelError as error:
-                row["mixpanel"], row["mixpanel_error"] = None, str(error)
+            replay.confirm_day(opened, day)
+        report = reconcile.report_of(opened, days, reread=reread)
     text = json.dumps(report, indent=2)
     if report_file is not None:
         report_file.write_text(text + "\n")
     if as_json:
         click.echo(text)
     else:
-        wide_console().print(reports.table(report))
+        wide_console(150).print(reports.table(report, counts=("mixpanel", *reports.COUNTS, "live")))
+        _print_differences(report["days"])
     statuses = {row["status"] for row in report["days"]}
-    if statuses & reports.BAD:
+    if statuses & reports.BAD or any(reconcile.unexplained(row) for row in report["days"]):
         return FAILED
     return 0 if statuses <= reports.IN else NOT_YET
+
+
+def _print_differences(rows: list[dict[str, object]]) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    for row in rows:
+        for side, name in (("mixpanel_error", "Mixpanel's count"), ("live_error", "what is live")):
+            if row.get(side):
+                console.print(f"{row['day']}: {name} is not known: {row[side]}", markup=False)
+        for one in row["differences"]:  # type: ignore[attr-defined]
+            told = f"{row['day']}: {one['between'][0]} - {one['between'][1]} = {one['count']:,}: "
+            console.print(told + (one["explanation"] or "nothing explains it"), markup=False,
+                          style=None if one["explanation"] else "red")  # fmt: skip

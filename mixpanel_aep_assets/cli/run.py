@@ -9,7 +9,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,9 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 @click.command()
 @day_range
 @connection_option
+@click.option(
+    "--force", is_flag=True, help="Send the days again although their data is the same, as after a refused batch."
+)
 @click.option("--wait", is_flag=True, help="Follow the batches to their final state.")
 @click.option("--wait-minutes", default=WAIT_MINUTES, show_default=True, help="How long --wait waits at most.")
 @click.option(
@@ -38,14 +41,19 @@ def run(
     first: datetime.datetime,
     last: datetime.datetime,
     connection: str,
+    force: bool,
     wait: bool,
     wait_minutes: int,
     report_file: Path | None,
 ) -> int:
-    """Materialize the days from first to last: export, XDM, conformance, upload.
+    """Materialize the days from first to last, newest first: export, XDM, conformance, upload.
+
+    Several days share an export request; `plan` tells how many it takes.
 
     Exits with 0 only if every day is in the Platform, 1 if a day failed, 3 if batches are still in progress.
     """
+    from mixpanel_aep_assets import failures
+
     days = days_between(first, last)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     with dagster_instance() as instance:
@@ -54,11 +62,14 @@ def run(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
         ) as progress:
             task = progress.add_task("days", total=len(days))
-            for day in days:
-                progress.update(task, description=day)
-                for problem in runner.materialize(day):
-                    console.print(f"[red]{day}[/red] {problem}", markup=True)
-                progress.advance(task)
+            with runner.together(days) as tags:
+                if force:
+                    tags |= {failures.FORCE_TAG: "true"}
+                for day in reversed(days):
+                    progress.update(task, description=day)
+                    for problem in runner.materialize(day, tags):
+                        console.print(f"[red]{day}[/red] {problem}", markup=True)
+                    progress.advance(task)
             if wait:
                 runner.wait([day for day in days if day not in runner.failed], wait_minutes * 60, progress)
         with runner.open() as opened:
@@ -92,14 +103,31 @@ class Runner:
     def open(self) -> Opened:
         return resource_of(self.connection, self.definitions)
 
-    def materialize(self, day: str) -> list[str]:
+    @contextmanager
+    def together(self, days: list[str]) -> Iterator[dict[str, str]]:
+        """Tags of runs that read these days together. A command that is stopped is taken up by the next one like it.
+
+        Raises UsageError, before anything is read, for a day that is no partition.
+        """
+        from mixpanel_aep_assets import backfill
+        from mixpanel_aep_assets.pipeline import passes
+
+        self._require_partitions(days)
+        if len(days) == 1:
+            yield {}
+            return
+        with self.open() as opened:
+            together = passes.begin(opened.storage, self.connection, days)
+            yield backfill.tags(together)
+            passes.finish(opened.storage, self.connection, together)
+
+    def materialize(self, day: str, tags: Mapping[str, str] | None = None) -> list[str]:
         """Runs the day's job; the texts of what went wrong. A wait that the budget asks for is waited for here."""
         from mixpanel_aep_assets import failures
 
-        self._add_partition(day)
         while True:
             result = self.daily.execute_in_process(
-                partition_key=day, instance=self.instance, raise_on_error=False, run_config=QUIET
+                partition_key=day, instance=self.instance, tags=tags, raise_on_error=False, run_config=QUIET
             )
             if result.success:
                 self.failed.pop(day, None)
@@ -113,11 +141,12 @@ class Runner:
                 return problems
             time.sleep(max(0.0, datetime.datetime.fromisoformat(retry_at).timestamp() - time.time()))
 
-    def _add_partition(self, day: str) -> None:
+    def _require_partitions(self, days: list[str]) -> None:
         keys = self.daily.partitions_def.get_partition_keys() if self.daily.partitions_def else []
-        if day not in keys:
+        others = sorted(set(days) - set(keys))
+        if others:
             raise click.UsageError(
-                f"{day} is no partition of {self.connection!r}: they go from {keys[0] if keys else '(none)'} to "
+                f"{others[0]} is no partition of {self.connection!r}: they go from {keys[0] if keys else '(none)'} to "
                 f"{keys[-1] if keys else '(none)'}. Set MIXPANEL_AEP_START_DATE for earlier days; today is not closed."
             )
 

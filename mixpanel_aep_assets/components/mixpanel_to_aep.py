@@ -14,7 +14,7 @@ from typing import Any, Literal
 import dagster as dg
 from pydantic import Field
 
-from mixpanel_aep_assets import assets, automation, checks
+from mixpanel_aep_assets import assets, automation, checks, drift
 from mixpanel_aep_assets.connection import DEFAULT_NAME, SECRET_VARIABLES, Settings
 from mixpanel_aep_assets.resources import ConnectionResource
 
@@ -39,6 +39,10 @@ class MixpanelSettings(dg.Model, dg.Resolvable):
     budget_share: float | None = Field(
         None, description="Share of the 60 export requests an hour; others use them too."
     )
+    window_megabytes: int | None = Field(
+        None, description="Body that one request of a backfill should carry; several days share one. 1000."
+    )
+    window_days: int | None = Field(None, description="Most days of such a request, 1 to 31 (1: each day alone). 31.")
 
 
 class PlatformSettings(dg.Model, dg.Resolvable):
@@ -56,6 +60,21 @@ class PlatformSettings(dg.Model, dg.Resolvable):
     partial_ingestion_percent: float | None = Field(
         None, description="Share of rows that the Platform may refuse before it fails the batch (Adobe's default: 5)."
     )
+
+
+class PrivacyBlock(dg.Model, dg.Resolvable):
+    """Properties that are dropped, hashed or allowed by list (docs/privacy.md). A name is as Mixpanel exports it."""
+
+    drop: list[str] | None = Field(None, description="Left out, by name or dotted path (`address.street`).")
+    hash: list[str] | None = Field(
+        None, description="Replaced by HMAC-SHA-256 with the salt; one id hashed means all ids hashed."
+    )
+    allow: list[str] | None = Field(None, description="Only these, and what is needed to place an event, are kept.")
+    stage: Literal["raw", "xdm"] | None = Field(
+        None,
+        description="`raw` (default): before anything is stored. `xdm`: the raw files keep all, the XDM events not.",
+    )
+    salt_env: str = Field(SECRET_VARIABLES["privacy_salt"], description="Variable: the salt of the hashes.")
 
 
 class ScheduleSettings(dg.Model, dg.Resolvable):
@@ -80,6 +99,7 @@ class MixpanelToAep(dg.Component, dg.Model, dg.Resolvable):
     )
     mixpanel: MixpanelSettings = MixpanelSettings()
     platform: PlatformSettings = PlatformSettings()
+    privacy: PrivacyBlock = PrivacyBlock()
     schedule: ScheduleSettings = ScheduleSettings()
     owners: list[str] | None = Field(None, description="Owners shown in the UI, `team:…` or an e-mail address.")
 
@@ -102,6 +122,7 @@ class MixpanelToAep(dg.Component, dg.Model, dg.Resolvable):
             mapping=mapping,
             max_nonconforming_percent=self.max_nonconforming_percent,
             aep_url=self.platform.url,
+            privacy=self.privacy.model_dump(exclude={"salt_env"}),
             **mixpanel,
             **platform,
         )
@@ -113,12 +134,13 @@ def build_connection(block: MixpanelToAep, settings: Settings) -> dg.Definitions
     days = partitions(settings)
     resource_key = f"{name}_connection"
     made = assets.build_assets(name, days, resource_key=resource_key, owners=block.owners, uri=settings.storage)
+    drifted, drift_check = drift.build_drift(made[0], resource_key=resource_key, owners=block.owners or assets.OWNERS)
     daily = automation.daily_job(name, made)
     confirm = automation.confirm_job(name, made[-1].key)
     when = block.schedule
     return dg.Definitions(
-        assets=made,
-        asset_checks=checks.build_checks(days, made, resource_key=resource_key),
+        assets=[*made, drifted],
+        asset_checks=[*checks.build_checks(days, made, resource_key=resource_key), drift_check],
         jobs=[daily, confirm],
         schedules=[
             automation.daily_schedule(
@@ -135,6 +157,7 @@ def build_connection(block: MixpanelToAep, settings: Settings) -> dg.Definitions
         sensors=[
             automation.follow_sensor(name, made[-1].key, confirm, resource_key, running=when.running),
             automation.requeue_sensor(name, [daily, confirm], running=when.running),
+            automation.drift_sensor(name, drifted, running=when.running),
         ],
         resources={resource_key: resource(block, settings)},
     )
@@ -164,6 +187,8 @@ def resource(block: MixpanelToAep, settings: Settings) -> ConnectionResource:
         secrets["mixpanel_project_secret"] = dg.EnvVar(project_secret)
     elif bearer_token:
         secrets["mixpanel_bearer_token"] = dg.EnvVar(bearer_token)
+    if settings.privacy.hash:
+        secrets["privacy_salt"] = dg.EnvVar(block.privacy.salt_env)
     return ConnectionResource(settings=settings.model_dump_json(), **secrets)
 
 

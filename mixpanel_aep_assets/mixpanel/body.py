@@ -42,6 +42,10 @@ class Lines(NamedTuple):
     starts: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
 
+    def only(self, chosen: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> Lines:
+        """Some of the lines, by position or mask."""
+        return Lines(self.data, self.starts[chosen], self.ends[chosen])
+
     def line(self, index: int) -> bytes:
         return self.data[int(self.starts[index]) : int(self.ends[index])]
 

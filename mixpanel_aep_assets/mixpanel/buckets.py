@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+
+from mixpanel_aep_assets.storage import StorageError
 
 Records = npt.NDArray[np.void]
 """A structured array with a field `high` of type uint64, the hash that the rows are spread by."""
@@ -19,20 +22,41 @@ BUCKET_ROWS = 1_000_000
 def buckets(chunks: Iterable[Records], dtype: np.dtype[np.void], rows: int) -> Iterator[Records]:
     """The same records in buckets of about `BUCKET_ROWS`, all records of one hash in one bucket, in their order.
 
-    `rows` is how many there will be, about. The files lie in the machine's folder for temporary files.
+    `rows` is how many there will be, about. The files lie in the machine's folder for temporary files; raises
+    StorageError where that cannot be written.
     """
     count = max(1, -(-rows // BUCKET_ROWS))
-    with tempfile.TemporaryDirectory(prefix="mixpanel-aep-") as folder, ExitStack() as stack:
-        files = [stack.enter_context(Path(folder, str(number)).open("w+b")) for number in range(count)]
+    with ExitStack() as stack:
+        with _explained():
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mixpanel-aep-"))
+            files = [stack.enter_context(Path(folder, str(number)).open("w+b")) for number in range(count)]
         for records in chunks:
-            if count == 1:
-                records.tofile(files[0])
-                continue
-            bucket = records["high"] % np.uint64(count)
-            for number, file in enumerate(files):
-                records[bucket == number].tofile(file)
+            with _explained():
+                _spread(records, files)
         for file in files:
-            file.flush()
-            file.seek(0)
-            yield np.fromfile(file, dtype)
+            with _explained():
+                file.flush()
+                file.seek(0)
+                bucket = np.fromfile(file, dtype)
+            yield bucket
             file.truncate(0)
+
+
+def _spread(records: Records, files: Sequence[BinaryIO]) -> None:
+    if len(files) == 1:
+        records.tofile(files[0])
+        return
+    bucket = records["high"] % np.uint64(len(files))
+    for number, file in enumerate(files):
+        records[bucket == number].tofile(file)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"The folder for temporary files, {tempfile.gettempdir()}, cannot be written: {error}. "
+            "Free space on its disk, or set TMPDIR to a folder that has some, and run the day again."
+        ) from None

@@ -12,7 +12,8 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -118,11 +119,14 @@ def open_budget(key: str, share: float = 1.0, location: str | None = None, **opt
             return Budget(PostgresStore(location, name, rates), **options)
         return Budget(SqliteStore(Path(location).expanduser(), name, rates), **options)
     except (sqlite3.Error, OSError, ImportError) as error:
-        shown = location.rsplit("@", 1)[-1]
-        raise SettingsWrong(
-            f"The request budget cannot be kept at {shown}: {error}",
-            fix="Name a writable path, or install the package.",
-        ) from None
+        raise _not_kept(location.rsplit("@", 1)[-1], error) from None
+
+
+def _not_kept(place: str, error: Exception) -> SettingsWrong:
+    return SettingsWrong(
+        f"The request budget cannot be kept at {place}: {error}",
+        fix="Free space there, name another writable path (MIXPANEL_AEP_BUDGET), or install the package.",
+    )
 
 
 def default_location() -> Path:
@@ -136,11 +140,14 @@ def pause_length(strikes: int) -> float:
 
 
 class SqliteStore:
-    """A file for the processes of one machine. An immediate transaction makes count-then-add one step for all of them."""
+    """A file for the processes of one machine. An immediate transaction makes count-then-add one step for all of them.
+
+    Raises SettingsWrong where the file cannot be written any more.
+    """
 
     def __init__(self, path: Path, name: str, rates: list[Rate]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._name = name
+        self._path, self._name = path, name
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(path, timeout=LOCK_TIMEOUT, check_same_thread=False)
         with self._connection as connection:
@@ -152,8 +159,7 @@ class SqliteStore:
         self._bucket = SQLiteBucket(rates, self._connection, name)
 
     def take(self, now_ms: int) -> int:
-        with self._lock, self._connection as connection:
-            connection.execute("BEGIN IMMEDIATE")
+        with self._transaction() as connection:
             until, _ = self._paused()
             if until > now_ms:
                 return until - now_ms
@@ -168,8 +174,7 @@ class SqliteStore:
             return max(1, waiting if isinstance(waiting, int) else 1000)
 
     def pause(self, until_ms: int | None, now_ms: int) -> int:
-        with self._lock, self._connection as connection:
-            connection.execute("BEGIN IMMEDIATE")
+        with self._transaction() as connection:
             until, strikes = self._paused()
             if until <= now_ms or until_ms is not None:  # of several that ran into the same limit, one counts
                 strikes += 1
@@ -178,11 +183,20 @@ class SqliteStore:
             return max(0, until - now_ms)
 
     def went_well(self) -> None:
-        with self._lock, self._connection as connection:
+        with self._transaction() as connection:
             connection.execute("UPDATE pause SET strikes = 0 WHERE name = ? AND strikes > 0", (self._name,))
 
     def close(self) -> None:
         self._connection.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._lock, self._connection as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+        except sqlite3.Error as error:
+            raise _not_kept(str(self._path), error) from None
 
     def _paused(self) -> tuple[int, int]:
         row = self._connection.execute("SELECT until, strikes FROM pause WHERE name = ?", (self._name,)).fetchone()

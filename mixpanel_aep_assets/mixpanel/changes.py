@@ -14,14 +14,19 @@ import polars_hash  # noqa: F401 - gives expressions `nchash`
 
 from mixpanel_aep_assets.mixpanel.buckets import Records, buckets
 from mixpanel_aep_assets.mixpanel.dedup import count_rows, stable_key
+from mixpanel_aep_assets.storage import reading
 
 _RECORD = np.dtype([("high", "<u8"), ("low", "<u8"), ("content", "<u8"), ("after", "<u1")])
 _COLUMNS = ["event", "distinct_id", "distinct_id_before_identity", "time_ms", "insert_id", "properties"]
 _CHUNK = 65_536
 
 
+@reading()
 def compare(before: Sequence[str], after: Sequence[str]) -> dict[str, int]:
-    """Counts of events: `appeared`, `changed`, `vanished`. Both are parts of `raw_events` (paths or URLs)."""
+    """Counts of events: `appeared`, `changed`, `vanished`. Both are parts of `raw_events` (paths or URLs).
+
+    Raises DayReplaced where another run has replaced the day meanwhile.
+    """
     rows = sum(map(count_rows, [*before, *after]))
     totals = {"appeared": 0, "changed": 0, "vanished": 0}
     for records in buckets(_records(before, after), _RECORD, rows):

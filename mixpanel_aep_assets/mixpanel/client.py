@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -95,13 +95,26 @@ class MixpanelClient:
                 self._query_budget.close()
 
     @contextmanager
-    def export(self, first: datetime.date, last: datetime.date) -> Iterator[Body]:
+    def export(
+        self,
+        first: datetime.date,
+        last: datetime.date,
+        *,
+        events: Sequence[str] | None = None,
+        where: str | None = None,
+    ) -> Iterator[Body]:
         """Asks for the events of whole days, both included, and gives the body as it comes.
+
+        `events` takes the place of the source's event list, `where` is asked for beside the source's expression.
 
         Raises BudgetExhausted before anything is sent, a classified error for any answer but 200, and ExportIncomplete
         from the body's blocks if the connection ends before the body does.
         """
         parameters = self.request(first, last)
+        if events is not None:
+            parameters["event"] = orjson.dumps(list(events)).decode()
+        if where is not None:
+            parameters["where"] = f"({self.source.where}) and ({where})" if self.source.where else where
         self.budget.acquire()
         logger.info("export %s to %s of project %s", first, last, self.source.project_id)
         url = self._url(self.source.export_base, "/api/2.0/export")
@@ -152,6 +165,16 @@ class MixpanelClient:
         answer = self._get(url, {})
         found = answer.get("results") if isinstance(answer, dict) else None
         return [_account(item) for item in found or [] if isinstance(item, dict) and item.get("username")]
+
+    def lexicon(self) -> list[Any]:
+        """The event schemas of the project's Lexicon, as sent (section 14; `lexicon.declared` reads them).
+
+        Raises NotAllowed where the account may not read them; 5 requests a minute are allowed to an organisation.
+        """
+        url = self._url(self.source.api_base, f"/api/app/projects/{self.source.project_id}/schemas/event")
+        answer = self._get(url, {})
+        found = answer.get("results") if isinstance(answer, dict) else None
+        return found if isinstance(found, list) else []
 
     def daily_counts(
         self, first: datetime.date, last: datetime.date, names: list[str]

@@ -10,7 +10,7 @@ Memory does not grow with the day: rows are spread by key hash over buckets on d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +19,7 @@ import polars as pl
 import polars_hash  # noqa: F401 - gives expressions `nchash` and `chash`
 
 from mixpanel_aep_assets.mixpanel.buckets import Records, buckets
+from mixpanel_aep_assets.storage import reading
 
 SEPARATOR = "\x1f"
 _CHUNK = 32_768
@@ -49,6 +50,16 @@ class Found:
     def duplicates(self) -> int:
         return sum(len(rows) for rows in self.losers.values())
 
+    def within(self, part: int, first: int, rows: int) -> Found:
+        """What is known of `rows` rows of a part, from row `first` on."""
+        here = pl.col("row").is_between(first, first + rows - 1)
+        found = Found()
+        if part in self.losers:
+            found.losers[part] = self.losers[part].to_frame("row").filter(here).to_series()
+        if part in self.ordinals:
+            found.ordinals[part] = self.ordinals[part].filter(here)
+        return found
+
     def keep(self, part: int, first: int, frame: pl.DataFrame) -> pl.DataFrame:
         """The rows of a slice of a part (from row `first` on) that stay, with their `ordinal` for `stable_id`."""
         rows = frame.with_columns(pl.int_range(first, first + pl.len(), dtype=pl.UInt32).alias("_row"))
@@ -62,10 +73,15 @@ class Found:
         return joined.with_columns(pl.col("ordinal").fill_null(0)).drop("_row")
 
 
-def find(locations: Sequence[str]) -> Found:
-    """Searches the parts of one day (Parquet files of `raw_events`: paths or URLs)."""
+@reading()
+def find(locations: Sequence[str], over: Callable[..., Iterable[Records]] = map) -> Found:
+    """Searches the parts of one day (Parquet files of `raw_events`: paths or URLs).
+
+    `over` reads the parts: `map`, or one that does it in other processes. Raises DayReplaced where another run has
+    replaced the day meanwhile.
+    """
     rows = sum(count_rows(location) for location in locations)
-    chunks = (records for part, location in enumerate(locations) for records in _records(part, location))
+    chunks = over(_records, list(enumerate(locations)))
     lost: list[Records] = []
     tied: list[Records] = []
     ordinals: list[pl.DataFrame] = []
@@ -111,8 +127,10 @@ def count_rows(location: str) -> int:
     return int(pl.scan_parquet(location).select(pl.len()).collect().item())
 
 
-def _records(part: int, location: str) -> Iterator[Records]:
-    """Key hashes and ranks of a part's rows, some row groups at a time; `properties` only where an insert id lacks."""
+def _records(numbered: tuple[int, str]) -> Records:
+    """Key hashes and ranks of a part's rows; `properties` is read only where an insert id lacks."""
+    part, location = numbered
+    found: list[Records] = [np.empty(0, _RECORD)]
     lacking = bool(pl.scan_parquet(location).select(pl.col("insert_id").has_nulls()).collect().item())
     columns = [*_COLUMNS, "properties"] if lacking else _COLUMNS
     first = 0
@@ -122,8 +140,9 @@ def _records(part: int, location: str) -> Iterator[Records]:
             continue
         if not lacking:
             frame = frame.with_columns(pl.lit(None, pl.String).alias("properties"))
-        yield _hashed(frame, part, first)
+        found.append(_hashed(frame, part, first))
         first += rows
+    return np.concatenate(found)
 
 
 def _hashed(frame: pl.DataFrame, part: int, first: int) -> Records:

@@ -118,6 +118,15 @@ class ExportIncomplete(MixpanelError):
     fix = "Nothing was kept of it and what was stored before is untouched; run the day again."
 
 
+class SliceNotHonoured(MixpanelError):
+    """Asked for a part of a day by a filter, Mixpanel sent events that are not of that part."""
+
+    fix = (
+        "The day is too large for one request and cannot be had in parts: split the connection by event names "
+        "(`events`), each with a name of its own, or ask Mixpanel."
+    )
+
+
 class LineTooLong(MixpanelError):
     """A line is longer than any event can be."""
 

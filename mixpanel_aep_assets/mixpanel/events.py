@@ -1,15 +1,15 @@
 """Lines of an export as columns of `raw_events`: each line a row, or a row of the quarantine with its reason.
 
-Two ways to the same result. The fast way takes a whole batch: one pass of msgspec over the lines that checks all of the
-JSON and builds only the typed fields, and `properties` as views into the bytes received. It refuses a batch in which
-anything is unusual; then `odd` reads line by line. What belongs here: the shape of a line. What does not: where lines come
-from (`body`), whether they are all (`export`), what `time` means (`time_mode`).
+Two ways to the same result. The fast way takes all plain lines of a batch: one pass of msgspec over them that checks all of
+the JSON and builds only the typed fields, and `properties` as views into the bytes received. What is unusual in any way goes
+through `odd`, line by line, and does not slow down its neighbours. What belongs here: the shape of a line. What does not:
+where lines come from (`body`), whether they are all (`export`), what `time` means (`time_mode`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 import numpy as np
@@ -49,28 +49,39 @@ QUARANTINE_SCHEMA = pa.schema(
 )
 
 MARKER = b'"properties":'
-"""Cannot stand inside a JSON string, whose quotes are escaped: its first occurrence is the key."""
+"""Cannot stand inside a JSON string, whose quotes are escaped: where it stands, it is a key."""
 
 _HEAD = np.frombuffer(b'{"event":', np.uint8)
-_BRACE_OPEN, _BRACE_CLOSE = b"{}"
+_TAIL = np.frombuffer(b"}}", np.uint8)
+_KEY = np.frombuffer(b'",' + MARKER + b"{", np.uint8)
+_NAME = '"properties"'
+_BETWEEN = np.frombuffer(b" \t\r:", np.uint8)
+"""What may stand between a key and its object, beside newlines, which end a line."""
+
 _VIEW = np.dtype([("length", "<i4"), ("prefix", "<u4"), ("buffer", "<i4"), ("offset", "<i4")])
 _INLINE = 12
 _DIGEST = plh.col("line").nchash.xxh3_128().sum()
-_FIND_MARKER = pl.col("line").cast(pl.String).str.find(MARKER.decode(), literal=True)
-_HAS_MARKER = pl.col("rest").cast(pl.String).str.contains(MARKER.decode(), literal=True).any()
+_TEXT = pl.col("line").cast(pl.String)
+_FIND_NAME = _TEXT.str.find(_NAME, literal=True)
+_ONE_KEY = (_TEXT.str.count_matches(_NAME, literal=True) == 1) & ~(
+    _TEXT.str.contains("\\u006", literal=True) | _TEXT.str.contains("\\u007", literal=True)
+)
+"""One key `properties`, and none that is spelled with escapes, whose letters begin so."""
+
+_Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class _Properties(msgspec.Struct, gc=False, rename=odd.FIELDS):
     """The typed fields in the types that they nearly always have."""
 
-    time: int
+    time: _Integer
     distinct_id: str | None = None
     distinct_id_before_identity: str | None = None
     device_id: str | None = None
     user_id: str | None = None
     insert_id: str | None = None
-    received_ms: int | None = None
-    processing_ms: int | None = None
+    received_ms: _Integer | None = None
+    processing_ms: _Integer | None = None
     imported: bool | None = None
 
 
@@ -79,7 +90,10 @@ class _Event(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     properties: _Properties
 
 
-_decode_lines = msgspec.json.Decoder(_Event).decode_lines
+_decoder = msgspec.json.Decoder(_Event)
+_REFUSALS = (msgspec.MsgspecError, UnicodeError, RecursionError)
+_members = msgspec.structs.astuple
+_TYPED = [RAW_SCHEMA.field(name) for name in _Properties.__struct_fields__[1:]]
 
 
 class Parsed(NamedTuple):
@@ -95,22 +109,18 @@ class Parsed(NamedTuple):
     digest: int
 
 
-class _Unusual(Exception):
-    """The batch is not for the fast way."""
-
-
 class Prepared(NamedTuple):
     """A batch after the work that needs no Python objects and so can run beside the parser in another thread.
 
-    `lines` are those that are not empty, `offsets` their numbers from 0; `properties` their texts (an Arrow binary array,
-    proven UTF-8), None where the batch is not for the fast way.
+    `lines` are those that are not empty, `offsets` their numbers from 0. `plain` marks those that are UTF-8, begin and end
+    as events do, and hold the key `properties` once.
     """
 
     lines: body.Lines
     offsets: npt.NDArray[np.int64]
     numbered: int
     digest: int
-    properties: pa.Array | None
+    plain: npt.NDArray[np.bool_]
 
 
 def parse(data: bytes, first_line: int = 1) -> Parsed:
@@ -122,94 +132,132 @@ def parse(data: bytes, first_line: int = 1) -> Parsed:
 
 
 def prepare(data: bytes) -> Prepared:
-    """The first half of `parse`: where the lines are, their digest, and the texts of `properties`."""
+    """The first half of `parse`: where the lines are, their digest, and which are plain."""
     lines = body.lines(data)
     numbered = len(lines.ends)
-    lengths = lines.ends - lines.starts
-    if numbered and int(lengths.min()) == 0:
-        offsets = np.flatnonzero(lengths)
-        lines = body.Lines(data, lines.starts[offsets], lines.ends[offsets])
-    else:
-        offsets = np.arange(numbered)
+    offsets = np.flatnonzero(lines.ends > lines.starts)
+    if len(offsets) < numbered:
+        lines = lines.only(offsets)
     if not len(offsets):
-        return Prepared(lines, offsets, numbered, 0, None)
-    frame = pl.DataFrame({"line": pl.from_arrow(_views(data, lines.starts, lines.ends - lines.starts))})
-    digest = int(frame.select(_DIGEST).item())
-    try:
-        properties = _properties(lines, frame)
-    except (_Unusual, pl.exceptions.PolarsError):
-        properties = None
-    return Prepared(lines, offsets, numbered, digest, properties)
+        return Prepared(lines, offsets, numbered, 0, np.zeros(0, np.bool_))
+    frame = _frame(lines)
+    return Prepared(lines, offsets, numbered, int(frame.select(_DIGEST).item()), _plain(lines, frame))
 
 
 def read(prepared: Prepared, first_line: int) -> Parsed:
-    """The second half of `parse`."""
+    """The second half of `parse`: plain lines the fast way, the others one by one."""
+    lines, plain = prepared.lines, prepared.plain
     numbers = prepared.offsets + first_line
-    broken: list[Broken] = []
-    try:
-        events = _fast(prepared, numbers)
-    except (_Unusual, msgspec.MsgspecError, UnicodeError, RecursionError, pa.ArrowException):
-        rows, broken = _one_by_one(prepared.lines, numbers)
-        events = _table(rows, np.array([row.line for row in rows], np.int64))
-    return Parsed(events, broken, len(numbers), prepared.numbered, prepared.digest)
+    events = _together(lines.data) if plain.all() else None
+    if events is None or len(events) != len(numbers):
+        plain, events = _apart(lines, plain)
+    others = np.flatnonzero(~plain)
+    rows, broken = _one_by_one(lines.only(others), numbers[others])
+    columns = _columns(lines.only(plain) if len(others) else lines, numbers[plain], events)
+    return Parsed(_merged(columns, rows), broken, len(numbers), prepared.numbered, prepared.digest)
 
 
-def _properties(lines: body.Lines, frame: pl.DataFrame) -> pa.Array:
-    """The texts of `properties`, or _Unusual (or an error of Polars for bad UTF-8) if any line is not plain.
+def _frame(lines: body.Lines) -> pl.DataFrame:
+    return pl.DataFrame({"line": pl.from_arrow(_views(lines.data, lines.starts, lines.ends - lines.starts))})
 
-    A line is plain if it starts with the key `event`, ends with two braces and holds the marker once. If the parser
-    then finds an object of nothing but `event`, which is text, and `properties`, the object that ends the line is
-    `properties`, from the marker on, byte for byte.
-    """
+
+def _plain(lines: body.Lines, frame: pl.DataFrame) -> npt.NDArray[np.bool_]:
     data, starts, ends = lines
     raw = np.frombuffer(data, np.uint8)
     lengths = ends - starts
-    if int(lengths.min()) < len(_HEAD) + len(MARKER) + 6 or int(lengths.max()) > EVENT_LIMIT:
-        raise _Unusual
-    heads = raw[starts[:, None] + np.arange(len(_HEAD))]
-    if not ((heads == _HEAD).all() and (raw[ends - 1] == _BRACE_CLOSE).all() and (raw[ends - 2] == _BRACE_CLOSE).all()):
-        raise _Unusual
-    found = frame.select(_FIND_MARKER).to_series()
-    if found.null_count():
-        raise _Unusual
-    inner = starts + found.to_numpy() + len(MARKER)
-    inner += raw[inner] == ord(" ")
-    if not (raw[inner] == _BRACE_OPEN).all():
-        raise _Unusual
-    texts = _views(data, inner, ends - 1 - inner)
-    if pl.DataFrame({"rest": pl.from_arrow(texts)}).select(_HAS_MARKER).item():
-        raise _Unusual
-    return texts.cast(pa.binary())
+    plain = (lengths >= len(_HEAD) + len(_KEY) + 6) & (lengths <= EVENT_LIMIT)
+    # Clipped for lines at the end that are shorter than what is looked for, and so not plain.
+    heads = np.minimum(starts[:, None] + np.arange(len(_HEAD)), len(raw) - 1)
+    tails = np.maximum(ends[:, None] - np.arange(1, 1 + len(_TAIL)), 0)
+    plain &= (raw[heads] == _HEAD).all(axis=1) & (raw[tails] == _TAIL).all(axis=1)
+    if not plain.any():
+        return plain
+    try:
+        plain &= frame.select(_ONE_KEY).to_series().to_numpy()
+    except pl.exceptions.PolarsError:  # somewhere bytes that are not UTF-8
+        plain &= np.fromiter((_is_text(lines.line(at)) for at in range(len(starts))), np.bool_, len(starts))
+        plain[plain] = _frame(lines.only(plain)).select(_ONE_KEY).to_series().to_numpy()
+    return plain
 
 
-def _fast(prepared: Prepared, numbers: npt.NDArray[np.int64]) -> pa.RecordBatch:
-    """All lines as events, or _Unusual (or an error of a library) if any is not plain."""
-    texts = prepared.properties
-    if texts is None:
-        raise _Unusual
-    events = _decode_lines(prepared.lines.data)
-    if len(events) != len(numbers):
-        raise _Unusual
-    names = [event.event for event in events]
-    if HOT_SHARD in names:
-        raise _Unusual
-    rows = [event.properties for event in events]
+def _is_text(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _together(data: bytes) -> list[_Event] | None:
+    """All lines as events at once, None where any is unusual."""
+    try:
+        events = _decoder.decode_lines(data)
+    except _REFUSALS:
+        return None
+    return None if any(event.event == HOT_SHARD for event in events) else events
+
+
+def _apart(lines: body.Lines, plain: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.bool_], list[_Event]]:
+    """Plain lines as events, and which those are: the decoder may refuse some."""
+    plain = plain.copy()
+    events: list[_Event] = []
+    for at in np.flatnonzero(plain).tolist():
+        try:
+            event = _decoder.decode(lines.line(at))
+        except _REFUSALS:
+            plain[at] = False
+            continue
+        if event.event == HOT_SHARD:
+            plain[at] = False
+        else:
+            events.append(event)
+    return plain, events
+
+
+def _columns(lines: body.Lines, numbers: npt.NDArray[np.int64], events: Sequence[_Event]) -> pa.RecordBatch:
+    """Plain lines and their events as rows."""
+    if not events:
+        return pa.RecordBatch.from_pylist([], schema=RAW_SCHEMA)
+    names = pa.array([event.event for event in events], pa.string())
+    times, *columns = zip(*[_members(event.properties) for event in events], strict=True)
     arrays = [
         pa.array(numbers),
-        pa.array(names, pa.string()),
-        pa.array(_milliseconds(np.array([row.time for row in rows], np.int64))),
-        pa.array([row.distinct_id for row in rows], pa.string()),
-        pa.array([row.distinct_id_before_identity for row in rows], pa.string()),
-        pa.array([row.device_id for row in rows], pa.string()),
-        pa.array([row.user_id for row in rows], pa.string()),
-        pa.array([row.insert_id for row in rows], pa.string()),
-        pa.array([row.received_ms for row in rows], pa.int64()),
-        pa.array([row.processing_ms for row in rows], pa.int64()),
-        pa.array([row.imported for row in rows], pa.bool_()),
-        # The bytes were proven UTF-8 when Polars searched them as text.
-        pa.Array.from_buffers(pa.string(), len(texts), texts.buffers()),
+        names,
+        pa.array(_milliseconds(np.array(times, np.int64))),
+        *(pa.array(column, field.type) for column, field in zip(columns, _TYPED, strict=True)),
+        _properties(lines, names),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=RAW_SCHEMA)
+
+
+def _properties(lines: body.Lines, names: pa.Array) -> pa.Array:
+    """The texts of `properties` in plain lines, as Arrow strings; `names` are the events' names.
+
+    The parser found an object of nothing but `event`, which is text, and `properties`: so the object that ends the line is
+    `properties`, from behind its key on, byte for byte.
+    """
+    data, starts, ends = lines
+    raw = np.frombuffer(data, np.uint8)
+    # Where a name has no escapes, its key follows it at once. Nothing inside a string can look like _KEY.
+    lengths = np.diff(np.frombuffer(names.buffers()[1], np.int32)[: len(names) + 1])
+    keys = np.minimum(starts + len(_HEAD) + 1 + lengths, len(raw) - len(_KEY))
+    inner = keys + len(_KEY) - 1
+    if not (raw[keys[:, None] + np.arange(len(_KEY))] == _KEY).all():
+        inner = starts + _frame(lines).select(_FIND_NAME).to_series().to_numpy() + len(_NAME)
+        while (between := np.isin(raw[inner], _BETWEEN)).any():
+            inner = inner + between
+    # The bytes were proven UTF-8 when they were searched as text.
+    texts = _views(data, inner, ends - 1 - inner).cast(pa.binary())
+    return pa.Array.from_buffers(pa.string(), len(texts), texts.buffers())
+
+
+def _merged(columns: pa.RecordBatch, rows: Sequence[Row]) -> pa.RecordBatch:
+    """Rows of both ways in the order of their lines."""
+    if not rows:
+        return columns
+    patient = [pa.array([getattr(row, field.name) for row in rows], field.type) for field in RAW_SCHEMA]
+    both = pa.concat_batches([columns, pa.RecordBatch.from_arrays(patient, schema=RAW_SCHEMA)])
+    return both.take(pa.array(np.argsort(both["line"].to_numpy())))
 
 
 def _milliseconds(times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -233,7 +281,7 @@ def _views(data: bytes, starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.i
     return pa.Array.from_buffers(pa.binary_view(), len(starts), buffers)
 
 
-def _one_by_one(lines: body.Lines, numbers: Sequence[int] | npt.NDArray[np.int64]) -> tuple[list[Row], list[Broken]]:
+def _one_by_one(lines: body.Lines, numbers: npt.NDArray[np.int64]) -> tuple[list[Row], list[Broken]]:
     rows: list[Row] = []
     broken: list[Broken] = []
     for index, number in enumerate(numbers):
@@ -245,11 +293,10 @@ def _one_by_one(lines: body.Lines, numbers: Sequence[int] | npt.NDArray[np.int64
     return rows, broken
 
 
-def _table(rows: Sequence[Row], numbers: npt.NDArray[np.int64]) -> pa.RecordBatch:
-    columns: list[Any] = [[getattr(row, name) for row in rows] for name in RAW_SCHEMA.names]
-    columns[0] = numbers
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, RAW_SCHEMA, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=RAW_SCHEMA)
+def digests(lines: body.Lines, groups: npt.NDArray[np.int64]) -> dict[int, int]:
+    """`Parsed.digest` of each group of lines; `groups` names the group of each line."""
+    frame = _frame(lines).with_columns(group=pl.Series(groups))
+    return dict(frame.group_by("group").agg(_DIGEST).iter_rows())
 
 
 def quarantine(broken: Sequence[Broken]) -> pa.Table:

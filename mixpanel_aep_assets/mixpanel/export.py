@@ -10,7 +10,8 @@ import datetime
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,9 +24,10 @@ from mixpanel_aep_assets.mixpanel import body, changes, errors, events, time_mod
 from mixpanel_aep_assets.mixpanel.client import Body, MixpanelClient, classify
 from mixpanel_aep_assets.mixpanel.odd import Broken
 from mixpanel_aep_assets.mixpanel.parts import PartWriter
-from mixpanel_aep_assets.mixpanel.pipes import ahead, collector_paused
+from mixpanel_aep_assets.mixpanel.pipes import ahead, collector_paused, memory_kept
+from mixpanel_aep_assets.mixpanel.privacy import WITHHELD, Privacy
 from mixpanel_aep_assets.mixpanel.retry import Retry
-from mixpanel_aep_assets.storage import Day
+from mixpanel_aep_assets.storage import Day, Staging
 
 logger = logging.getLogger(__name__)
 
@@ -72,36 +74,78 @@ def export_day(
 
     def attempt() -> dict[str, Any]:
         with day.stage() as staging:
-            with PartWriter(staging) as writer:
-                received = _receive(client, asked, writer, progress)
-                parts, aside = writer.close()
-            observed = time_mode.detect(received.differences(), source.timezone, asked)
-            manifest = _manifest(client, asked, received, known or observed, observed)
-            manifest |= {"parts": parts, "quarantine": aside}
-            before = day.manifest()
-            if before is not None and _same(before, manifest):
-                log(f"{asked}: the export is the same as the one committed; it stays")
-                return {**before, UNCHANGED: True}
-            if before is not None:
-                after = [day.storage.location(staging.path(part["name"])) for part in parts]
-                manifest["changes"] = changes.compare(day.locations(before), after)
-            return staging.commit(manifest)
+            content = Content()
+            with PartWriter(staging, source.privacy) as writer:
 
-    manifest = (retry or Retry()).call(attempt, log)
-    if not manifest.get(UNCHANGED):
-        log(f"{asked}: {manifest['rows']} events, {manifest['quarantined']} lines set aside")
-    return manifest
+                def take(parsed: events.Parsed, prepared: events.Prepared) -> None:
+                    writer.write(parsed.events, parsed.broken)
+                    content.add(parsed.events, parsed.broken, parsed.digest, len(prepared.lines.data))
+
+                received = receive(client, asked, asked, take, progress=progress)
+                parts, aside = writer.close()
+            content.wire_bytes, content.seconds = received.wire_bytes, received.seconds
+            manifest = manifest_of(client, asked, content, known)
+            return commit(day, staging, {**manifest, "parts": parts, "quarantine": aside}, log)
+
+    return (retry or Retry()).call(attempt, log)
+
+
+def commit(day: Day, staging: Staging, manifest: dict[str, Any], log: Callable[[str], None]) -> dict[str, Any]:
+    """Makes the staged files the day's content; leaves the day as it is where its lines are the committed ones."""
+    before = day.manifest()
+    if before is not None and _same(before, manifest):
+        log(f"{manifest['day']}: the export is the same as the one committed; it stays")
+        return {**before, UNCHANGED: True}
+    if before is not None:
+        after = [day.storage.location(staging.path(part["name"])) for part in manifest["parts"]]
+        manifest["changes"] = changes.compare(day.locations(before), after)
+    committed = staging.commit(manifest)
+    log(f"{manifest['day']}: {manifest['rows']} events, {manifest['quarantined']} lines set aside")
+    if before is not None:
+        told = ", ".join(f"{count} {what}" for what, count in manifest["changes"].items())
+        log(f"{manifest['day']}: events since the export before: {told}")
+    return committed
 
 
 @dataclass
-class _Received:
-    """What is known of a body once it has been read to its end."""
+class Received:
+    """What is known of a body, whatever its days, once it has been read to its end."""
 
     wire_bytes: int = 0
     body_bytes: int = 0
     seconds: float = 0.0
     numbered: int = 0
     exported: int = 0
+    rows: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    first_broken: Broken | None = None
+    last_broken: Broken | None = None
+    ended: bool = True
+
+    def add(self, parsed: events.Parsed, data: bytes) -> None:
+        rows = parsed.events.num_rows
+        self.body_bytes += len(data)
+        self.numbered += parsed.numbered
+        self.exported += parsed.lines
+        self.rows += rows
+        self.ended = data.endswith(b"\n")
+        for line in parsed.broken:
+            self.reasons[line.reason] += 1
+        if self.first_broken is None and parsed.broken:
+            self.first_broken = parsed.broken[0]
+        if parsed.lines:
+            last = parsed.broken[-1] if parsed.broken else None
+            behind = rows and last is not None and parsed.events["line"][rows - 1].as_py() > last.line
+            self.last_broken = None if behind else last
+
+
+@dataclass
+class Content:
+    """What a day's lines hold, in any order."""
+
+    body_bytes: int = 0
+    wire_bytes: int = 0
+    seconds: float = 0.0
     rows: int = 0
     digest: int = 0
     max_processing_ms: int | None = None
@@ -111,27 +155,14 @@ class _Received:
     names: Counter[str] = field(default_factory=Counter)
     sample: list[npt.NDArray[np.int64]] = field(default_factory=list)
     sampled: int = 0
-    first_broken: Broken | None = None
-    last_broken: Broken | None = None
-    ended: bool = True
 
-    def add(self, parsed: events.Parsed, data: bytes) -> None:
-        table = parsed.events
-        self.body_bytes += len(data)
-        self.numbered += parsed.numbered
-        self.exported += parsed.lines
+    def add(self, table: pa.RecordBatch, broken: Sequence[Broken], digest: int, size: int) -> None:
+        """Takes events, lines that are none, the sum of the lines' hashes and their bytes."""
+        self.body_bytes += size
         self.rows += table.num_rows
-        self.digest = (self.digest + parsed.digest) % (1 << 128)
-        self.ended = data.endswith(b"\n")
-        for line in parsed.broken:
+        self.digest = (self.digest + digest) % (1 << 128)
+        for line in broken:
             self.reasons[line.reason] += 1
-        if self.first_broken is None and parsed.broken:
-            self.first_broken = parsed.broken[0]
-        if parsed.lines:
-            last = parsed.broken[-1] if parsed.broken else None
-            rows = table.num_rows
-            behind = rows and last is not None and table["line"][rows - 1].as_py() > last.line
-            self.last_broken = None if behind else last
         if table.num_rows:
             self._look(table)
 
@@ -152,40 +183,83 @@ class _Received:
             self.sample.append(found)
             self.sampled += len(found)
 
+    def merge(self, other: Content) -> None:
+        """Takes in what other lines of the same day hold."""
+        self.body_bytes += other.body_bytes
+        self.wire_bytes += other.wire_bytes
+        self.seconds += other.seconds
+        self.rows += other.rows
+        self.digest = (self.digest + other.digest) % (1 << 128)
+        self.max_processing_ms = max(_known(self.max_processing_ms, other.max_processing_ms), default=None)
+        self.first_ms = min(_known(self.first_ms, other.first_ms), default=None)
+        self.last_ms = max(_known(self.last_ms, other.last_ms), default=None)
+        self.reasons += other.reasons
+        self.names += other.names
+        self.sample += other.sample
+        self.sampled += other.sampled
+
     def differences(self) -> npt.NDArray[np.int64]:
         return np.concatenate(self.sample) if self.sample else np.empty(0, np.int64)
 
 
-def _receive(client: MixpanelClient, date: datetime.date, writer: PartWriter, progress: Progress | None) -> _Received:
-    """Reads a body to its end and judges whether it is whole; raises ExportIncomplete (or what it says) if not."""
-    received = _Received()
+def _known(*values: int | None) -> list[int]:
+    return [value for value in values if value is not None]
+
+
+Take = Callable[[events.Parsed, events.Prepared], None]
+"""Called with each batch of a body, in order."""
+
+
+def receive(
+    client: MixpanelClient,
+    first: datetime.date,
+    last: datetime.date,
+    take: Take,
+    *,
+    events_only: Sequence[str] | None = None,
+    where: str | None = None,
+    after: int = 0,
+    progress: Progress | None = None,
+) -> Received:
+    """Reads the body of one request to its end and judges whether it is whole.
+
+    `events_only` and `where` narrow the request as in `MixpanelClient.export`; lines are numbered from `after` + 1.
+    Raises ExportIncomplete, or what the body says, where it is not whole: nothing that `take` was given may be kept then.
+    """
+    received = Received()
     began = time.perf_counter()
     framing: list[Body] = []
-    with collector_paused(), ahead(_batches(client, date, received, framing), BATCHES_AHEAD) as batches:
+    answer = client.export(first, last, events=events_only, where=where)
+    privacy = client.source.privacy
+    with (
+        memory_kept(),
+        collector_paused(),
+        ahead(_batches(answer, received, framing, privacy), BATCHES_AHEAD) as batches,
+    ):
         for prepared in batches:
-            parsed = events.read(prepared, received.numbered + 1)
+            parsed = events.read(prepared, after + received.numbered + 1)
             for line in parsed.broken:
                 _refuse_failure_text(line)
-            writer.write(parsed.events, parsed.broken)
+            take(parsed, prepared)
             received.add(parsed, prepared.lines.data)
             if progress is not None:
                 progress(received.rows, received.body_bytes)
     received.seconds = time.perf_counter() - began
-    _prove_end(received, framing[0])
+    _prove_end(received, framing[0], withheld=privacy is not None)
     return received
 
 
 def _batches(
-    client: MixpanelClient, date: datetime.date, received: _Received, framing: list[Body]
+    answer: AbstractContextManager[Body], received: Received, framing: list[Body], privacy: Privacy | None
 ) -> Iterator[events.Prepared]:
-    """The body in batches of whole lines, half parsed. Runs in the receiving thread."""
+    """The body in batches of whole lines after the privacy rules, half parsed. Runs in the receiving thread."""
 
     def counted(blocks: Iterator[bytes]) -> Iterator[bytes]:
         for block in blocks:
             received.wire_bytes += len(block)
             yield block
 
-    with client.export(date, date) as sent:
+    with answer as sent:
         framing.append(sent)
         blocks = counted(sent.blocks)
         if sent.gzip:
@@ -193,7 +267,8 @@ def _batches(
             if first is None:  # an empty day may come without a gzip header
                 return
             blocks = body.gunzip(_chain(first, blocks))
-        yield from map(events.prepare, body.batches(blocks))
+        whole = body.batches(blocks)
+        yield from map(events.prepare, whole if privacy is None else map(privacy.lines, whole))
 
 
 def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
@@ -207,19 +282,27 @@ def _refuse_failure_text(line: Broken) -> None:
         raise errors.ExportIncomplete(f"Mixpanel ended the export early (line {line.line})")
 
 
-def _prove_end(received: _Received, sent: Body) -> None:
-    """The signs that tell a whole body, beside the coding's own end and gzip's checksum (section 3.2)."""
+def _prove_end(received: Received, sent: Body, *, withheld: bool) -> None:
+    """The signs that tell a whole body, beside the coding's own end and gzip's checksum (section 3.2).
+
+    `withheld`: no error may quote the body, since what is no event may still be a piece of one.
+    """
+
+    def quoted(text: str) -> str:
+        return f"({WITHHELD})" if withheld else text
+
     last, first = received.last_broken, received.first_broken
     torn = first is not None and first.reason == "not_json" and first.bytes.lstrip().startswith(b"{")
     if received.rows == 0 and first is not None and not torn:
         text = first.bytes[:_TEXT].decode("utf-8", "replace")
         said = classify(200, text)
         if received.exported == 1 and (first.reason == "no_event" or not isinstance(said, errors.BadRequest)):
-            raise said
+            raise type(said)(f"Mixpanel's answer: {WITHHELD}") if withheld else said
         if received.reasons["not_json"] == received.exported:
-            raise errors.UnexpectedAnswer(f"The answer is no export, it begins {text[:80]!r}")
+            raise errors.UnexpectedAnswer(f"The answer is no export, it begins {quoted(repr(text[:80]))}")
     if last is not None and last.reason == "no_event" and b'"error"' in last.bytes:
-        raise errors.ExportIncomplete(f"the export ends in an error: {last.bytes[:300].decode('utf-8', 'replace')}")
+        text = last.bytes[:300].decode("utf-8", "replace")
+        raise errors.ExportIncomplete(f"the export ends in an error: {quoted(text)}")
     if not received.ended:
         raise errors.ExportIncomplete(f"the export ends in the middle of line {received.numbered}")
     if last is not None and last.reason == "not_json":
@@ -231,33 +314,37 @@ def _prove_end(received: _Received, sent: Body) -> None:
         )
 
 
-def _manifest(
-    client: MixpanelClient,
-    date: datetime.date,
-    received: _Received,
-    decision: time_mode.Decision,
-    observed: time_mode.Decision,
+def manifest_of(
+    client: MixpanelClient, date: datetime.date, content: Content, known: time_mode.Decision | None
 ) -> dict[str, Any]:
     """What is stored beside the files; `changes` (appeared, changed, vanished) is added where a day is replaced.
 
     `exported` = `rows` + `quarantined`. `time_evidence` tells the mode's grounds: `sure` is false where the mode is
-    a guess, `observed` what the day's own events say whatever was set. No secret, and no value of a filter beside the
+    a guess, `observed` what the day's own events say whatever was set. `request` is the request that asks for this day
+    alone. `privacy` is the fingerprint of the rules that were applied. No secret, and no value of a filter beside the
     request's own.
     """
+    observed = time_mode.detect(content.differences(), client.source.timezone, date)
+    decision = known or observed
     request = client.request(date, date)
     del request["time_in_ms"]
     request.pop("project_id", None)
+    quarantined = content.reasons.total()
+    privacy = client.source.privacy
+    # The same lines under other rules are another day, even where no line has what the rules name.
+    digest = content.digest if privacy is None else (content.digest + int(privacy.fingerprint, 16)) % (1 << 128)
     return {
         "day": date.isoformat(),
-        "exported": received.exported,
-        "rows": received.rows,
-        "quarantined": received.exported - received.rows,
-        "reasons": dict(sorted(received.reasons.items())),
-        "digest": f"{received.digest:032x}",
-        "max_processing_ms": received.max_processing_ms,
-        "first_ms": received.first_ms,
-        "last_ms": received.last_ms,
-        "events": dict(received.names.most_common(1_000)),
+        "exported": content.rows + quarantined,
+        "rows": content.rows,
+        "quarantined": quarantined,
+        "reasons": dict(sorted(content.reasons.items())),
+        "digest": f"{digest:032x}",
+        "privacy": None if privacy is None else privacy.fingerprint,
+        "max_processing_ms": content.max_processing_ms,
+        "first_ms": content.first_ms,
+        "last_ms": content.last_ms,
+        "events": dict(content.names.most_common(1_000)),
         "time_mode": "utc" if decision.mode == "unsure" else decision.mode,
         "timezone": decision.timezone,
         "time_evidence": {
@@ -269,9 +356,9 @@ def _manifest(
         },
         "request": request,
         "body": {
-            "bytes": received.body_bytes,
-            "wire_bytes": received.wire_bytes,
-            "seconds": round(received.seconds, 3),
+            "bytes": content.body_bytes,
+            "wire_bytes": content.wire_bytes,
+            "seconds": round(content.seconds, 3),
         },
     }
 

@@ -115,11 +115,11 @@ def _read(data: bytes, number: int) -> Row:
         line=number,
         event=_storable(event),
         time_ms=time_ms,
-        distinct_id=_identifier(distinct_id),
-        distinct_id_before_identity=_identifier(values["distinct_id_before_identity"]),
-        device_id=_identifier(values["device_id"]),
-        user_id=_identifier(values["user_id"]),
-        insert_id=_identifier(values["insert_id"]),
+        distinct_id=identifier(distinct_id),
+        distinct_id_before_identity=identifier(values["distinct_id_before_identity"]),
+        device_id=identifier(values["device_id"]),
+        user_id=identifier(values["user_id"]),
+        insert_id=identifier(values["insert_id"]),
         received_ms=_whole(values["received_ms"]),
         processing_ms=_whole(values["processing_ms"]),
         imported=imported if isinstance(imported, bool) else _truth(imported),
@@ -149,42 +149,81 @@ def _integer(digits: str) -> int | str:
 _decoder = json.JSONDecoder(parse_constant=_no_constant, parse_int=_integer, strict=False)
 
 
+class Member(NamedTuple):
+    """A member of an object, or an element of an array (without a name): its value and where its text is.
+
+    `start` is where the name begins, the text of the value is from `begin` to `end`.
+    """
+
+    name: str
+    value: Any
+    start: int
+    begin: int
+    end: int
+
+
 def _members(text: str) -> dict[str, tuple[Any, tuple[int, int]]]:
     """The members of the object that `text` is, with positions; the last of equal names counts."""
-    start = _skip(text, 0)
+    start = skip(text, 0)
     if not text.startswith("{", start):
         value, end = _decoder.raw_decode(text, start)
-        if _skip(text, end) != len(text):
+        if skip(text, end) != len(text):
             raise json.JSONDecodeError("Extra data", text, end)
         raise _Refused("wrong_shape", f"the line is {_kind(value)}, not an object")
-    found: dict[str, tuple[Any, tuple[int, int]]] = {}
-    position = _skip(text, start + 1)
-    if text.startswith("}", position):
-        position += 1
-    else:
-        while True:
-            if not text.startswith('"', position):
-                raise json.JSONDecodeError("Expecting property name", text, position)
-            name, position = scanstring(text, position + 1, False)
-            position = _skip(text, position)
-            if not text.startswith(":", position):
-                raise json.JSONDecodeError("Expecting ':'", text, position)
-            begin = _skip(text, position + 1)
-            value, end = _decoder.raw_decode(text, begin)
-            found[name] = (value, (begin, end))
-            position = _skip(text, end)
-            if text.startswith("}", position):
-                position += 1
-                break
-            if not text.startswith(",", position):
-                raise json.JSONDecodeError("Expecting ',' or '}'", text, position)
-            position = _skip(text, position + 1)
-    if _skip(text, position) != len(text):
+    found, position = members(text, start)
+    if skip(text, position) != len(text):
         raise json.JSONDecodeError("Extra data", text, position)
+    return {member.name: (member.value, (member.begin, member.end)) for member in found}
+
+
+def members(text: str, start: int) -> tuple[list[Member], int]:
+    """All members, equal names too, of the object that begins at `start`, and where it ends.
+
+    Raises JSONDecodeError, RecursionError.
+    """
+    found: list[Member] = []
+    position = skip(text, start + 1)
+    if text.startswith("}", position):
+        return found, position + 1
+    while True:
+        if not text.startswith('"', position):
+            raise json.JSONDecodeError("Expecting property name", text, position)
+        first = position
+        name, position = scanstring(text, position + 1, False)
+        position = skip(text, position)
+        if not text.startswith(":", position):
+            raise json.JSONDecodeError("Expecting ':'", text, position)
+        begin = skip(text, position + 1)
+        value, end = _decoder.raw_decode(text, begin)
+        found.append(Member(name, value, first, begin, end))
+        position = skip(text, end)
+        if text.startswith("}", position):
+            return found, position + 1
+        if not text.startswith(",", position):
+            raise json.JSONDecodeError("Expecting ',' or '}'", text, position)
+        position = skip(text, position + 1)
+
+
+def elements(text: str, start: int) -> list[Member]:
+    """The elements of the array that begins at `start`, which was proven to be one."""
+    found: list[Member] = []
+    position = skip(text, start + 1)
+    while not text.startswith("]", position):
+        value, end = _decoder.raw_decode(text, position)
+        found.append(Member("", value, position, position, end))
+        position = skip(text, end)
+        if text.startswith(",", position):
+            position = skip(text, position + 1)
     return found
 
 
-def _skip(text: str, position: int) -> int:
+def decode(text: str) -> Any:
+    """The value of a JSON text, with integers of any size."""
+    return _decoder.decode(text)
+
+
+def skip(text: str, position: int) -> int:
+    """The next position that is no white space."""
     match = _WHITESPACE.match(text, position)
     return match.end() if match else position
 
@@ -220,7 +259,7 @@ def _iso(text: str) -> int:
     return (moment - _EPOCH) // datetime.timedelta(milliseconds=1)
 
 
-def _identifier(value: Any) -> str | None:
+def identifier(value: Any) -> str | None:
     """An id as text; numbers in their shortest decimal form (`4`, also for 4.0)."""
     if value is None:
         return None

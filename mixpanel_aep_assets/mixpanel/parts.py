@@ -6,7 +6,7 @@ Encoding and compressing run in a thread of their own, one row group behind the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any
 
@@ -15,12 +15,16 @@ import pyarrow.parquet as pq
 
 from mixpanel_aep_assets.mixpanel.events import QUARANTINE_SCHEMA, RAW_SCHEMA, quarantine
 from mixpanel_aep_assets.mixpanel.odd import Broken
-from mixpanel_aep_assets.storage import Staging
+from mixpanel_aep_assets.mixpanel.privacy import Privacy
+from mixpanel_aep_assets.storage import WRITE_BUFFER, Staging
 
 ROW_GROUP = 1 << 15
 PART_ROWS = 15 * ROW_GROUP
 QUARANTINE_BYTES = 16 << 20
 """Bytes of broken lines held before a row group of them is written."""
+
+SHARED_BUFFER = 1 << 20
+"""Bytes that each file holds of writers that share a pool: as many may be open as a window has days."""
 
 _OPTIONS: dict[str, Any] = {"compression": "zstd", "compression_level": 1}
 _RAW_OPTIONS: dict[str, Any] = {
@@ -31,19 +35,33 @@ _RAW_OPTIONS: dict[str, Any] = {
 }
 
 
-class PartWriter:
-    """Use as a context manager; `close` gives the manifest's entries. Raises StorageError from any call."""
+def one_thread() -> ThreadPoolExecutor:
+    """A pool for `PartWriter`."""
+    return ThreadPoolExecutor(1, thread_name_prefix="parquet")
 
-    def __init__(self, staging: Staging) -> None:
+
+class PartWriter:
+    """Use as a context manager; `close` gives the manifest's entries. Raises StorageError from any call.
+
+    `privacy`: the rules of lines that are no events, whose content is withheld under any. `prefix` begins the names of the
+    files, where several writers share a staging; where they share a `pool` of one thread, its owner ends it.
+    """
+
+    def __init__(
+        self, staging: Staging, privacy: Privacy | None, prefix: str = "", pool: ThreadPoolExecutor | None = None
+    ) -> None:
         self._staging = staging
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="parquet")
+        self._privacy = privacy
+        self._pool = pool or one_thread()
+        self._pool_is_ours = pool is None
         self._written: Future[None] | None = None
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0
         self._broken: list[Broken] = []
         self._broken_bytes = 0
-        self._events = _Files(staging, "part", RAW_SCHEMA, _RAW_OPTIONS)
-        self._quarantine = _Files(staging, "quarantine", QUARANTINE_SCHEMA, _OPTIONS)
+        buffer = WRITE_BUFFER if pool is None else SHARED_BUFFER
+        self._events = _Files(staging, f"{prefix}part", RAW_SCHEMA, _RAW_OPTIONS, buffer)
+        self._quarantine = _Files(staging, f"{prefix}quarantine", QUARANTINE_SCHEMA, _OPTIONS, buffer)
 
     def __enter__(self) -> PartWriter:
         return self
@@ -51,7 +69,10 @@ class PartWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._pool_is_ours:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        elif self._written is not None and not self._written.cancel():
+            wait([self._written])
         self._events.abandon()
         self._quarantine.abandon()
 
@@ -63,15 +84,24 @@ class PartWriter:
         while self._pending_rows >= ROW_GROUP:
             self._flush(ROW_GROUP)
         if broken:
-            self._broken += broken
+            self._broken += broken if self._privacy is None else self._privacy.withheld(broken)
             self._broken_bytes += sum(len(line.bytes) for line in broken)
             if self._broken_bytes >= QUARANTINE_BYTES:
                 self._flush_broken()
 
-    def close(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Finishes all files: entries (name, rows, bytes) of the parts and of the quarantine."""
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of events that wait for their row group to fill."""
+        return sum(batch.nbytes for batch in self._pending)
+
+    def spill(self) -> None:
+        """Writes the events that wait as a row group, full or not."""
         if self._pending_rows:
             self._flush(self._pending_rows)
+
+    def close(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Finishes all files: entries (name, rows, bytes) of the parts and of the quarantine."""
+        self.spill()
         if self._broken:
             self._flush_broken()
         self._wait()
@@ -102,8 +132,9 @@ class PartWriter:
 class _Files:
     """Files of one kind, a new one after each `PART_ROWS` rows. Runs in the writer's thread."""
 
-    def __init__(self, staging: Staging, kind: str, schema: pa.Schema, options: dict[str, Any]) -> None:
+    def __init__(self, staging: Staging, kind: str, schema: pa.Schema, options: dict[str, Any], buffer: int) -> None:
         self._staging, self._kind, self._schema, self._options = staging, kind, schema, options
+        self._buffer = buffer
         self._entries: list[dict[str, Any]] = []
         self._file: Any = None
         self._writer: Any = None
@@ -111,7 +142,7 @@ class _Files:
 
     def write(self, table: pa.Table) -> None:
         if self._writer is None:
-            self._file = self._staging.open(self._name)
+            self._file = self._staging.open(self._name, self._buffer)
             self._writer = pq.ParquetWriter(self._file, self._schema, **self._options)
         self._writer.write_table(table, row_group_size=ROW_GROUP)
         self._rows += table.num_rows

@@ -17,6 +17,7 @@ import httpx
 from pydantic import SecretStr
 
 from mixpanel_aep_assets.mixpanel.errors import SettingsWrong
+from mixpanel_aep_assets.mixpanel.privacy import Privacy
 from mixpanel_aep_assets.mixpanel.windows_zones import WINDOWS_ZONES
 
 Region = Literal["US", "EU", "IN"]
@@ -84,6 +85,7 @@ class MixpanelSource:
     `timezone` is the project's zone (IANA or Windows name; None: ask `/me`), `events` the event names to export (none:
     all), `where` an expression of section 4, `budget_share` the part of the 60 requests an hour that is ours.
     `budget_location` names where the budget is kept (see `budget`), None for a file in the user's cache folder.
+    `privacy` are the rules that lines go through before anything of them is stored.
     """
 
     credentials: Credentials
@@ -98,6 +100,7 @@ class MixpanelSource:
     budget_share: float = 0.9
     budget_location: str | None = None
     read_timeout: float = 600.0
+    privacy: Privacy | None = None
 
     def __post_init__(self) -> None:
         if self.region not in EXPORT_HOSTS:

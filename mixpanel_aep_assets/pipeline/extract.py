@@ -15,6 +15,7 @@ from mixpanel_aep_assets.mixpanel.errors import DateTooLate
 from mixpanel_aep_assets.mixpanel.events import RAW_SCHEMA
 from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.mixpanel.time_mode import Decision, Mode, configured
+from mixpanel_aep_assets.pipeline import redaction
 
 TABLE = "raw_events"
 VERSION = "1"
@@ -30,6 +31,7 @@ def extract_day(
     """
     decided = opened.time_mode()
     require_closed(opened, day, decided)
+    opened.storage.sweep(opened.settings.name, day)
     manifest = export.export_day(opened.mixpanel, opened.day(TABLE, day), day, mode=decided, retry=retry, log=log)
     opened.remember_time_mode(manifest)
     return manifest
@@ -37,22 +39,30 @@ def extract_day(
 
 def require_closed(opened: Opened, day: str, decided: Decision | None) -> None:
     """Raises DateTooLate while the day still runs where Mixpanel counts days; in both zones while the mode is unknown."""
+    last, zones = last_closed_day(opened, decided)
+    if datetime.date.fromisoformat(day) > last:
+        raise DateTooLate(
+            f"{day} is not over yet where Mixpanel counts days ({', '.join(zones)})",
+            fix=f"Only closed days are exported, because a running day changes; the last one is {last}.",
+        )
+
+
+def last_closed_day(opened: Opened, decided: Decision | None) -> tuple[datetime.date, list[str]]:
+    """The last day that is over where Mixpanel counts days, and the zones in which it may count them."""
     source = opened.mixpanel.source
     known = decided or configured(source.time_mode, source.timezone)
     zone = source.timezone or "UTC"
     modes: tuple[Mode, ...] = (known.required(),) if known is not None else ("utc", "project")
     last = min(calendar.last_closed_day(mode, zone) for mode in modes)
-    if datetime.date.fromisoformat(day) > last:
-        raise DateTooLate(
-            f"{day} is not over yet where Mixpanel counts days ({', '.join(calendar.partition_zone(m, zone) for m in modes)})",
-            fix=f"Only closed days are exported, because a running day changes; the last one is {last}.",
-        )
+    return last, [calendar.partition_zone(mode, zone) for mode in modes]
 
 
 def preview(opened: Opened, day: str, rows: int) -> list[dict[str, Any]]:
-    """The first events of the day, for a person."""
-    files = opened.day(TABLE, day).locations()
-    if not files:
+    """The first events of the day after the privacy rules, for a person."""
+    table = opened.day(TABLE, day)
+    manifest = table.manifest()
+    files = table.locations(manifest)
+    if manifest is None or not files:
         return []
-    frame = pl.scan_parquet(files[0]).head(rows).collect()
+    frame = redaction.redacted(opened, manifest, pl.scan_parquet(files[0]).head(rows).collect())
     return frame.drop("imported", "processing_ms").to_dicts()

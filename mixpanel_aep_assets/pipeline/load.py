@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import orjson
-
 from mixpanel_aep_assets.aep import batch, follow
+from mixpanel_aep_assets.aep.follow import Outcome
 from mixpanel_aep_assets.aep.ingest import FileToSend
 from mixpanel_aep_assets.connection import Opened
-from mixpanel_aep_assets.pipeline import transform
+from mixpanel_aep_assets.pipeline import rows, transform
+from mixpanel_aep_assets.storage import Day, Staging
 
 TABLE = "aep_batch"
 VERSION = "1"
+
+COPIED = 1 << 20
+"""Bytes at a time."""
 
 
 class NotTransformed(Exception):
@@ -24,26 +27,20 @@ class NotTransformed(Exception):
     retryable = False
 
 
-def load_day(opened: Opened, day: str, *, log: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+def load_day(
+    opened: Opened, day: str, *, force: bool = False, log: Callable[[str], None] = lambda _: None
+) -> dict[str, Any]:
     """Hands the day over as one batch and commits the receipt as the day's manifest.
 
-    The manifest: `batch_id`, `external_id`, `action` (see `aep.batch.Receipt`), `rows`, `bytes`, `seconds`,
-    `predecessors`, `status`, `data_version`, and `outcome` once the batch is final.
-    Raises the errors of `aep.errors`.
+    A batch that the Platform refused is sent again only when the data changed, or with `force`. The manifest:
+    `batch_id`, `external_id`, `action` (see `aep.batch.Receipt`), `rows`, `bytes`, `seconds`, `predecessors`, `status`,
+    `data_version`, `fingerprint` (of mapping and schema), `guardrails` (warnings before the upload), and once the batch is
+    final `outcome` and `quarantine` (rows that the Platform refused). Raises the errors of `aep.errors`.
     """
     source = opened.day(transform.TABLE, day)
     manifest = source.manifest()
     if manifest is None:
         raise NotTransformed(f"{opened.settings.name} {day}: no XDM files; materialize xdm_events of the day first.")
-    files = [
-        FileToSend(
-            name=part["name"],
-            open=functools.partial(opened.storage.open_read, path),
-            size=part["bytes"],
-            rows=part["rows"],
-        )
-        for part, path in zip(manifest["parts"], source.files(manifest), strict=True)
-    ]
     receipt = batch.send_day(
         opened.platform,
         opened.storage,
@@ -51,30 +48,54 @@ def load_day(opened: Opened, day: str, *, log: Callable[[str], None] = lambda _:
         day,
         opened.dataset,
         manifest["data_version"],
-        files,
+        files_to_send(opened, source.files(manifest), manifest["parts"]),
         opened.settings.partial_ingestion_percent,
         project=str(opened.settings.project_id or ""),
+        force=force,
     )
     log(f"{day}: {receipt.action}, batch {receipt.batch_id}, {receipt.rows} rows")
+    guardrails = list(receipt.warnings)
+    if manifest["oversized"]:
+        guardrails.append(f"{manifest['oversized']:,} events are over 10 kB: the lake keeps them, Profile drops them.")
+    for warning in guardrails:
+        log(f"{day}: {warning}")
     target = opened.day(TABLE, day)
     before = target.manifest() or {}
-    outcome = before.get("outcome") if before.get("batch_id") == receipt.batch_id else None
+    if receipt.action == "unchanged" and before.get("batch_id") == receipt.batch_id and before.get("outcome"):
+        guardrails = before.get("guardrails") or guardrails
+    described = {
+        "day": day,
+        "data_version": manifest["data_version"],
+        "fingerprint": opened.fingerprint,
+        "batch_id": receipt.batch_id,
+        "external_id": receipt.external_id,
+        "action": receipt.action,
+        "rows": manifest["rows"],
+        "bytes": receipt.bytes,
+        "seconds": receipt.seconds,
+        "predecessors": list(receipt.predecessors),
+        "status": receipt.status or "nothing",
+        "guardrails": guardrails,
+        "outcome": None,
+    }
     with target.stage() as staging:
-        return staging.commit(
-            {
-                "day": day,
-                "data_version": manifest["data_version"],
-                "batch_id": receipt.batch_id,
-                "external_id": receipt.external_id,
-                "action": receipt.action,
-                "rows": manifest["rows"],
-                "bytes": receipt.bytes,
-                "seconds": receipt.seconds,
-                "predecessors": list(receipt.predecessors),
-                "status": receipt.status or "nothing",
-                "outcome": outcome,
-            }
+        if before.get("batch_id") == receipt.batch_id:
+            kept = carry(staging, target, before, ["quarantine"])
+            described |= kept | {"outcome": before.get("outcome"), "fingerprint": before.get("fingerprint")}
+        return staging.commit(described)
+
+
+def files_to_send(opened: Opened, paths: Sequence[str], parts: Sequence[Mapping[str, Any]]) -> list[FileToSend]:
+    """Parquet files of storage as the Platform's client takes them."""
+    return [
+        FileToSend(
+            name=part["name"],
+            open=functools.partial(opened.storage.open_read, path),
+            size=part["bytes"],
+            rows=part["rows"],
         )
+        for part, path in zip(parts, paths, strict=True)
+    ]
 
 
 def status(opened: Opened, batch_id: str) -> tuple[str, bool]:
@@ -86,33 +107,50 @@ def status(opened: Opened, batch_id: str) -> tuple[str, bool]:
 def confirm_day(opened: Opened, day: str) -> dict[str, Any] | None:
     """Asks what became of the day's batch, once, and writes a final outcome into the day's manifest.
 
-    None where the day was never handed over. The diagnostics of rejected rows are kept in a file beside the manifest.
+    None where the day was never handed over. The rows that the Platform refused are kept beside it as `quarantine`.
     """
-    target = opened.day(TABLE, day)
+    return confirm(opened, opened.day(TABLE, day), day)
+
+
+def confirm(opened: Opened, target: Day, day: str, kinds: Sequence[str] = ()) -> dict[str, Any] | None:
+    """The same for any table whose manifest tells of one batch; `kinds` are the files that stay with it."""
     manifest = target.manifest()
     if manifest is None or not manifest["batch_id"] or (manifest["outcome"] or {}).get("final"):
         return manifest
     outcome = follow.status(opened.platform, manifest["batch_id"], uploaded=manifest["rows"], with_diagnostics=True)
     if not outcome.final:
         return {**manifest, "status": outcome.status}
-    described = {
+    refused = outcome.diagnostics.errors if outcome.diagnostics else ()
+    with target.stage() as staging:
+        kept = {**manifest, "status": outcome.status, "outcome": _described(outcome)}
+        kept |= carry(staging, target, manifest, kinds)
+        kept["quarantine"] = rows.write_quarantine(staging, rows.rejected_rows(opened, day, refused)) if refused else []
+        return staging.commit(kept)
+
+
+def _described(outcome: Outcome) -> dict[str, Any]:
+    """`truncated`: the Platform refused more rows than its diagnostics could be read for; `problem`: why none could."""
+    found = outcome.diagnostics
+    return {
         "final": True,
         "ok": outcome.ok,
         "ingested": outcome.ingested or 0,
         "rejected": outcome.rejected or 0,
         "errors": [dataclasses.asdict(error) for error in outcome.errors],
-        "reasons": outcome.diagnostics.by_code() if outcome.diagnostics else {},
+        "reasons": found.by_code() if found else {},
+        "truncated": bool(found and found.truncated),
+        "problem": found.problem if found else None,
     }
-    with target.stage() as staging:
-        kept = {**manifest, "status": outcome.status, "outcome": described}
-        if outcome.diagnostics and outcome.diagnostics.errors:
-            with staging.open("rejected.ndjson") as file:
-                for error in outcome.diagnostics.errors:
-                    file.write(orjson.dumps(dataclasses.asdict(error), default=str) + b"\n")
-            kept["rejected"] = [
-                {"name": "rejected.ndjson", "rows": len(outcome.diagnostics.errors), "bytes": file.size}
-            ]
-        return staging.commit(kept)
+
+
+def carry(staging: Staging, day: Day, manifest: Mapping[str, Any], kinds: Sequence[str]) -> dict[str, Any]:
+    """Copies committed files of some kinds into a new generation; the manifest's entries for them."""
+    for kind in kinds:
+        for path in day.files(manifest, kind):
+            with day.storage.open_read(path) as source, staging.open(path.rsplit("/", 1)[-1]) as copy:
+                while data := source.read(COPIED):
+                    copy.write(bytes(data))
+    return {kind: manifest.get(kind, []) for kind in kinds}
 
 
 def counts(opened: Opened, day: str) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 
 from mixpanel_aep_assets.connection import Opened
-from mixpanel_aep_assets.pipeline import extract, load, transform
+from mixpanel_aep_assets.pipeline import extract, load, replay, transform
 
 COUNTS = ("exported", "duplicates", "quarantined", "uploaded", "ingested", "rejected")
 
@@ -22,8 +22,10 @@ BAD = {"failed", "missing", "unbalanced"}
 def counts_of(opened: Opened, day: str) -> dict[str, Any]:
     """The day's row of the report, from its manifests.
 
-    `quarantined` counts lines that are no events and events that cannot conform. `status` is `ingested`, `empty`,
-    `in_progress`, `failed` (the Platform refused the batch), `unbalanced` (a sum does not add up) or `missing`.
+    `quarantined` counts lines that are no events and events that cannot conform. A replayed row counts as uploaded and
+    no longer as quarantined or rejected, unless the Platform refused the replay. `batch_id` is the main batch. `status`
+    is `ingested`, `empty`, `in_progress`, `failed` (the Platform refused the batch), `unbalanced` (a sum does not add up)
+    or `missing`.
     """
     raw = opened.day(extract.TABLE, day).manifest()
     xdm = opened.day(transform.TABLE, day).manifest()
@@ -44,16 +46,25 @@ def counts_of(opened: Opened, day: str) -> dict[str, Any]:
     row["ingested"] = outcome.get("ingested", 0)
     row["rejected"] = outcome.get("rejected", 0)
     row["batch_id"] = batch["batch_id"]
-    row["status"] = _status(row, batch, outcome)
+    final = bool(outcome.get("final"))
+    again = replay.standing(opened, day)
+    if again is not None and again["batch_id"] and not replay.refused(again):
+        came = again["outcome"] or {}
+        row["quarantined"] -= again["from_xdm"]
+        row["uploaded"] += again["from_xdm"]
+        row["ingested"] += came.get("ingested", 0)
+        row["rejected"] += came.get("rejected", 0) - again["from_aep"]
+        final = final and bool(came.get("final"))
+    row["status"] = _status(row, outcome, final=final)
     return row
 
 
-def _status(row: Mapping[str, Any], batch: Mapping[str, Any], outcome: Mapping[str, Any]) -> str:
+def _status(row: Mapping[str, Any], outcome: Mapping[str, Any], *, final: bool) -> str:
     if row["exported"] != row["duplicates"] + row["quarantined"] + row["uploaded"]:
         return "unbalanced"
-    if not batch["batch_id"]:
+    if not row["batch_id"]:
         return "empty"
-    if not outcome.get("final"):
+    if not final:
         return "in_progress"
     if not outcome["ok"]:
         return "failed"
@@ -71,23 +82,27 @@ def report(opened: Opened, days: Iterable[str], *, failed: Mapping[str, str] | N
     return {"days": rows, "totals": {count: sum(row[count] for row in rows) for count in COUNTS}}
 
 
-def table(report: Mapping[str, Any], title: str | None = None) -> Table:
-    """The report for a terminal."""
+def table(report: Mapping[str, Any], title: str | None = None, counts: Sequence[str] = COUNTS) -> Table:
+    """The report for a terminal, with these counts; one that is not known shows as a dash."""
     shown = Table(title=title)
     shown.add_column("day")
-    for count in COUNTS:
+    for count in counts:
         shown.add_column(count, justify="right")
-    shown.add_column("batch")
+    shown.add_column("batch", overflow="fold")
     shown.add_column("status")
     colours = {"ingested": "green", "empty": "green", "in_progress": "yellow"}
     for row in report["days"]:
         status = row["status"]
         shown.add_row(
             row["day"],
-            *(f"{row[count]:,}" for count in COUNTS),
+            *(_number(row[count]) for count in counts),
             row["batch_id"] or "",
             f"[{colours.get(status, 'red')}]{status}[/]",
         )
     shown.add_section()
-    shown.add_row("total", *(f"{report['totals'][count]:,}" for count in COUNTS), "", "")
+    shown.add_row("total", *(_number(report["totals"][count]) for count in counts), "", "")
     return shown
+
+
+def _number(count: int | None) -> str:
+    return "-" if count is None else f"{count:,}"

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import polars as pl
 import pyarrow.parquet as pq
 
 from mixpanel_aep_assets.aep import limits
 from mixpanel_aep_assets.connection import Opened
-from mixpanel_aep_assets.mixpanel.errors import MixpanelError
-from mixpanel_aep_assets.mixpanel.odd import HOT_SHARD
-from mixpanel_aep_assets.pipeline import extract, load, report, transform
+from mixpanel_aep_assets.pipeline import drift, extract, load, quarantine, reconcile, replay, report, transform
 
 EXAMPLES = 10
+REFUSED = 20
+"""Rows that the Platform refused, of a check's table."""
 
 
 @dataclass(frozen=True)
@@ -42,23 +41,22 @@ def body_is_whole(opened: Opened, day: str) -> Finding:
         "body bytes": manifest["body"]["bytes"],
         "quarantine reasons": [{"reason": k, "lines": v} for k, v in manifest["reasons"].items()],
     }
+    if manifest.get("changes"):
+        numbers["since the export before"] = [manifest["changes"]]
     if stored + aside != manifest["exported"] or stored != manifest["rows"]:
         return Finding(
             False, f"The files hold {stored:,} + {aside:,} rows of {manifest['exported']:,}.", numbers=numbers
         )
+    if not manifest.get("slices", {}).get("complete", True):
+        text = (
+            f"{stored:,} events by {manifest['slices']['requests']} requests for event names, and none by the one for "
+            "all other names: that the day has no others is not proven."
+        )
+        return Finding(False, text, severe=False, numbers=numbers)
     if aside:
         text = f"Whole; {aside:,} of {manifest['exported']:,} lines are no events and lie in quarantine."
         return Finding(False, text, severe=False, numbers=numbers)
     return Finding(True, f"Whole: {stored:,} events.", numbers=numbers)
-
-
-def manifest_names(opened: Opened, day: str) -> list[str]:
-    """Names of the day's events as Mixpanel counts them: hot-shard rows under their own name, not the restored one."""
-    files = opened.day(extract.TABLE, day).locations()
-    if not files:
-        return []
-    names = pl.scan_parquet(files).select(pl.col("event").unique().sort()).collect(engine="streaming")
-    return [*names["event"].to_list(), HOT_SHARD]
 
 
 def _rows(opened: Opened, files: list[str]) -> int:
@@ -149,6 +147,20 @@ def mapping_has_no_errors(opened: Opened, day: str) -> Finding:
     )
 
 
+def properties_have_not_drifted(opened: Opened, day: str) -> Finding:
+    """What `drift` found, as a warning."""
+    manifest = opened.day(drift.TABLE, day).manifest()
+    if manifest is None:
+        return Finding(False, "The day was never looked at.", severe=False)
+    numbers = {key: manifest[key] for key in ("properties", "new", "changed", "vanished", "conflicts", "found")}
+    if not manifest["against"]:
+        return Finding(True, "There is nothing to hold the day against yet.", severe=False, numbers=numbers)
+    told = ", ".join(f"{manifest[key]:,} {key}" for key in ("new", "changed", "vanished"))
+    drifted = any(manifest[key] for key in ("new", "changed", "vanished"))
+    text = f"{manifest['properties']:,} properties, {told}, against {manifest['against']}."
+    return Finding(not drifted, text, severe=False, numbers=numbers)
+
+
 def counts_add_up(opened: Opened, day: str) -> Finding:
     row = report.counts_of(opened, day)
     numbers = {key: value for key, value in row.items() if value is not None}
@@ -161,60 +173,86 @@ def counts_add_up(opened: Opened, day: str) -> Finding:
 
 
 def within_guardrails(opened: Opened, day: str) -> Finding:
-    """Adobe's limits (aep-api.md 3.10), before they bite."""
+    """Adobe's limits (aep-api.md 3.10), before they bite: as warned of before the upload, and as they stand now."""
     batch = opened.day(load.TABLE, day).manifest()
     xdm = opened.day(transform.TABLE, day).manifest()
     if batch is None or xdm is None:
         return Finding(False, "The day was never handed over.", severe=False)
-    found = [finding.text for finding in limits.forecast(limits.usage(opened.platform), batches=0, size=0)]
-    if xdm["oversized"]:
-        found.append(f"{xdm['oversized']:,} events are over 10 kB: the lake keeps them, Profile drops them.")
-    numbers = {"files": len(xdm["parts"]), "bytes": batch["bytes"], "events over 10 kB": xdm["oversized"]}
+    used = limits.usage(opened.platform)
+    found = [*batch.get("guardrails", []), *(finding.text for finding in limits.forecast(used, batches=0, size=0))]
+    numbers = {
+        "files": len(xdm["parts"]),
+        "files allowed": limits.FILES_A_BATCH,
+        "bytes": batch["bytes"],
+        "batches of the sandbox today": used.batches_today,
+        "batches a day recommended": limits.BATCHES_A_DAY,
+        "bytes of the sandbox within the hour": used.bytes_this_hour,
+        "bytes an hour recommended": limits.BYTES_AN_HOUR,
+        "events over 10 kB": xdm["oversized"],
+    }
     return Finding(not found, " ".join(found) or "Within Adobe's limits.", severe=False, numbers=numbers)
 
 
 def ingested_by_aep(opened: Opened, day: str) -> Finding:
-    """Asks what became of the batch; a batch in progress is a calm warning."""
+    """Asks what became of the day's batch, and of its replay; a batch in progress is a calm warning."""
     manifest = load.confirm_day(opened, day)
     if manifest is None:
         return Finding(False, "The day was never handed over.", severe=False)
     if not manifest["batch_id"]:
         return Finding(True, "The day has no events.")
-    outcome = manifest.get("outcome")
+    again = replay.confirm_day(opened, day)
     numbers: dict[str, Any] = {
         "batch": manifest["batch_id"],
         "status": manifest["status"],
         "uploaded": manifest["rows"],
     }
+    if again is not None and again["batch_id"]:
+        numbers |= {"replay": again["batch_id"], "replay status": again["status"], "replayed": again["rows"]}
+    outcome = manifest.get("outcome")
     if not outcome:
         text = f"The Platform is still at work on it ({manifest['status']}); the sensor asks again."
         return Finding(False, text, severe=False, numbers=numbers)
-    numbers |= {"ingested": outcome["ingested"], "rejected": outcome["rejected"], "errors": outcome["errors"]}
+    numbers |= {"errors": outcome["errors"]} | _refused(opened, day)
     if not outcome["ok"]:
         reasons = "; ".join(f"{e['code']}: {e['description']}" for e in outcome["errors"][:3]) or manifest["status"]
         return Finding(False, f"The Platform did not take the batch: {reasons}", numbers=numbers)
-    if outcome["ingested"] + outcome["rejected"] != manifest["rows"]:
+    row = report.counts_of(opened, day)
+    numbers |= {key: row[key] for key in ("uploaded", "ingested", "rejected")}
+    if outcome["ingested"] + outcome["rejected"] != manifest["rows"] or row["status"] == "unbalanced":
         return Finding(False, "uploaded ≠ ingested + rejected.", numbers=numbers)
-    if outcome["rejected"]:
-        return Finding(False, f"{outcome['rejected']:,} rows were rejected.", severe=False, numbers=numbers)
-    return Finding(True, f"All {outcome['ingested']:,} events are ingested.", numbers=numbers)
+    if replay.refused(again):
+        return Finding(False, "The Platform refused the replay; its rows stay in quarantine.", numbers=numbers)
+    if row["status"] == "in_progress":
+        return Finding(False, "The Platform is still at work on the replay.", severe=False, numbers=numbers)
+    if row["rejected"]:
+        text = f"{row['rejected']:,} rows were rejected; `mixpanel-aep quarantine show --day {day} --stage aep`."
+        return Finding(False, text, severe=False, numbers=numbers)
+    return Finding(True, f"All {row['ingested']:,} events are ingested.", numbers=numbers)
+
+
+def _refused(opened: Opened, day: str) -> dict[str, Any]:
+    """The first rows that the Platform refused, for the check's table."""
+    rows = list(quarantine.show(opened, day, stage="aep", limit=REFUSED))
+    shown = ("line", "event", "reason", "pointer", "detail", "source")
+    return {f"refused rows (first {REFUSED})": [{key: row[key] for key in shown} for row in rows]} if rows else {}
 
 
 def reconciles_with_mixpanel(opened: Opened, day: str) -> Finding:
-    """Mixpanel's own deduplicated count of the day beside ours (Query API, where the plan has it)."""
-    manifest = opened.day(extract.TABLE, day).manifest()
-    xdm = opened.day(transform.TABLE, day).manifest()
-    if manifest is None or xdm is None:
-        return Finding(False, "The day was never transformed.", severe=False)
-    if opened.settings.events or opened.settings.where:
-        return Finding(True, "Only some events are exported, so the project's counts say nothing.", severe=False)
-    try:
-        theirs = opened.mixpanel_count(day, manifest_names(opened, day))
-    except MixpanelError as error:
-        return Finding(True, f"Mixpanel's counts cannot be had: {error}", severe=False)
-    ours = manifest["rows"] - xdm["duplicates"]
-    numbers = {"Mixpanel": theirs, "exported without duplicates": ours, "difference": ours - theirs}
-    if ours == theirs:
-        return Finding(True, f"Both count {ours:,} events.", severe=False, numbers=numbers)
-    text = f"Mixpanel counts {theirs:,}, the export has {ours:,} without duplicates."
-    return Finding(False, text, severe=False, numbers=numbers)
+    """Mixpanel's own count of the day (Query API, where the plan has it), ours, and what is live, difference by difference."""
+    row = report.counts_of(opened, day)
+    if row["status"] == "missing":
+        return Finding(False, "The day as it is now was never handed over.", severe=False)
+    found = reconcile.of_day(opened, day, row)
+    numbers: dict[str, Any] = {
+        "Mixpanel": found["mixpanel"] if found["mixpanel"] is not None else f"not known: {found['mixpanel_error']}",
+        **{key: row[key] for key in report.COUNTS},
+        "live": found["live"] if found["live"] is not None else "not known yet",
+        "differences": [{**one, "between": " and ".join(one["between"])} for one in found["differences"]],
+    }
+    left = reconcile.unexplained(found)
+    if left:
+        text = "; ".join(f"{one['between'][0]} - {one['between'][1]} = {one['count']:,}" for one in left)
+        text = f"Nothing explains: {text}. `mixpanel-aep reconcile` looks whether the day has changed."
+        return Finding(False, text, severe=False, numbers=numbers)
+    theirs = "Mixpanel's count is not known" if found["mixpanel"] is None else f"Mixpanel counts {found['mixpanel']:,}"
+    return Finding(True, f"{theirs}; every difference is explained.", severe=False, numbers=numbers)

@@ -49,12 +49,12 @@ class Sandbox:
         with self.client(**given.pop("settings", {})) as client:
             return send_day(client, storage or self.storage, "default", day, self.dataset_id, version, files, **given)
 
-    def start(self, version: str, count: int, parts: int = 1) -> subprocess.Popen[str]:
+    def start(self, version: str, count: int, parts: int = 1, base: str = "") -> subprocess.Popen[str]:
         """The same in a process of its own; its events are `ids(count, version)`."""
         settings = self.platform.model_dump(mode="json")
         settings["client_id"] = self.platform.client_id.get_secret_value()
         settings["client_secret"] = self.platform.client_secret.get_secret_value()
-        arguments = [self.storage.url, json.dumps(settings), self.dataset_id, version, str(count), str(parts)]
+        arguments = [self.storage.url, json.dumps(settings), self.dataset_id, version, str(count), str(parts), base]
         return subprocess.Popen(
             [sys.executable, "-m", "mixpanel_aep_assets_tests.aep.sender", *arguments],
             stdout=subprocess.PIPE,

@@ -11,7 +11,7 @@ from mixpanel_aep_assets.aep import FileToSend, limits
 from mixpanel_aep_assets.aep.errors import BadRequest, LimitExceeded
 from mixpanel_aep_assets.aep.limits import Usage
 from mixpanel_aep_assets_tests.aep import days
-from mixpanel_aep_assets_tests.aep.conftest import PUT, Sandbox
+from mixpanel_aep_assets_tests.aep.conftest import LOOK_UP, PUT, Sandbox
 
 
 def files(count: int, size: int = 10) -> list[FileToSend]:
@@ -71,3 +71,23 @@ def test_the_sandboxs_batches_of_today_are_counted_across_datasets_without_the_a
         tomorrow = limits.usage(client, now + datetime.timedelta(days=1))
     assert used == Usage(batches_today=1, bytes_this_hour=0)
     assert tomorrow.batches_today == 0
+
+
+def test_a_batch_of_many_files_is_warned_of_before_it_is_made_even_when_the_catalog_cannot_be_read(
+    sandbox: Sandbox,
+) -> None:
+    sandbox.control.fault("status", match=LOOK_UP, status=403)
+    with sandbox.client() as client:
+        (text,) = limits.before(client, files(1_300))
+    assert "1300 files" in text
+
+
+def test_the_receipt_of_an_upload_tells_the_limits_it_comes_near_to(sandbox: Sandbox) -> None:
+    sandbox.control.clock(step=86_400)  # so that no midnight falls between the batches and the count
+    with sandbox.client() as client:
+        for number in range(75):
+            body = {"datasetId": sandbox.dataset_id, "externalId": f"{number}", "inputFormat": {"format": "parquet"}}
+            client.request("POST", "/data/foundation/import/batches", json=body)
+    receipt = sandbox.send(days.files(days.ids(3)), "v1")
+    assert any("76 event batches today" in text for text in receipt.warnings)
+    assert sandbox.send(days.files(days.ids(3)), "v1").warnings == ()

@@ -100,6 +100,24 @@ def test_a_field_group_that_lacks_fields_gets_only_those(client: PlatformClient)
     assert provision.plan(client).changes == ()
 
 
+def test_grown_fields_are_made_with_the_group_and_later_ones_are_added_to_it(client: PlatformClient) -> None:
+    plan = {"title": "Plan Type", "type": "string"}
+    made = provision.apply(client, provision.plan(client, Wanted(grown={"planType": plan})))
+    assert provision.plan(client, Wanted(grown={"planType": plan})).changes == ()
+    more = Wanted(grown={"planType": plan, "seats": {"title": "seats", "type": "number"}})
+    (step,) = provision.plan(client, more).changes
+    assert (step.what, step.action, step.detail) == ("field group", "extend", "1 new field: seats")
+    provision.apply(client, provision.plan(client, more))
+    schema = Schema.from_registry(registry.schema_document(client, made.schema_id))
+    home = schema.field("_demotenant.mixpanel.custom")
+    assert home is not None
+    assert {child.name: (child.kind, child.title) for child in home.children} == {
+        "planType": ("string", "Plan Type"),
+        "seats": ("double", "seats"),
+    }
+    assert provision.plan(client).changes == ()
+
+
 def test_a_schema_that_lacks_field_groups_gets_only_those(client: PlatformClient) -> None:
     body = standard.schema_request()
     registry.create(client, "schemas", {**body, "allOf": body["allOf"][:2]})

@@ -30,10 +30,10 @@ def storage(tmp_path: Path) -> Storage:
     return open_storage(str(tmp_path / "data"))
 
 
-def intend(claim: Receipts, version: str = "v1") -> int:
+def intend(claim: Receipts, version: str = "v1", part: str = receipts.MAIN) -> int:
     claim.record(
         "intend", external_id=f"mp-{version}", target="t", dataset_id="d", data_version=version, files="f", rows=3,
-        bytes=9, predecessors=[],
+        bytes=9, predecessors=[], part=part,
     )  # fmt: skip
     return len(claim.state.attempts)
 
@@ -206,7 +206,9 @@ class Processes(RuleBasedStateMachine):
             elif kind == "release":
                 hand.record("release")
             elif kind == "intend":
-                intend(hand, f"v{before}")
+                part = data.draw(st.sampled_from([receipts.MAIN, receipts.REPLAY]))
+                intend(hand, f"v{before}", part)
+                assert hand.state.attempts[-1].part == part
             else:
                 hand.step(data.draw(st.integers(1, len(hand.state.attempts))), kind, batch_id=f"b{before}")
         except ClaimLost:

@@ -13,11 +13,13 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from mixpanel_aep_assets.dataprep.compile_functions import NATIVE
 from mixpanel_aep_assets.dataprep.compile_targets import target_type
 from mixpanel_aep_assets.dataprep.compiled import MappedFrame, compile_mapping
 from mixpanel_aep_assets.dataprep.context import EvaluationContext
 from mixpanel_aep_assets.dataprep.errors import MappingSetError
 from mixpanel_aep_assets.dataprep.evaluate import Evaluator
+from mixpanel_aep_assets.dataprep.functions import FUNCTIONS, Kind
 from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
 from mixpanel_aep_assets.dataprep.records import flattened
 from mixpanel_aep_assets.dataprep.validation import validate
@@ -252,6 +254,57 @@ def test_what_has_no_columns_is_named_with_its_reason() -> None:
     assert [(one.mapping, one.reason) for one in compiled.fallbacks] == [(1, "contains_key needs the whole record")]
     result = compiled.apply(pl.DataFrame({"event": ["e", "e"], "properties": ['{"a": null}', "{}"]}))
     assert result.frame.get_column("member").to_list() == [True, False]
+
+
+@pytest.mark.parametrize(
+    "places", [[f"o.f{n}" for n in range(2000)], [f"o[{n}]" for n in range(1000)], [".".join("o" * 30)]]
+)
+def test_a_row_of_unusual_shape_stays_bounded(places: list[str]) -> None:
+    result = mapped([("properties.a", place) for place in places], [{"a": 5}], None)
+    assert "5" in str(result.frame.row(0))
+    assert result.errors.is_empty()
+
+
+def test_every_function_without_columns_is_named() -> None:
+    offered = {name: one for name, one in FUNCTIONS.items() if one.refusal is None and one.takes}
+    calls = {
+        name: f"{name}({', '.join(f'f{at}' for at in range(max(one.required, 2 if one.pairs_from == 0 else 1)))})"
+        for name, one in offered.items()
+        if Kind.LAMBDA not in one.takes
+    }
+    compiled = compile_mapping(
+        a_set([(f"{source}", f"v.{name}", "EXPRESSION") for name, source in calls.items()]), layout="record"
+    )
+    named = {one.destination.removeprefix("v.") for one in compiled.fallbacks}
+    in_columns = {"iif", "decode", *(name for name, one in offered.items() if (one.alias_of or name) in NATIVE)}
+    assert set(calls) - named <= in_columns
+
+
+@pytest.mark.parametrize(
+    ("source", "extent"),
+    [
+        ("lower(properties.a)", None),
+        ('join(",", properties.a)', "rows"),
+        ("array_to_string(',', properties.a)", "rows"),
+        ("get_keys(properties.a)", "rows"),
+        ("coalesce(properties.a, properties.b)", None),
+        ("coalesce(properties.a)", "rows"),
+        ("sha256(properties.a)", None),
+        ("crc32(properties.a)", "values"),
+        ("uuid()", "mapping"),
+        ("now()", None),
+        ("transformArray(properties.a, x -> x.y)", "mapping"),
+    ],
+)
+def test_how_much_of_a_mapping_runs_in_python_is_told(source: str, extent: str | None) -> None:
+    compiled = compile_mapping(a_set([(source, "_id", "EXPRESSION")]))
+    assert [one.extent for one in compiled.fallbacks] == ([] if extent is None else [extent])
+
+
+def test_an_object_that_is_copied_is_told_and_a_derived_one_is_not() -> None:
+    mappings = [("properties.p", "person"), ("mixpanel.identityMap", "identityMap"), ("properties.n", "person.name")]
+    compiled = compile_mapping(a_set(mappings), SCHEMA, {"mixpanel.identityMap": "ids"})
+    assert [(one.mapping, one.extent) for one in compiled.fallbacks] == [(0, "rows")]
 
 
 def test_the_clock_is_read_once_per_batch_and_random_identifiers_differ() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import functools
 import random
 from typing import Any
 
@@ -328,3 +329,26 @@ def test_no_record_makes_an_expression_fail_in_another_way_than_an_evaluation_er
 def test_conversion_fails_only_with_an_evaluation_error(value: Any, name: Any) -> None:
     with contextlib.suppress(EvaluationError):
         convert(value, TargetType(name))
+
+
+@pytest.mark.parametrize(
+    ("text", "record", "words"),
+    [
+        ("concat('v', a)", {"a": float("nan")}, "no number that JSON can hold"),
+        ("a + 0.5", {"a": 10**400}, "too large for this calculation"),
+        ("make_date_time(a, 1, 1, 1, 1, 1, 1, 'UTC')", {"a": 10**400}, "out of its range"),
+        ("json_to_object(a)", {"a": "[" * 100_000}, "nested too deeply"),
+        ("json_to_object(a)", {"a": '{"x": NaN}'}, "no number that JSON can hold"),
+        ("a", {"a": functools.reduce(lambda inner, _: [inner], range(5000), [])}, "nested too deeply"),
+    ],
+)
+def test_what_no_value_can_hold_is_an_error_in_words(text: str, record: dict[str, Any], words: str) -> None:
+    mappings = [{"sourceType": "EXPRESSION", "source": text, "destination": "v"}]
+    (error,) = Evaluator(MappingSet.from_json(mappings)).row(record).errors
+    assert words in error.exception
+
+
+def test_errors_come_in_the_order_of_the_set() -> None:
+    mappings = [{"sourceType": "EXPRESSION", "source": "1 / 0", "destination": one} for one in ("a.b.c", "d", "e.f")]
+    row = Evaluator(MappingSet.from_json(mappings)).row({})
+    assert [error.destination for error in row.errors] == ["a.b.c", "d", "e.f"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from mixpanel_aep_assets.dataprep import limits
 from mixpanel_aep_assets.dataprep.errors import MappingSetError
 from mixpanel_aep_assets.dataprep.mapping_set import (
     Mapping,
@@ -129,3 +130,11 @@ def test_too_many_mappings_are_refused() -> None:
 def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(MappingSetError, match=r"none\.json cannot be read"):
         load_mapping_set(tmp_path / "none.json")
+
+
+def test_a_set_whose_reading_would_take_minutes_is_refused() -> None:
+    rows = [{"sourceType": "EXPRESSION", "source": "a" * 4000, "destination": f"b{n}"} for n in range(251)]
+    with pytest.raises(MappingSetError, match="characters together"):
+        MappingSet.from_json(rows)
+    with pytest.raises(MappingSetError, match="use JSON"):
+        read_mapping_set(b"#" * (limits.YAML_BYTES + 1), ".yaml")

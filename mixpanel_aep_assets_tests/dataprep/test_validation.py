@@ -61,6 +61,24 @@ def test_an_expression_that_cannot_run_is_refused_with_place_and_reason(text: st
     assert words in str(problems[0])
 
 
+@pytest.mark.parametrize(
+    ("pattern", "reason"),
+    [
+        ("(?=a)b", "look-around"),
+        ("(a)\\\\1", "back-references"),
+        ("a*+", "possessive"),
+        ("[a-z&&[^b]]", "a class within it"),
+        ("[a[b]]", "a class within it"),
+        ("\\\\p{javaUpperCase}+", "of Java's classes"),
+        ("a{2,5000}", "goes to 1000"),
+        ("[", "missing"),
+    ],
+)
+def test_a_pattern_that_would_mean_something_else_here_is_refused(pattern: str, reason: str) -> None:
+    (problem,) = check_expression(parse(f"matches_regex(a, '{pattern}')"))
+    assert reason in problem.message
+
+
 def test_all_problems_of_an_expression_are_named_in_order() -> None:
     problems = check_expression(parse("concat(uper(a),\n lowr(b))"))
     assert [(problem.line, problem.column) for problem in problems] == [(1, 8), (2, 2)]

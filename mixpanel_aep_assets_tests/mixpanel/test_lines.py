@@ -143,6 +143,9 @@ def test_other_spellings_of_the_same_shape_are_events(line: bytes) -> None:
     "line",
     [
         b'{"event":"x","properties":{"time":1},"properties":{"time":2}}',
+        b'{"event":"x","properties":{"time":1},"properties" :{"time":2}}',
+        b'{"event":"x","properties":{"time":1},"propert\\u0069es":{"time":2}}',
+        b'{"event":"x","properties":{"time":1},"\\u0070roperties":{"time":2}}',
         b'{"event":"x","properties":{"time":1},"event":{}}',
         b'{"event":"a","properties":{"time":1},"event":"x"}',
     ],
@@ -152,6 +155,31 @@ def test_a_key_given_twice_never_gives_properties_that_are_no_json(line: bytes) 
     assert parsed.lines == 1
     for text in parsed.events["properties"].to_pylist():
         assert isinstance(json.loads(text), dict)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"event":"x","properties":{"time":99999999999999999999}}', "bad_time"),
+        (b'{"event":"x","properties":{"time":1,"mp_processing_time_ms":99999999999999999999}}', None),
+        (b'{"event":"x","properties":{"time":1,"$mp_api_timestamp_ms":-99999999999999999999}}', None),
+    ],
+)
+def test_a_number_too_large_for_its_column_fails_no_batch(line: bytes, reason: str | None) -> None:
+    parsed = events.parse(samples.VARIED[0] + b"\n" + line + b"\n")
+    assert [broken.reason for broken in parsed.broken] == ([reason] if reason else [])
+    assert parsed.events.num_rows + len(parsed.broken) == 2
+
+
+def test_unusual_lines_among_plain_ones_keep_their_place() -> None:
+    plain = [b'{"event":"e%d","properties":{"time":%d,"a":"\xc3\xa9"}}' % (n, n) for n in range(12)]
+    unusual = [*samples.VARIED, *samples.BROKEN, b'{"event":"x","properties":{"time":1,"distinct_id":4}}', b"\xff\xfe"]
+    lines = [line for pair in zip(plain * 5, unusual, strict=False) for line in pair]
+    together = events.parse(b"\n".join(lines) + b"\n")
+    alone = [events.parse(line, number) for number, line in enumerate(lines, start=1)]
+    assert together.events.to_pylist() == [row for one in alone for row in one.events.to_pylist()]
+    assert together.broken == [broken for one in alone for broken in one.broken]
+    assert together.digest == sum(one.digest for one in alone) % (1 << 128)
 
 
 def test_the_digest_does_not_depend_on_order_or_batches_but_on_every_byte() -> None:

@@ -69,11 +69,13 @@ def project_accounts(call: Call) -> Response:
 
 
 def lexicon(call: Call) -> Response:
-    """The declared schemas of events: those that the project was seeded with."""
+    """The declared schemas, of one kind where the path names it: those that the project was seeded with."""
     who, number = _caller(call), call.path("project")
     _member(who, number)
     project = call.world.accounts.project(number) or {}
-    return reply({"status": "ok", "results": project.get("lexicon", [])})
+    kind = call.request.path_params.get("kind")
+    found = [one for one in project.get("lexicon", []) if kind in (None, one.get("entityType", "event"))]
+    return reply({"status": "ok", "results": found})
 
 
 def _caller(call: Call) -> Caller:
@@ -111,5 +113,5 @@ ROUTES = [
     Route(f"{PATH}/organizations/{{organization}}/service-accounts/{{account}}", endpoint(organization_account)),
     Route(f"{PATH}/projects/{{project}}/service-accounts", endpoint(project_accounts)),
     Route(f"{PATH}/projects/{{project}}/schemas", endpoint(lexicon)),
-    Route(f"{PATH}/projects/{{project}}/schemas/event", endpoint(lexicon)),
+    Route(f"{PATH}/projects/{{project}}/schemas/{{kind}}", endpoint(lexicon)),
 ]

@@ -18,7 +18,7 @@ TENANT = "{TENANT_ID}"
 
 CLASS_ID = "https://ns.adobe.com/xdm/context/experienceevent"
 
-_JSON_TYPES: Mapping[str, Mapping[str, Any]] = {
+JSON_TYPES: Mapping[str, Mapping[str, Any]] = {
     "string": {"type": "string"},
     "double": {"type": "number"},
     "long": {"type": "integer", "minimum": -(2**53) + 1, "maximum": 2**53 - 1},
@@ -52,7 +52,7 @@ def standard_mapping(tenant: str) -> dict[str, Any]:
 def field_group(tenant: str, title: str = "") -> dict[str, Any]:
     """The body of `POST /tenant/fieldgroups`. `title` must be unique among all resources of the tenant."""
     group = _load("field_group.yaml")
-    properties = {name: {"title": spec["title"], **_JSON_TYPES[spec["type"]]} for name, spec in group["fields"].items()}
+    properties = {name: {"title": spec["title"], **JSON_TYPES[spec["type"]]} for name, spec in group["fields"].items()}
     ours = {"type": "object", "title": "Mixpanel", "properties": properties}
     root = {"type": "object", "properties": {group["root"]: ours}}
     return {

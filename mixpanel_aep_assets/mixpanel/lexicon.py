@@ -1,0 +1,41 @@
+"""The project's Lexicon: what people declared of events' properties (mixpanel-api.md section 14).
+
+Schemas are declared per event; a property means the same in all of them here, so that what they say is taken together.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mixpanel_aep_assets.xdm.growth.seen import Declared
+
+
+def declared(schemas: Iterable[Any]) -> dict[str, Declared]:
+    """What the entries of `GET /projects/{pid}/schemas/event` say of each property, by name.
+
+    A type counts where all events declare the same, a description is the first in the order of events, and a property is
+    hidden where it is hidden, or dropped, in every event. Entries of an unknown shape are passed over.
+    """
+    entries: defaultdict[str, list[tuple[str, Mapping[str, Any]]]] = defaultdict(list)
+    for schema in schemas:
+        body = _object(_object(schema).get("schemaJson"))
+        for name, about in _object(body.get("properties")).items():
+            entries[str(name)].append((str(_object(schema).get("name")), _object(about)))
+    return {name: _together(sorted(found, key=lambda entry: entry[0])) for name, found in sorted(entries.items())}
+
+
+def _together(found: list[tuple[str, Mapping[str, Any]]]) -> Declared:
+    types = {about["type"] for _, about in found if isinstance(about.get("type"), str)}
+    texts = [text for _, about in found if isinstance(text := about.get("description"), str) and text.strip()]
+    marks = [_object(_object(about.get("metadata")).get("com.mixpanel")) for _, about in found]
+    return Declared(
+        type=types.pop() if len(types) == 1 else None,
+        description=" ".join(texts[0].split()) if texts else None,
+        hidden=all(mark.get("hidden") is True or mark.get("dropped") is True for mark in marks),
+    )
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,180 @@
+"""Step one for many days: the first run reads a window of days by one request, the others find their day there.
+
+Runs that belong together (a backfill, a command, a night's re-reads) share a `passes.Pass`. What belongs here: which run
+reads which days, in windows, halves and slices. What does not: their sizes (`mixpanel.windows`), how one is read
+(`mixpanel.history`, `mixpanel.slices`), how the runs know of each other (`passes`).
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.mixpanel import export, slices
+from mixpanel_aep_assets.mixpanel.errors import ExportIncomplete, ServerFault
+from mixpanel_aep_assets.mixpanel.history import export_window
+from mixpanel_aep_assets.mixpanel.retry import Retry
+from mixpanel_aep_assets.mixpanel.windows import Limits, Size, Sizes, Window, halves, parts, window_of
+from mixpanel_aep_assets.pipeline import extract
+from mixpanel_aep_assets.pipeline.passes import Notes, Pass
+from mixpanel_aep_assets.storage import EntryExists
+
+TRIES = 3
+"""Times that a body may fail before its days are asked for in smaller parts (mixpanel-api.md section 3.6)."""
+
+TIMED_OUT = (200, 400, 504)
+"""Statuses of a time-out of the server; the first two with a text that says so (section 3.4)."""
+
+KNOWN_DAYS = 60
+"""Committed days nearest to a day that tell how large it may be; a manifest each is read."""
+
+NAMED_DAYS = 5
+"""Committed days nearest to a day that tell the names of its events."""
+
+REACH = datetime.timedelta(days=120)
+"""How far from its own day a run plans."""
+
+Say = Callable[[str], None]
+
+
+def extract_day(
+    opened: Opened,
+    day: str,
+    *,
+    together: Pass | None = None,
+    log: Say = lambda _: None,
+    retry: Retry | None = None,
+) -> dict[str, Any]:
+    """The day's manifest as of `extract.extract_day`, read with the days of `together` around it.
+
+    A day that the pass has read already is not asked for again; one that another run of the pass is reading is waited
+    for. Raises the errors of `extract.extract_day`; days that were committed before an error stay read.
+    """
+    if together is None or len(together.days) < 2 or opened.settings.window_days == 1:
+        return extract.extract_day(opened, day, log=log, retry=retry)
+    extract.require_closed(opened, day, opened.time_mode())
+    notes = Notes(opened.storage, opened.settings.name, together.id)
+    while (found := _found(opened, day, notes)) is None:
+        claims = notes.claims()
+        living = [claim for claim in claims if notes.lives(claim)]
+        holder = next((claim for claim in living if day in claim.days), None)
+        if holder is not None:
+            log(f"{day} is being read by another run, with {len(holder.days) - 1} other days; waiting for it")
+            notes.wait(holder, day)
+            continue
+        taken = notes.days_read().union(*(claim.days for claim in living))
+        window = _window(opened, day, set(together.days) - taken)
+        try:
+            with notes.claimed(len(claims) + 1, [date.isoformat() for date in window.days]):
+                _read(opened, window, notes, log, retry or Retry(tries=TRIES))
+        except EntryExists:
+            continue
+    log(f"{day}: {found['rows']} events; the day was read with others of the same backfill")
+    return found
+
+
+def limits(opened: Opened) -> Limits:
+    """What one request of this connection may carry."""
+    settings = opened.settings
+    return Limits(target_bytes=settings.window_megabytes * 10**6, most_days=settings.window_days)
+
+
+def sizes(opened: Opened, around: datetime.date | None = None) -> Sizes:
+    """Sizes of the committed days that are nearest to a day, or of all."""
+    manifests = committed(opened, around, KNOWN_DAYS if around else None)
+    return Sizes({day: Size(raw["body"]["bytes"], raw["exported"]) for day, raw in manifests.items()})
+
+
+def committed(opened: Opened, around: datetime.date | None = None, most: int | None = None) -> dict[datetime.date, Any]:
+    """Manifests of the `most` days that are nearest to a day, of those that are committed; of all without `most`."""
+    manifests = {day: opened.day(extract.TABLE, day.isoformat()).manifest() for day in _days(opened, around)[:most]}
+    return {day: manifest for day, manifest in manifests.items() if manifest is not None}
+
+
+def _found(opened: Opened, day: str, notes: Notes) -> dict[str, Any] | None:
+    note = notes.read(day)
+    manifest = opened.day(extract.TABLE, day).manifest() if note is not None else None
+    if note is None or manifest is None:
+        return None
+    return {**manifest, export.UNCHANGED: True} if note["unchanged"] else manifest
+
+
+def _days(opened: Opened, around: datetime.date | None) -> list[datetime.date]:
+    """Days that were exported, or begun to be; nearest first."""
+    days = []
+    for name in opened.storage.folders(opened.settings.name, extract.TABLE):
+        try:
+            days.append(datetime.date.fromisoformat(name))
+        except ValueError:
+            continue
+    return sorted(days, key=lambda day: abs(day - around)) if around else days
+
+
+def _window(opened: Opened, day: str, unread: Iterable[str]) -> Window:
+    """The window that carries the day, of those over the days that nobody reads."""
+    wanted = datetime.date.fromisoformat(day)
+    last, _ = extract.last_closed_day(opened, opened.time_mode())
+    dates = map(datetime.date.fromisoformat, unread)
+    near = {date for date in dates if date <= last and abs(date - wanted) <= REACH}
+    return window_of(wanted, near, sizes(opened, wanted), limits(opened))
+
+
+def _read(opened: Opened, window: Window, notes: Notes, log: Say, retry: Retry) -> None:
+    """Reads and commits the window's days; what one request cannot carry, in halves; a single day, in slices."""
+    waiting: list[Sequence[datetime.date]] = [window.days]
+    while waiting:
+        days = waiting.pop(0)
+        try:
+            manifests = _requested(opened, days, window.requests, log, retry)
+        except (ExportIncomplete, ServerFault) as error:
+            if len(days) == 1 or not _too_much(error):
+                raise
+            log(f"{days[-1]} to {days[0]}: one request cannot carry these days ({error.what}); in two")
+            waiting = [*halves(days), *waiting]
+            continue
+        for day in days:
+            manifest = manifests[day]
+            opened.remember_time_mode(manifest)
+            unchanged = bool(manifest.get(export.UNCHANGED))
+            notes.mark_read(day.isoformat(), manifest["generation"], unchanged=unchanged)
+
+
+def _requested(
+    opened: Opened, days: Sequence[datetime.date], requests: int, log: Say, retry: Retry
+) -> dict[datetime.date, dict[str, Any]]:
+    """The days' manifests: of several by one request, of one by as many as it needs."""
+    mode = opened.time_mode()
+    tables = {day: opened.day(extract.TABLE, day.isoformat()) for day in days}
+    if len(days) > 1:
+        log(f"{days[-1]} to {days[0]}: {len(days)} days by one request")
+        return export_window(opened.mixpanel, tables, mode=mode, retry=retry, log=log)
+    (day,) = days
+    if requests == 1:
+        try:
+            return {day: export.export_day(opened.mixpanel, tables[day], day, mode=mode, retry=retry, log=log)}
+        except (ExportIncomplete, ServerFault) as error:
+            if not _too_much(error):
+                raise
+            size = sizes(opened, day).of(day)
+            requests = parts(size.bytes if size else 0, limits(opened))
+            log(f"{day}: one request cannot carry it ({error.what}); in {requests}")
+    names = _names(opened, day)
+    return {
+        day: slices.export_slices(opened.mixpanel, tables[day], day, names, requests, mode=mode, retry=retry, log=log)
+    }
+
+
+def _too_much(error: ExportIncomplete | ServerFault) -> bool:
+    """Whether smaller requests may help: not where Mixpanel is down, which shows before a body begins."""
+    return isinstance(error, ExportIncomplete) or error.status in TIMED_OUT
+
+
+def _names(opened: Opened, day: datetime.date) -> Mapping[str, int]:
+    """Numbers of events by name in the committed days nearest to a day."""
+    names: Counter[str] = Counter()
+    for manifest in committed(opened, day, NAMED_DAYS).values():
+        names.update(manifest["events"])
+    return names

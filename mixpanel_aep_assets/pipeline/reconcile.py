@@ -1,0 +1,251 @@
+"""Reconciliation: each number of a day beside the next one on its way, and what explains every difference.
+
+    Mixpanel's own count - exported - uploaded - ingested - live by the Catalog
+
+The numbers of the other sides are asked for now, the rest is read from the manifests. A difference that nothing explains is
+what a person must look at. What belongs here: comparing and explaining. What does not: the books themselves (`report`).
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from mixpanel_aep_assets.aep import batch, follow, receipts
+from mixpanel_aep_assets.aep.errors import AepError
+from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.mixpanel import changes
+from mixpanel_aep_assets.mixpanel.errors import MixpanelError
+from mixpanel_aep_assets.mixpanel.odd import HOT_SHARD
+from mixpanel_aep_assets.pipeline import extract, load, quarantine, replay, report, rows, transform
+from mixpanel_aep_assets.storage import open_storage
+
+log = logging.getLogger(__name__)
+
+MIXPANELS_KEY = ("event", "distinct_id", "time_ms", "insert_id")
+"""What Mixpanel's own numbers count once (mixpanel-api.md section 7)."""
+
+AROUND = 3
+"""Days before and after a day whose event names it may have, too."""
+
+NAMED = 5
+"""Event names that an explanation lists."""
+
+
+def report_of(opened: Opened, days: Iterable[str], *, reread: bool = False) -> dict[str, Any]:
+    """The report of `report.report` with `mixpanel`, `live` and `differences` for each day, and their totals.
+
+    `mixpanel` and `live` are None where they cannot be had, then `mixpanel_error` or `live_error` says why. A difference
+    is `{"between": [a, b], "count": a - b, "explanation": text or None}`; those of zero are left out. With `reread` a day
+    whose count is not Mixpanel's is exported once more, to a passing folder, to see whether it has changed since.
+    """
+    found = report.report(opened, days)
+    for row in found["days"]:
+        row |= of_day(opened, row["day"], row, reread=reread)
+    for count in ("mixpanel", "live"):
+        known = [row[count] for row in found["days"]]
+        found["totals"][count] = None if None in known else sum(known)
+    return found
+
+
+def unexplained(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The differences of a day that need a person."""
+    return [difference for difference in row["differences"] if difference["explanation"] is None]
+
+
+def of_day(opened: Opened, day: str, row: Mapping[str, Any] | None = None, *, reread: bool = False) -> dict[str, Any]:
+    """`mixpanel`, `live`, `differences` of one day whose books are `row`, read anew without it."""
+    row = report.counts_of(opened, day) if row is None else row
+    raw = opened.day(extract.TABLE, day).manifest()
+    xdm = opened.day(transform.TABLE, day).manifest()
+    told: dict[str, Any] = {"mixpanel": None, "live": None, "differences": []}
+    differences: list[dict[str, Any]] = told["differences"]
+
+    def differ(first: str, second: str, count: int, explanation: str | None) -> None:
+        if count:
+            differences.append({"between": [first, second], "count": count, "explanation": explanation})
+
+    if raw is not None and xdm is not None and row["status"] != "missing":
+        count, why = _mixpanel(opened, day, raw, xdm, reread=reread)
+        told["mixpanel"] = count
+        if count is None:
+            told["mixpanel_error"] = why
+        else:
+            differ("mixpanel", "exported", count - row["exported"], why)
+    differ("exported", "uploaded", row["exported"] - row["uploaded"], _not_uploaded(opened, day, row))
+    differ("uploaded", "ingested", row["uploaded"] - row["ingested"], _not_ingested(opened, day, row))
+    if row["status"] not in ("missing", "in_progress"):
+        count, why = _live(opened, day, row)
+        told["live"] = count
+        if count is None:
+            told["live_error"] = why
+        else:
+            differ("ingested", "live", row["ingested"] - count, why)
+    return told
+
+
+def _not_uploaded(opened: Opened, day: str, row: Mapping[str, Any]) -> str | None:
+    if row["status"] == "missing" or row["exported"] - row["uploaded"] != row["duplicates"] + row["quarantined"]:
+        return None
+    texts = [_events(row["duplicates"], "duplicate")] if row["duplicates"] else []
+    for stage, reasons in quarantine.summary(opened, day).items():
+        if stage != "aep":
+            told = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
+            texts.append(f"{sum(reasons.values()):,} in quarantine, stage {stage} ({told})")
+    return "; ".join(texts)
+
+
+def _not_ingested(opened: Opened, day: str, row: Mapping[str, Any]) -> str | None:
+    if row["status"] == "in_progress":
+        return "the Platform is still at work on it"
+    if row["uploaded"] - row["ingested"] != row["rejected"]:
+        return None
+    outcome = (opened.day(load.TABLE, day).manifest() or {}).get("outcome") or {}
+    if row["status"] == "failed":
+        reasons = "; ".join(f"{e['code']}: {e['description']}" for e in outcome.get("errors", [])[:3])
+        return f"the Platform refused the batch: {reasons or 'it gave no reason'}"
+    codes = quarantine.summary(opened, day).get("aep", {})
+    told = ", ".join(f"{code} {count:,}" for code, count in codes.items()) or "no diagnostics could be read"
+    return f"{_events(row['rejected'], 'row')} rejected by the Platform ({told})"
+
+
+def _live(opened: Opened, day: str, row: Mapping[str, Any]) -> tuple[int | None, str | None]:
+    """Rows of the day's live batches by the Catalog, and why they are not what the books say; or why there are none."""
+    partition = batch.partition_name(str(opened.settings.project_id or ""), opened.settings.name, day)
+    try:
+        found = follow.live(opened.platform, opened.dataset, partition)
+    except AepError as error:
+        return None, str(error)
+    if any(outcome.ingested is None for outcome in found):
+        return None, "the Catalog has no counts for a batch of the day"
+    count = sum(outcome.ingested or 0 for outcome in found)
+    if count == row["ingested"]:
+        return count, None
+    again = replay.standing(opened, day) or {}
+    known = {row["batch_id"], again.get("batch_id")}
+    state = receipts.read(opened.storage, opened.settings.name, day)
+    parts = {attempt.batch_id: attempt.part for attempt in state.attempts}
+    new = [outcome.batch_id for outcome in found if outcome.batch_id not in known]
+    if new and all(parts.get(batch_id) == receipts.REPLAY for batch_id in new):
+        return count, "a replay was stopped before it was written down: `mixpanel-aep quarantine replay` finishes it"
+    if new and row["status"] == "failed":
+        return count, f"the day's earlier batch {', '.join(new)} is live, because the refused one did not replace it"
+    return count, None
+
+
+def _mixpanel(
+    opened: Opened, day: str, raw: Mapping[str, Any], xdm: Mapping[str, Any], *, reread: bool
+) -> tuple[int | None, str | None]:
+    """Mixpanel's own count of the day, and why it is not the number exported; without a count, why there is none."""
+    if opened.settings.events or opened.settings.where:
+        return None, "only some events are exported, so that the project's counts say nothing about them"
+    try:
+        counts = _counts(opened, day)
+    except MixpanelError as error:
+        return None, str(error)
+    theirs, ours = sum(counts.values()), raw["rows"] - xdm["duplicates"]
+    texts = [_events(raw["quarantined"], "line") + " without an event"] if raw["quarantined"] else []
+    if xdm["duplicates"]:
+        texts.append(f"{_events(xdm['duplicates'], 'duplicate')}, which Mixpanel's numbers leave out")
+    if theirs != ours:
+        try:
+            why = explain_count(opened, day, raw, counts, reread=reread)
+        except MixpanelError as error:
+            log.warning("%s: why Mixpanel's count differs cannot be found out: %s", day, error)
+            why = None
+        if why is None:
+            return theirs, None
+        texts.append(why)
+    return theirs, "; ".join(texts)
+
+
+def explain_count(
+    opened: Opened, day: str, raw: Mapping[str, Any], counts: Mapping[str, int], *, reread: bool
+) -> str | None:
+    """What makes Mixpanel's counts of the day (by name) differ from the rows exported, duplicates left out.
+
+    None where nothing does; see `report_of` for `reread`. Raises the errors of `mixpanel.errors`, StorageError.
+    """
+    theirs = sum(counts.values())
+    own: Counter[str] = Counter()
+    keys = [pl.Series([], dtype=pl.UInt64)]
+    for frame in rows.source_rows(opened, day):
+        own.update(frame["event"].to_list())
+        keys.append(frame.select(pl.struct(MIXPANELS_KEY).hash()).to_series())
+    hidden = Counter({name: count for name, count in own.items() if not counts.get(name)})
+    if hidden and not counts.get(HOT_SHARD) and theirs + hidden.total() == own.total():
+        named = ", ".join(sorted(hidden)[:NAMED])
+        return (
+            f"Mixpanel's numbers leave out {_events(hidden.total(), 'event')} named {named}, as those hidden in Lexicon"
+        )
+    if theirs == pl.concat(keys).n_unique():
+        return "Mixpanel counts events of equal event, distinct_id, time and insert id once; ids were merged since"
+    if raw["time_mode"] == "utc" and (zone := opened.mixpanel.source.timezone or "UTC") != "UTC":
+        why = _in_zone(opened, day, ZoneInfo(zone))
+        if why is not None:
+            return why
+    return _changed(opened, day, raw, theirs) if reread else None
+
+
+def _in_zone(opened: Opened, day: str, zone: ZoneInfo) -> str | None:
+    """In UTC mode the export's day is that of UTC, while the Query API counts the day of the project's zone."""
+    date = datetime.date.fromisoformat(day)
+    start, end = (datetime.datetime.combine(date + datetime.timedelta(n), datetime.time(), zone) for n in (0, 1))
+    first, last = (
+        moment.astimezone(datetime.UTC).date() for moment in (start, end - datetime.timedelta(microseconds=1))
+    )
+    days = [(first + datetime.timedelta(n)).isoformat() for n in range((last - first).days + 1)]
+    missing = [one for one in days if opened.day(extract.TABLE, one).manifest() is None]
+    if missing:
+        return f"Mixpanel counts the day in {zone.key}, the export's is UTC; to compare them, {', '.join(missing)} is missing"
+    begins, ends = (pl.lit(moment.astimezone(datetime.UTC), pl.Datetime("ms", "UTC")) for moment in (start, end))
+    inside = pl.col("mixpanel.timestamp").is_between(begins, ends, closed="left")
+    ours = sum(frame.filter(inside).height for one in days for frame in rows.source_rows(opened, one))
+    if sum(_counts(opened, day).values()) != ours:
+        return None
+    return (
+        f"Mixpanel counts the day in {zone.key}, the export's is UTC; counted in that zone, both have {ours:,} events"
+    )
+
+
+def _changed(opened: Opened, day: str, raw: Mapping[str, Any], theirs: int) -> str | None:
+    """Exports the day again, to a passing folder, and compares."""
+    stored = opened.day(extract.TABLE, day).locations(raw)
+    with (
+        tempfile.TemporaryDirectory(prefix="mixpanel-aep-") as folder,
+        opened.with_storage(open_storage(folder)) as again,
+    ):
+        now = extract.extract_day(again, day)
+        if now["digest"] == raw["digest"] or sum(f.height for f in rows.source_rows(again, day)) != theirs:
+            return None
+        found = changes.compare(stored, again.day(extract.TABLE, day).locations(now))
+    told = ", ".join(f"{count:,} {what}" for what, count in found.items() if count)
+    return f"the day has changed since it was exported at {raw['committed_at'][:16]} UTC ({told}); run it again"
+
+
+def _counts(opened: Opened, day: str) -> Counter[str]:
+    """Mixpanel's own number of events of the day by name (Query API). Raises the errors of that room.
+
+    Names must be asked for: those of the stored day, those of the days around it, which late events may have, and that
+    of hot-shard rows, which are stored under their restored name.
+    """
+    date = datetime.date.fromisoformat(day)
+    names = {HOT_SHARD}
+    for frame in rows.read_groups(opened.day(extract.TABLE, day), kind="parts", columns=["event"]):
+        names.update(frame["event"].unique().to_list())
+    for number in range(-AROUND, AROUND + 1):
+        near = opened.day(extract.TABLE, (date + datetime.timedelta(number)).isoformat()).manifest()
+        names.update((near or {}).get("events", ()))
+    counts = opened.mixpanel.daily_counts(date, date, sorted(names))
+    return Counter({name: days.get(date, 0) for name, days in counts.items()})
+
+
+def _events(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

@@ -1,0 +1,76 @@
+"""Raw events as others may see them: after the connection's privacy rules, wherever the rules were applied first.
+
+Days that were exported under the rules need nothing. Days stored in full (`privacy.stage: xdm`, or exported before there
+were rules) go through the rules when they are read.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.mixpanel.events import RAW_SCHEMA
+from mixpanel_aep_assets.mixpanel.parts import ROW_GROUP
+from mixpanel_aep_assets.mixpanel.privacy import Privacy
+from mixpanel_aep_assets.storage import Day, Storage, open_storage
+
+
+class OtherPrivacyRules(Exception):
+    """The day was stored under other rules than the connection has now."""
+
+    retryable = False
+
+
+def pending(opened: Opened, manifest: Mapping[str, Any]) -> Privacy | None:
+    """The rules that the raw files of a manifest have yet to go through, None where there are none to apply.
+
+    Raises OtherPrivacyRules where the files went through others: hashed values would be hashed again.
+    """
+    privacy, applied = opened.privacy, manifest.get("privacy")
+    if privacy is None or applied == privacy.fingerprint:
+        return None
+    if applied is not None:
+        raise OtherPrivacyRules(
+            f"{opened.settings.name} {manifest['day']}: the raw events were stored under other privacy rules, or another "
+            "salt, than the connection has now. Materialize raw_events of the day again."
+        )
+    return privacy
+
+
+def redacted(opened: Opened, manifest: Mapping[str, Any], frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows of a day's raw files (`properties` among the columns) after the rules. Raises OtherPrivacyRules."""
+    privacy = pending(opened, manifest)
+    return frame if privacy is None else privacy.frame(frame)
+
+
+@contextmanager
+def readable(opened: Opened, day: Day, manifest: Mapping[str, Any]) -> Iterator[tuple[Storage, list[str]]]:
+    """The day's raw parts after the rules: a storage and paths in it.
+
+    Where rules are still to be applied, the parts are a copy in a passing folder, so that all that is computed from them
+    (which rows are duplicates, ids) is what it would be had the rules been applied before they were stored.
+    """
+    files = day.files(manifest)
+    privacy = pending(opened, manifest)
+    if privacy is None:
+        yield day.storage, files
+        return
+    with tempfile.TemporaryDirectory(prefix="mixpanel-aep-") as folder:
+        passing = open_storage(folder)
+        copies = [f"{number:05d}.parquet" for number in range(len(files))]
+        for path, copy in zip(files, copies, strict=True):
+            with (
+                day.storage.open_read(path) as file,
+                pq.ParquetWriter(passing.location(copy), RAW_SCHEMA, compression="zstd", compression_level=1) as writer,
+            ):
+                parquet = pq.ParquetFile(file)
+                for group in range(parquet.num_row_groups):
+                    frame = privacy.frame(pl.DataFrame(pl.from_arrow(parquet.read_row_group(group))))
+                    writer.write_table(frame.to_arrow().cast(RAW_SCHEMA), row_group_size=ROW_GROUP)
+        yield passing, copies

@@ -1,0 +1,253 @@
+"""Slices of a raw day as XDM: each a task of its own, in this process or another, that leaves its own files.
+
+The way of a row group: duplicates out, derived attributes (`mixpanel.*`: id, true UTC time, identities) in, mapping set
+applied, conformance checked, conforming rows to Parquet in the dataset's exact types, the others to quarantine.
+Memory holds one row group, whatever the size of the day. What a day is made of, and its manifest, is `transform`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import IO, Any, cast
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mixpanel_aep_assets.dataprep.compiled import CompiledMapping
+from mixpanel_aep_assets.mixpanel import dedup, identity, time_mode
+from mixpanel_aep_assets.storage import Day, Staging, Storage
+from mixpanel_aep_assets.xdm.conformance import Conformance
+from mixpanel_aep_assets.xdm.growth.quarantine import with_refused
+from mixpanel_aep_assets.xdm.parquet import XdmWriter, shape
+from mixpanel_aep_assets.xdm.schema import Schema
+
+ROW_GROUP_ROWS = 32_768
+"""As in the raw files, so that the writer holds one group of the frame that was just made."""
+
+SLICE_GROUPS = 8
+"""Row groups of a slice at most: its part has some 130 MB, well under the 256 MB of the small-file protocol."""
+
+EXAMPLES = 20
+"""Offending rows that are kept for the check's table; all of them are in the quarantine files."""
+
+QUARANTINE_SCHEMA = pa.schema(
+    [
+        ("line", pa.int64()),
+        ("id", pa.string()),
+        ("reason", pa.string()),
+        ("pointer", pa.string()),
+        ("detail", pa.string()),
+        ("event", pa.string()),
+        ("properties", pa.string()),
+    ]
+)
+
+Place = tuple[str, str]
+"""Pointer and rule of a violation."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Consecutive row groups of one raw file, which of their rows to drop, and the position of their first row."""
+
+    number: int
+    path: str
+    part: int
+    groups: range
+    first: int
+    twice: dedup.Found
+
+
+@dataclass
+class Counted:
+    """What came of rows."""
+
+    rows: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+    oversized: int = 0
+    parts: list[dict[str, Any]] = field(default_factory=list)
+    quarantine: list[dict[str, Any]] = field(default_factory=list)
+    examples: list[dict[str, Any]] = field(default_factory=list)
+    violations: Counter[Place] = field(default_factory=Counter)
+    warnings: Counter[Place] = field(default_factory=Counter)
+    mapping_errors: Counter[str] = field(default_factory=Counter)
+    """By destination. Exceptions quote values, so that there may be as many kinds of them as rows: the first is kept."""
+    exceptions: dict[str, str] = field(default_factory=dict)
+
+    def add(self, other: Counted) -> None:
+        """Takes in what came of later rows."""
+        self.rows += other.rows
+        self.duplicates += other.duplicates
+        self.quarantined += other.quarantined
+        self.oversized += other.oversized
+        self.parts += other.parts
+        self.quarantine += other.quarantine
+        self.examples = (self.examples + other.examples)[:EXAMPLES]
+        self.violations += other.violations
+        self.warnings += other.warnings
+        self.mapping_errors += other.mapping_errors
+        self.exceptions = other.exceptions | self.exceptions
+
+    def count_errors(self, errors: pl.DataFrame) -> None:
+        found = errors.group_by("destination").agg(pl.col("row").n_unique(), pl.col("exception").first())
+        for destination, rows, exception in found.iter_rows():
+            self.mapping_errors[destination] += rows
+            self.exceptions.setdefault(destination, exception)
+
+
+def slices(storage: Storage, files: Sequence[str], twice: dedup.Found, processes: int) -> list[Slice]:
+    """The day in slices of `SLICE_GROUPS` row groups, or smaller ones where the processes would have too few."""
+    sizes = [_group_rows(storage, path) for path in files]
+    most = min(SLICE_GROUPS, -(-sum(map(len, sizes)) // processes)) if files else 1
+    made: list[Slice] = []
+    for part, (path, rows) in enumerate(zip(files, sizes, strict=True)):
+        for start in range(0, len(rows), most):
+            groups = range(start, min(start + most, len(rows)))
+            first, size = sum(rows[:start]), sum(rows[start : groups.stop])
+            made.append(Slice(len(made), path, part, groups, first, twice.within(part, first, size)))
+    return made
+
+
+def _group_rows(storage: Storage, path: str) -> list[int]:
+    with storage.open_read(path) as file:
+        metadata = pq.read_metadata(file)
+    return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+
+
+@dataclass(frozen=True)
+class Shaper:
+    """What all slices of a day share. Can be sent to another process.
+
+    A mapping error at one of the `strict` destinations sets its event aside.
+    """
+
+    source: Storage
+    target: Day
+    generation: str
+    schema: Schema
+    mapping: CompiledMapping
+    conformance: Conformance
+    time_mode: time_mode.Mode
+    timezone: str
+    strict: frozenset[str] = frozenset()
+
+    def shape(self, piece: Slice) -> Counted:
+        """Makes the slice's files in the staged generation. Raises the errors of `dataprep`, `xdm` and StorageError."""
+        staging = Staging(self.target, self.generation)
+        try:
+            return self._shape(piece, staging)
+        except BaseException:
+            staging.abandon()
+            raise
+
+    def _shape(self, piece: Slice, staging: Staging) -> Counted:
+        counted = Counted()
+        writer = _Parts(staging, self.schema, piece.number)
+        aside = _Aside(staging, piece.number)
+        utc = time_mode.to_utc(self.time_mode, self.timezone)
+        for rows, dropped in self._row_groups(piece):
+            counted.duplicates += dropped
+            if rows.is_empty():
+                continue
+            frame = rows.with_columns(
+                utc.alias("mixpanel.timestamp"),
+                dedup.stable_id(pl.col("ordinal")).alias("mixpanel.id"),
+                identity.identity_map().alias("mixpanel.identityMap"),
+            )
+            mapped = self.mapping.apply(frame)
+            counted.count_errors(mapped.errors)
+            good = shape(mapped.frame, self.schema)
+            found = with_refused(self.conformance.check(good), mapped.errors, self.strict)
+            counted.oversized += found.oversized
+            counted.warnings += _tally(found.warnings)
+            if found.bad.any():
+                counted.violations += _tally(found.violations)
+                aside.write(frame, found.violations, counted)
+                good = good.filter(~found.bad)
+            counted.rows += good.height
+            writer.write(good)
+        counted.parts = writer.close()
+        counted.quarantine = aside.close()
+        return counted
+
+    def _row_groups(self, piece: Slice) -> Iterator[tuple[pl.DataFrame, int]]:
+        """The slice's row groups without duplicates, and how many rows were dropped of each."""
+        with self.source.open_read(piece.path) as file:
+            parquet = pq.ParquetFile(file)
+            first = piece.first
+            for group in piece.groups:
+                frame = pl.DataFrame(pl.from_arrow(parquet.read_row_group(group)))
+                kept = piece.twice.keep(piece.part, first, frame)
+                first += frame.height
+                yield kept, frame.height - kept.height
+
+
+def _tally(found: pl.DataFrame) -> Counter[Place]:
+    """Rows for each place and rule."""
+    counts = found.group_by("pointer", "keyword").agg(pl.col("row").n_unique())
+    return Counter({(pointer, rule): rows for pointer, rule, rows in counts.iter_rows()})
+
+
+class _Parts:
+    """The slice's XDM files; their columns are those that its first frame has."""
+
+    def __init__(self, staging: Staging, schema: Schema, number: int) -> None:
+        self._staging, self._schema, self._number = staging, schema, number
+        self._writer: XdmWriter | None = None
+
+    def write(self, frame: pl.DataFrame) -> None:
+        if self._writer is None:
+            self._writer = XdmWriter(
+                lambda name: cast("IO[bytes]", self._staging.open(name)),
+                self._schema,
+                frame.schema,
+                row_group_rows=ROW_GROUP_ROWS,
+                name=f"part-{self._number:05}-{{number:03}}.parquet",
+            )
+        self._writer.write(frame, shaped=True)
+
+    def close(self) -> list[dict[str, Any]]:
+        return [] if self._writer is None else [dict(part) for part in self._writer.close()]
+
+
+class _Aside:
+    """The slice's quarantine: source rows that do not conform, each with every reason."""
+
+    def __init__(self, staging: Staging, number: int) -> None:
+        self._staging = staging
+        self._name = f"quarantine-{number:05}.parquet"
+        self._file: Any = None
+        self._writer: Any = None
+        self._rows = 0
+
+    def write(self, frame: pl.DataFrame, violations: pl.DataFrame, counted: Counted) -> None:
+        reasons = violations.group_by("row", maintain_order=True).agg(
+            pl.col("keyword").str.join(",").alias("reason"),
+            pl.col("pointer").str.join(",").alias("pointer"),
+            pl.col("message").str.join("; ").alias("detail"),
+        )
+        rows = (
+            frame.with_row_index("row")
+            .join(reasons, on="row", maintain_order="left")
+            .select("line", pl.col("mixpanel.id").alias("id"), "reason", "pointer", "detail", "event", "properties")
+        )
+        room = EXAMPLES - len(counted.examples)
+        if room > 0:
+            counted.examples += rows.head(room).drop("properties").to_dicts()
+        if self._writer is None:
+            self._file = self._staging.open(self._name)
+            self._writer = pq.ParquetWriter(self._file, QUARANTINE_SCHEMA, compression="zstd")
+        self._writer.write_table(rows.to_arrow().cast(QUARANTINE_SCHEMA))
+        self._rows += rows.height
+        counted.quarantined += rows.height
+
+    def close(self) -> list[dict[str, Any]]:
+        if self._writer is None:
+            return []
+        self._writer.close()
+        self._file.close()
+        return [{"name": self._name, "rows": self._rows, "bytes": self._file.size}]

@@ -1,0 +1,86 @@
+"""Processes beside this one, for work on large days that the interpreter's lock would keep on one core.
+
+loky starts them anew (nothing is forked from a process with threads) and does not run the caller's main module again, so
+they cost about a second each: callers use them for days where that is little.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
+
+from loky import ProcessPoolExecutor
+from loky.process_executor import BrokenProcessPool
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+MOST = 8
+"""Processes at most, each with some hundred megabytes."""
+
+_ENVIRONMENT = {
+    # One thread each: the processes themselves are the parallelism.
+    "POLARS_MAX_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    # Blocks of a row group's size come and go: giving each back to the system costs more than the work on it.
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+}
+
+
+class WorkerLost(Exception):
+    """A process was killed from outside."""
+
+    retryable = True
+
+
+class Over(Protocol):
+    """`map` over processes or in this one: results in the order of the items."""
+
+    def __call__(self, function: Callable[[Item], Result], items: Iterable[Item], /) -> Iterator[Result]: ...
+
+
+def cores() -> int:
+    """Cores that this process may use, `MOST` at most."""
+    return min(MOST, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+@contextmanager
+def workers(count: int) -> Iterator[Over]:
+    """`count` processes as a `map`; with one, the map of this process. Functions, items and results must be picklable.
+
+    One item a process is computed ahead of the caller, so that results do not pile up. An error ends the processes.
+    Raises WorkerLost where the system killed one.
+    """
+    if count < 2:
+        yield map
+        return
+    pool = ProcessPoolExecutor(max_workers=count, env=_ENVIRONMENT)
+
+    def over(function: Callable[[Item], Result], items: Iterable[Item], /) -> Iterator[Result]:
+        running: deque[Future[Result]] = deque()
+        for item in items:
+            running.append(pool.submit(function, item))
+            if len(running) > 2 * count:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+
+    try:
+        yield over
+    except BrokenProcessPool:
+        pool.shutdown(kill_workers=True)
+        raise WorkerLost(
+            "A process that worked on the day was killed from outside, most likely because the machine's memory was used "
+            "up. Run the day again with fewer runs at the same time."
+        ) from None
+    except BaseException:
+        pool.shutdown(kill_workers=True)
+        raise
+    pool.shutdown()

@@ -1,0 +1,178 @@
+"""Every difference between two sides' numbers is explained, or red."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mixpanel_aep_assets.aep import ingest
+from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.emulator import EmulatorThread
+from mixpanel_aep_assets.pipeline import extract, load, reconcile, transform, verify
+from mixpanel_aep_assets_tests.connections import DAY, NOON, event, events, lines, opened, provisioned, run_day, settled
+
+FUTURE = NOON + 20 * 365 * 86_400_000
+QUERY = {"path": "/api/query/*"}
+
+
+@pytest.fixture
+def connection(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Opened]:
+    with opened(emulator, tmp_path) as connection:
+        yield provisioned(connection)
+
+
+def told(row: dict[str, Any]) -> dict[tuple[str, ...], tuple[int, str | None]]:
+    return {tuple(one["between"]): (one["count"], one["explanation"]) for one in row["differences"]}
+
+
+def test_duplicates_and_quarantine_explain_what_was_exported_and_not_uploaded(
+    emulator: EmulatorThread, connection: Opened
+) -> None:
+    emulator.control.seed_day(DAY, b"null\n" + lines([*events(98), event(98, time=FUTURE), *events(2)]))
+    run_day(connection)
+    settled(connection)
+    row = reconcile.report_of(connection, [DAY])["days"][0]
+    assert (row["mixpanel"], row["exported"], row["uploaded"], row["ingested"], row["live"]) == (99, 102, 98, 98, 98)
+    assert not reconcile.unexplained(row)
+    count, why = told(row)["exported", "uploaded"]
+    assert count == 4
+    assert why is not None
+    assert "2 duplicates" in why
+    assert "1 in quarantine, stage raw" in why
+    assert "notFuture 1" in why
+    assert told(row)["mixpanel", "exported"] == (
+        -3, "1 line without an event; 2 duplicates, which Mixpanel's numbers leave out",
+    )  # fmt: skip
+
+
+def test_a_batch_that_somebody_took_back_is_a_difference_that_nothing_explains(
+    emulator: EmulatorThread, connection: Opened
+) -> None:
+    emulator.control.seed_day(DAY, lines(events(30)))
+    manifest = run_day(connection)
+    settled(connection)
+    ingest.revert(connection.platform, manifest["batch_id"])
+    row = reconcile.of_day(connection, DAY)
+    assert (row["live"], told(row)) == (0, {("ingested", "live"): (30, None)})
+    assert not verify.reconciles_with_mixpanel(connection, DAY).passed
+
+
+def test_a_batch_in_progress_is_a_calm_difference(emulator: EmulatorThread, connection: Opened) -> None:
+    emulator.control.settings(batch_seconds=3600)
+    emulator.control.seed_day(DAY, lines(events(30)))
+    run_day(connection)
+    row = reconcile.of_day(connection, DAY)
+    assert told(row) == {("uploaded", "ingested"): (30, "the Platform is still at work on it")}
+
+
+def test_a_refused_batch_names_the_platforms_reason_and_the_batch_that_is_still_live(
+    emulator: EmulatorThread, connection: Opened
+) -> None:
+    emulator.control.seed_day(DAY, lines(events(30)))
+    before = run_day(connection)
+    settled(connection)
+    emulator.control.seed_day(DAY, lines(events(31)))
+    emulator.control.fault("batch", match={"query": {"action": "COMPLETE"}}, outcome="failed")
+    run_day(connection)
+    settled(connection)
+    row = told(reconcile.of_day(connection, DAY))
+    assert "INGEST-9999-500" in (row["uploaded", "ingested"][1] or "")
+    count, why = row["ingested", "live"]
+    assert count == -30
+    assert before["batch_id"] in (why or "")
+
+
+def test_late_events_are_red_until_the_day_is_read_again_to_see_that_it_changed(
+    emulator: EmulatorThread, connection: Opened
+) -> None:
+    emulator.control.seed_day(DAY, lines(events(30)))
+    run_day(connection)
+    settled(connection)
+    emulator.control.seed_day(DAY, lines(events(33)))
+    assert told(reconcile.of_day(connection, DAY)) == {("mixpanel", "exported"): (3, None)}
+    count, why = told(reconcile.of_day(connection, DAY, reread=True))["mixpanel", "exported"]
+    assert count == 3
+    assert "3 appeared" in (why or "")
+    assert connection.day(extract.TABLE, DAY).manifest()["rows"] == 30, "what is stored stays"  # type: ignore[index]
+
+
+def test_a_plan_without_the_query_api_is_told_and_not_red(emulator: EmulatorThread, connection: Opened) -> None:
+    emulator.control.seed_day(DAY, lines(events(30)))
+    run_day(connection)
+    settled(connection)
+    emulator.control.fault("status", match=QUERY, status=402)
+    row = reconcile.of_day(connection, DAY)
+    assert row["mixpanel"] is None
+    assert "402" in row["mixpanel_error"]
+    assert not row["differences"]
+    assert verify.reconciles_with_mixpanel(connection, DAY).passed
+
+
+def raw(connection: Opened) -> dict[str, Any]:
+    manifest = connection.day(extract.TABLE, DAY).manifest()
+    assert manifest is not None
+    return manifest
+
+
+def test_events_that_mixpanels_numbers_do_not_have_at_all_are_named(
+    emulator: EmulatorThread, connection: Opened
+) -> None:
+    emulator.control.seed_day(DAY, lines([*events(30), event(30, "Secret"), event(31, "Secret")]))
+    run_day(connection)
+    why = reconcile.explain_count(connection, DAY, raw(connection), {"Page Viewed": 30, "Secret": 0}, reread=False)
+    assert "2 events named Secret" in (why or "")
+    assert (
+        reconcile.explain_count(connection, DAY, raw(connection), {"Page Viewed": 29, "Secret": 0}, reread=False)
+        is None
+    )
+
+
+def test_in_utc_mode_the_day_is_compared_in_the_projects_zone(emulator: EmulatorThread, tmp_path: Path) -> None:
+    emulator.control.seed_day(DAY, lines(events(30)))
+    following = (datetime.date.fromisoformat(DAY) + datetime.timedelta(days=1)).isoformat()
+    with opened(emulator, tmp_path, time_mode="utc", timezone="US/Pacific") as connection:
+        provisioned(connection)
+        run_day(connection)
+        elsewhere = {"Page Viewed": 25}
+        why = reconcile.explain_count(connection, DAY, raw(connection), elsewhere, reread=False)
+        assert f"{following} is missing" in (why or "")
+        extract.extract_day(connection, following)
+        why = reconcile.explain_count(connection, DAY, raw(connection), elsewhere, reread=False)
+        assert "both have 30 events" in (why or "")
+
+
+def test_the_guardrails_are_warned_of_before_the_upload_and_in_the_check(
+    emulator: EmulatorThread, connection: Opened
+) -> None:
+    emulator.control.clock(step=86_400)  # so that no midnight falls between the batches and the count
+    for number in range(75):
+        body = {"datasetId": connection.dataset, "externalId": f"other-{number}", "inputFormat": {"format": "parquet"}}
+        connection.platform.request("POST", "/data/foundation/import/batches", json=body)
+    emulator.control.seed_day(DAY, lines([*events(3), event(3, long="x" * 11_000)]))
+    said: list[str] = []
+    extract.extract_day(connection, DAY)
+    transform.transform_day(connection, DAY)
+    manifest = load.load_day(connection, DAY, log=said.append)
+    assert any("76 event batches today" in text for text in said)
+    assert len(manifest["guardrails"]) == 2
+    finding = verify.within_guardrails(connection, DAY)
+    assert not finding.passed
+    assert "over 10 kB" in finding.text
+
+
+def test_what_changed_since_the_export_before_is_counted_in_the_log_and_the_check(
+    emulator: EmulatorThread, connection: Opened
+) -> None:
+    emulator.control.seed_day(DAY, lines(events(30)))
+    extract.extract_day(connection, DAY)
+    late = [event(0, colour="red"), *events(32)[2:]]
+    emulator.control.seed_day(DAY, lines(late))
+    said: list[str] = []
+    extract.extract_day(connection, DAY, log=said.append)
+    assert any("2 appeared, 1 changed, 1 vanished" in text for text in said)
+    (row,) = verify.body_is_whole(connection, DAY).numbers["since the export before"]
+    assert row == {"appeared": 2, "changed": 1, "vanished": 1}

@@ -1,0 +1,81 @@
+"""A large day is shaped in slices by several processes, to the same end as in one."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.emulator import EmulatorThread
+from mixpanel_aep_assets.mixpanel import parts
+from mixpanel_aep_assets.mixpanel.dedup import Found
+from mixpanel_aep_assets.pipeline import extract, shaping, transform, workers
+from mixpanel_aep_assets.storage import open_storage
+from mixpanel_aep_assets_tests.connections import DAY, event, events, lines, opened, provisioned
+
+PROCESSES = 2
+
+
+def stored_rows(connection: Opened, manifest: dict[str, Any]) -> pl.DataFrame:
+    files = connection.day(transform.TABLE, DAY).locations(manifest)
+    return pl.concat([pl.read_parquet(file) for file in files]).sort("_id")
+
+
+def test_several_processes_make_the_same_rows_and_counts_as_one(
+    emulator: EmulatorThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "ROW_GROUP", 40)
+    bad = [event(number, **{"$current_url": "no url " * 10, "$browser": {"a": 1}}) for number in range(300, 310)]
+    rows = [*events(300), *bad]
+    emulator.control.seed_day(DAY, lines(rows + rows[:25]))
+    with opened(emulator, tmp_path) as connection:
+        provisioned(connection)
+        extract.extract_day(connection, DAY)
+        alone = transform.transform_day(connection, DAY, target=open_storage(str(tmp_path / "alone")))
+        monkeypatch.setattr(transform, "LARGE", 1)
+        monkeypatch.setattr(workers, "cores", lambda: PROCESSES)
+        together = transform.transform_day(connection, DAY)
+        counts = ("rows", "duplicates", "quarantined", "violations", "warnings", "mapping_errors", "data_version")
+        assert {key: together[key] for key in counts} == {key: alone[key] for key in counts}
+        assert len(together["parts"]) >= PROCESSES
+        single = connection.with_storage(open_storage(str(tmp_path / "alone")))
+        assert stored_rows(connection, together).equals(stored_rows(single, alone))
+
+
+def test_every_row_group_is_in_one_slice_and_no_slice_is_larger_than_a_part_may_be(tmp_path: Path) -> None:
+    storage = open_storage(str(tmp_path))
+    for name, rows in (("a", 95), ("b", 10)):
+        pl.DataFrame({"line": range(rows)}).write_parquet(tmp_path / name, row_group_size=5)
+    made = shaping.slices(storage, ["a", "b"], Found({0: pl.Series([0, 7, 94], dtype=pl.UInt32)}), 1)
+    seen = [(piece.path, group) for piece in made for group in piece.groups]
+    groups = {name: pq.read_metadata(tmp_path / name).num_row_groups for name in ("a", "b")}
+    assert seen == [(name, group) for name, count in groups.items() for group in range(count)]
+    assert [piece.number for piece in made] == list(range(len(made)))
+    assert max(len(piece.groups) for piece in made) <= shaping.SLICE_GROUPS
+    assert sum(piece.twice.duplicates for piece in made) == 3
+
+
+def test_results_come_in_the_order_of_the_items() -> None:
+    with workers.workers(PROCESSES) as over:
+        assert list(over(abs, range(-20, 0))) == list(range(20, 0, -1))
+
+
+def test_a_process_that_is_killed_from_outside_is_told_with_what_to_do() -> None:
+    with pytest.raises(workers.WorkerLost, match="memory") as lost, workers.workers(PROCESSES) as over:
+        list(over(_kill, [signal.SIGKILL]))
+    assert lost.value.retryable
+
+
+def test_an_error_in_another_process_is_raised_here() -> None:
+    with pytest.raises(ValueError, match="invalid literal"), workers.workers(PROCESSES) as over:
+        list(over(int, ["1", "x"]))
+
+
+def _kill(number: int) -> None:
+    os.kill(os.getpid(), number)
