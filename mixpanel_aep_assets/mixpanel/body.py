@@ -23,8 +23,8 @@ except ImportError:  # pragma: no cover - no wheel for this platform: zlib, whic
 
 GZIP_ERRORS: tuple[type[Exception], ...] = (zlib.error,) if igzip is None else (zlib.error, igzip.IsalError)
 
-BATCH = 1 << 20
-"""Decompressed bytes parsed at a time. Larger ones hold the interpreter lock so long that the receiver starves."""
+BATCH = 1 << 22
+"""Decompressed bytes parsed at a time: enough that what is done once per batch costs little, and a few fit in memory."""
 
 GUNZIP_BLOCK = 1 << 21
 """Most bytes that one call decompresses, so that a gzip bomb costs time but no memory."""

@@ -110,7 +110,7 @@ class Parsed(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """A batch after the work that needs no Python objects and so can run beside the parser in another thread.
+    """A batch after the work that needs no Python objects.
 
     `lines` are those that are not empty, `offsets` their numbers from 0. `plain` marks those that are UTF-8, begin and end
     as events do, and hold the key `properties` once.

@@ -1,6 +1,6 @@
 """A day of Mixpanel's export into `raw_events`: received, proven whole, parsed, written and committed in one step.
 
-A pipeline of three threads: receive, gunzip and split; parse (the caller's); encode and write. Memory is bounded by the
+A pipeline of three threads: receive, gunzip and cut; parse (the caller's); encode and write. Memory is bounded by the
 queues between them. A body that is not proven whole leaves nothing behind, and the whole window is asked for again.
 """
 
@@ -24,7 +24,7 @@ from mixpanel_aep_assets.mixpanel import body, changes, errors, events, time_mod
 from mixpanel_aep_assets.mixpanel.client import Body, MixpanelClient, classify
 from mixpanel_aep_assets.mixpanel.odd import Broken
 from mixpanel_aep_assets.mixpanel.parts import PartWriter
-from mixpanel_aep_assets.mixpanel.pipes import ahead, collector_paused, memory_kept
+from mixpanel_aep_assets.mixpanel.pipes import ahead, collector_paused, memory_kept, quick_turns
 from mixpanel_aep_assets.mixpanel.privacy import WITHHELD, Privacy
 from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.storage import Day, Staging
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 """Called with the rows and the decompressed bytes so far, some times a second."""
 
-BATCHES_AHEAD = 6
+BATCHES_AHEAD = 3
 SAMPLE = 20_000
 """Events whose receipt is looked at to tell the time mode."""
 
@@ -234,9 +234,11 @@ def receive(
     with (
         memory_kept(),
         collector_paused(),
+        quick_turns(),
         ahead(_batches(answer, received, framing, privacy), BATCHES_AHEAD) as batches,
     ):
-        for prepared in batches:
+        for batch in batches:
+            prepared = events.prepare(batch)
             parsed = events.read(prepared, after + received.numbered + 1)
             for line in parsed.broken:
                 _refuse_failure_text(line)
@@ -251,8 +253,8 @@ def receive(
 
 def _batches(
     answer: AbstractContextManager[Body], received: Received, framing: list[Body], privacy: Privacy | None
-) -> Iterator[events.Prepared]:
-    """The body in batches of whole lines after the privacy rules, half parsed. Runs in the receiving thread."""
+) -> Iterator[bytes]:
+    """The body in batches of whole lines, after the privacy rules. Runs in the receiving thread."""
 
     def counted(blocks: Iterator[bytes]) -> Iterator[bytes]:
         for block in blocks:
@@ -268,7 +270,7 @@ def _batches(
                 return
             blocks = body.gunzip(_chain(first, blocks))
         whole = body.batches(blocks)
-        yield from map(events.prepare, whole if privacy is None else map(privacy.lines, whole))
+        yield from whole if privacy is None else map(privacy.lines, whole)
 
 
 def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:

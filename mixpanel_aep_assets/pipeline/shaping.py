@@ -100,9 +100,10 @@ class Counted:
 
 
 def slices(storage: Storage, files: Sequence[str], twice: dedup.Found, processes: int) -> list[Slice]:
-    """The day in slices of `SLICE_GROUPS` row groups, or smaller ones where the processes would have too few."""
+    """The day in slices of `SLICE_GROUPS` row groups, or smaller ones where the processes would have less than two each."""
     sizes = [_group_rows(storage, path) for path in files]
-    most = min(SLICE_GROUPS, -(-sum(map(len, sizes)) // processes)) if files else 1
+    even = -(-sum(map(len, sizes)) // (2 * processes)) if processes > 1 else SLICE_GROUPS
+    most = max(1, min(SLICE_GROUPS, even))
     made: list[Slice] = []
     for part, (path, rows) in enumerate(zip(files, sizes, strict=True)):
         for start in range(0, len(rows), most):

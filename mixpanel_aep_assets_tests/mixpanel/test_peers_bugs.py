@@ -148,4 +148,4 @@ def test_memory_does_not_hold_the_day__mixpanel_utils(server: Scripted, client: 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export.events, "prepare", watched)
         assert run(client, day)["rows"] == 30_000
-    assert 0 < largest <= 4 << 20
+    assert 0 < largest <= 8 << 20
