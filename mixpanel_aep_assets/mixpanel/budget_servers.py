@@ -1,6 +1,7 @@
 """The request budget on a server that several machines share: Redis or Postgres (see `budget`).
 
-Their packages are no dependencies of this project; who names such a place has them.
+Their packages (`redis`, or `psycopg` and `psycopg_pool`) are no dependencies of this project; who names such a place has
+them.
 """
 
 from __future__ import annotations
@@ -33,9 +34,15 @@ class RedisStore:
         return 0 if self._bucket.put(item) else max(1, int(self._bucket.waiting(item)))
 
     def pause(self, until_ms: int | None, now_ms: int) -> int:
-        strikes = int(self._client.incr(f"{self._name}:strikes"))
-        self._client.pexpire(f"{self._name}:strikes", STRIKES_KEPT_MS)
-        wait = until_ms - now_ms if until_ms is not None else int(pause_length(strikes) * 1000)
+        left = max(0, int(self._client.pttl(f"{self._name}:pause")))
+        first = self._client.set(f"{self._name}:pause", 1, px=int(pause_length(1) * 1000), nx=True)
+        if first or until_ms is not None:  # of several that ran into the same limit, one counts
+            strikes = int(self._client.incr(f"{self._name}:strikes"))
+            self._client.pexpire(f"{self._name}:strikes", STRIKES_KEPT_MS)
+        else:
+            strikes = int(self._client.get(f"{self._name}:strikes") or 1)
+        asked = until_ms - now_ms if until_ms is not None else int(pause_length(strikes) * 1000)
+        wait = max(left, asked, 0)
         self._client.set(f"{self._name}:pause", 1, px=max(1, wait))
         return wait
 
@@ -73,7 +80,8 @@ class PostgresStore:
 
     def pause(self, until_ms: int | None, now_ms: int) -> int:
         before, strikes = self._paused()
-        strikes += 1
+        if before <= now_ms or until_ms is not None:  # of several that ran into the same limit, one counts
+            strikes += 1
         until = max(before, until_ms if until_ms is not None else now_ms + int(pause_length(strikes) * 1000))
         with self._pool.connection() as connection:
             connection.execute(
