@@ -6,6 +6,7 @@ them.
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from pyrate_limiter import PostgresBucket, Rate, RateItem, RedisBucket
@@ -29,7 +30,7 @@ class RedisStore:
         paused = int(self._client.pttl(f"{self._name}:pause"))
         if paused > 0:
             return paused
-        item = RateItem(f"{self._name}:{now_ms}", now_ms)
+        item = RateItem(uuid.uuid4().hex, now_ms)  # a name of its own: equal members of a sorted set count once
         self._bucket.leak(now_ms)
         return 0 if self._bucket.put(item) else max(1, int(self._bucket.waiting(item)))
 
