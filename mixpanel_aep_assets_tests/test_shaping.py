@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -15,7 +16,7 @@ from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.mixpanel import parts
 from mixpanel_aep_assets.mixpanel.dedup import Found
-from mixpanel_aep_assets.pipeline import extract, shaping, transform, workers
+from mixpanel_aep_assets.pipeline import extract, shaping, transform, verify, workers
 from mixpanel_aep_assets.storage import open_storage
 from mixpanel_aep_assets_tests.connections import DAY, event, events, lines, opened, provisioned
 
@@ -46,6 +47,28 @@ def test_several_processes_make_the_same_rows_and_counts_as_one(
         assert len(together["parts"]) >= PROCESSES
         single = connection.with_storage(open_storage(str(tmp_path / "alone")))
         assert stored_rows(connection, together).equals(stored_rows(single, alone))
+
+
+def test_an_id_of_the_users_own_that_comes_again_in_another_row_group_blocks_the_day(
+    emulator: EmulatorThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "ROW_GROUP", 40)
+    mapping = {
+        "mappings": [
+            {"sourceType": "ATTRIBUTE", "source": "properties.order", "destination": "_id"},
+            {"sourceType": "ATTRIBUTE", "source": "event", "destination": "eventType"},
+        ]
+    }
+    file = tmp_path / "mapping.json"
+    file.write_text(json.dumps(mapping))
+    emulator.control.seed_day(DAY, lines([event(number, order=f"o-{number % 90}") for number in range(100)]))
+    with opened(emulator, tmp_path, mapping=str(file)) as connection:
+        provisioned(connection)
+        extract.extract_day(connection, DAY)
+        transform.transform_day(connection, DAY)
+        finding = verify.conforms_to_xdm(connection, DAY)
+    assert finding.severe
+    assert finding.text.startswith("10 rows")
 
 
 def test_every_row_group_is_in_one_slice_and_no_slice_is_larger_than_a_part_may_be(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from mixpanel_aep_assets.mixpanel.parts import ROW_GROUP
 from mixpanel_aep_assets.pipeline import extract, redaction, workers
 from mixpanel_aep_assets.pipeline.shaping import QUARANTINE_SCHEMA, Counted, Place, Shaper, slices
 from mixpanel_aep_assets.storage import Staging, Storage
+from mixpanel_aep_assets.xdm.conformance import SeenIds
 
 __all__ = ["QUARANTINE_SCHEMA", "TABLE", "VERSION"]
 
@@ -158,14 +159,22 @@ def without_nulls(value: Any) -> Any:
 
 
 def violations_left(opened: Opened, day: str) -> int:
-    """Rows of the committed files that do not conform: read back and checked once more, a row group at a time."""
+    """Rows of the committed files that do not conform: read back and checked once more, a row group at a time.
+
+    Our own `_id` is unique by its making. One of the user's mapping set is watched over the whole day, at eight bytes a row.
+    """
     bad = 0
+    own = any(m.destination == "_id" and m.source != "mixpanel.id" for m in opened.mapping_set.mappings)
+    seen = SeenIds()
     for path in opened.day(TABLE, day).files():
         with opened.storage.open_read(path) as file:
             parquet = pq.ParquetFile(file)
             for group in range(parquet.num_row_groups):
                 frame = pl.DataFrame(pl.from_arrow(parquet.read_row_group(group)))
-                bad += int(opened.conformance.check(frame).bad.sum() or 0)
+                wrong = opened.conformance.check(frame).bad
+                if own:
+                    wrong = wrong | seen.repeated(frame["_id"])
+                bad += int(wrong.sum() or 0)
     return bad
 
 

@@ -120,7 +120,8 @@ def conforms_to_xdm(opened: Opened, day: str) -> Finding:
         "first offending rows": manifest["examples"][:EXAMPLES],
     }
     if left:
-        return Finding(False, f"{left:,} rows in the committed XDM files do not conform.", numbers=numbers)
+        text = f"{left:,} rows in the committed XDM files do not conform, or have an `_id` that an earlier row has."
+        return Finding(False, text, numbers=numbers)
     if percent > allowed:
         text = f"{aside:,} of {total:,} events ({percent:.1f} %) cannot conform; the connection allows {allowed:g} %."
         return Finding(False, text, numbers=numbers)
