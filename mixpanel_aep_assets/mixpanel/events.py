@@ -17,6 +17,7 @@ import numpy.typing as npt
 import polars as pl
 import polars_hash as plh
 import pyarrow as pa
+import re2
 
 from mixpanel_aep_assets.mixpanel import body, odd
 from mixpanel_aep_assets.mixpanel.odd import EVENT_LIMIT, HOT_SHARD, Broken, Row
@@ -48,25 +49,21 @@ QUARANTINE_SCHEMA = pa.schema(
     ]
 )
 
-MARKER = b'"properties":'
-"""Cannot stand inside a JSON string, whose quotes are escaped: where it stands, it is a key."""
+_HEAD = b'{"event"'
+_TAIL = b"}}"
+"""How plain lines begin and end. No JSON can go on from the one to the other over a newline, so that a value which the decoder
+finds is one line, never two or a half."""
 
-_HEAD = np.frombuffer(b'{"event":', np.uint8)
-_TAIL = np.frombuffer(b"}}", np.uint8)
-_KEY = np.frombuffer(b'",' + MARKER + b"{", np.uint8)
-_NAME = '"properties"'
-_BETWEEN = np.frombuffer(b" \t\r:", np.uint8)
-"""What may stand between a key and its object, beside newlines, which end a line."""
+_KEY = b'","properties":{'
+"""What follows the event's name. Cannot stand inside a string, whose quotes are escaped."""
+
+_MEMBER_BEHIND_AN_OBJECT = re2.compile(rb'\}[ \t\r]*,[ \t\r]*"(?:event"|properties"|[^"\n]*\\u00[67])')
+"""Behind the first `properties` another member may follow, its name spelled out or with escapes, whose letters begin so."""
 
 _VIEW = np.dtype([("length", "<i4"), ("prefix", "<u4"), ("buffer", "<i4"), ("offset", "<i4")])
 _INLINE = 12
 _DIGEST = plh.col("line").nchash.xxh3_128().sum()
 _TEXT = pl.col("line").cast(pl.String)
-_FIND_NAME = _TEXT.str.find(_NAME, literal=True)
-_ONE_KEY = (_TEXT.str.count_matches(_NAME, literal=True) == 1) & ~(
-    _TEXT.str.contains("\\u006", literal=True) | _TEXT.str.contains("\\u007", literal=True)
-)
-"""One key `properties`, and none that is spelled with escapes, whose letters begin so."""
 
 _Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
@@ -90,7 +87,15 @@ class _Event(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     properties: _Properties
 
 
+class _Members(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """The texts of a line's members; of several of one name the last one's, however the name is spelled."""
+
+    event: msgspec.Raw
+    properties: msgspec.Raw
+
+
 _decoder = msgspec.json.Decoder(_Event)
+_texts_of = msgspec.json.Decoder(_Members).decode
 _REFUSALS = (msgspec.MsgspecError, UnicodeError, RecursionError)
 _members = msgspec.structs.astuple
 _TYPED = [RAW_SCHEMA.field(name) for name in _Properties.__struct_fields__[1:]]
@@ -109,11 +114,15 @@ class Parsed(NamedTuple):
     digest: int
 
 
+_TURN_LINES = 256
+"""Lines decoded in one call, some 0.5 ms: the thread that receives waits so long for its turn at the interpreter's lock."""
+
+
 class Prepared(NamedTuple):
     """A batch after the work that needs no Python objects.
 
-    `lines` are those that are not empty, `offsets` their numbers from 0. `plain` marks those that are UTF-8, begin and end
-    as events do, and hold the key `properties` once.
+    `lines` are those that are not empty, `offsets` their numbers from 0. `plain` marks those that are UTF-8 and begin and end
+    as events do, `doubtful` those that may have several members of one name.
     """
 
     lines: body.Lines
@@ -121,6 +130,7 @@ class Prepared(NamedTuple):
     numbered: int
     digest: int
     plain: npt.NDArray[np.bool_]
+    doubtful: npt.NDArray[np.bool_]
 
 
 def parse(data: bytes, first_line: int = 1) -> Parsed:
@@ -132,28 +142,29 @@ def parse(data: bytes, first_line: int = 1) -> Parsed:
 
 
 def prepare(data: bytes) -> Prepared:
-    """The first half of `parse`: where the lines are, their digest, and which are plain."""
+    """The first half of `parse`: where the lines are, their digest, which are plain."""
     lines = body.lines(data)
     numbered = len(lines.ends)
     offsets = np.flatnonzero(lines.ends > lines.starts)
     if len(offsets) < numbered:
         lines = lines.only(offsets)
     if not len(offsets):
-        return Prepared(lines, offsets, numbered, 0, np.zeros(0, np.bool_))
+        return Prepared(lines, offsets, numbered, 0, np.zeros(0, np.bool_), np.zeros(0, np.bool_))
     frame = _frame(lines)
-    return Prepared(lines, offsets, numbered, int(frame.select(_DIGEST).item()), _plain(lines, frame))
+    digest = int(frame.select(_DIGEST).item())
+    return Prepared(lines, offsets, numbered, digest, _plain(lines, frame), _doubtful(lines))
 
 
 def read(prepared: Prepared, first_line: int) -> Parsed:
     """The second half of `parse`: plain lines the fast way, the others one by one."""
     lines, plain = prepared.lines, prepared.plain
     numbers = prepared.offsets + first_line
-    events = _together(lines.data) if plain.all() else None
-    if events is None or len(events) != len(numbers):
+    events = _together(lines) if plain.all() else None
+    if events is None:
         plain, events = _apart(lines, plain)
     others = np.flatnonzero(~plain)
     rows, broken = _one_by_one(lines.only(others), numbers[others])
-    columns = _columns(lines.only(plain) if len(others) else lines, numbers[plain], events)
+    columns = _columns(lines.only(plain) if len(others) else lines, numbers[plain], events, prepared.doubtful[plain])
     return Parsed(_merged(columns, rows), broken, len(numbers), prepared.numbered, prepared.digest)
 
 
@@ -163,21 +174,31 @@ def _frame(lines: body.Lines) -> pl.DataFrame:
 
 def _plain(lines: body.Lines, frame: pl.DataFrame) -> npt.NDArray[np.bool_]:
     data, starts, ends = lines
-    raw = np.frombuffer(data, np.uint8)
     lengths = ends - starts
-    plain = (lengths >= len(_HEAD) + len(_KEY) + 6) & (lengths <= EVENT_LIMIT)
-    # Clipped for lines at the end that are shorter than what is looked for, and so not plain.
-    heads = np.minimum(starts[:, None] + np.arange(len(_HEAD)), len(raw) - 1)
-    tails = np.maximum(ends[:, None] - np.arange(1, 1 + len(_TAIL)), 0)
-    plain &= (raw[heads] == _HEAD).all(axis=1) & (raw[tails] == _TAIL).all(axis=1)
+    plain: npt.NDArray[np.bool_] = (lengths >= len(_HEAD) + len(_KEY) + len(_TAIL)) & (lengths <= EVENT_LIMIT)
     if not plain.any():
         return plain
+    plain[plain] = _holds(data, starts[plain], _HEAD) & _holds(data, ends[plain] - len(_TAIL), _TAIL)
     try:
-        plain &= frame.select(_ONE_KEY).to_series().to_numpy()
+        frame.select(_TEXT)
     except pl.exceptions.PolarsError:  # somewhere bytes that are not UTF-8
         plain &= np.fromiter((_is_text(lines.line(at)) for at in range(len(starts))), np.bool_, len(starts))
-        plain[plain] = _frame(lines.only(plain)).select(_ONE_KEY).to_series().to_numpy()
     return plain
+
+
+def _doubtful(lines: body.Lines) -> npt.NDArray[np.bool_]:
+    doubtful = np.zeros(len(lines.starts), np.bool_)
+    found = [match.start() for match in _MEMBER_BEHIND_AN_OBJECT.finditer(lines.data)]
+    doubtful[np.searchsorted(lines.starts, found, "right") - 1] = True
+    return doubtful
+
+
+def _holds(data: bytes, places: npt.NDArray[np.int64], word: bytes) -> npt.NDArray[np.bool_]:
+    """Whether `word`, of 2, 8 or 16 bytes, stands at each of the places."""
+    kind = np.dtype("<u8" if len(word) >= 8 else "<u2")
+    held = np.lib.stride_tricks.sliding_window_view(np.frombuffer(data, np.uint8), len(word))[places]
+    same: npt.NDArray[np.bool_] = (np.ascontiguousarray(held).view(kind) == np.frombuffer(word, kind)).all(axis=1)
+    return same
 
 
 def _is_text(line: bytes) -> bool:
@@ -188,13 +209,18 @@ def _is_text(line: bytes) -> bool:
     return True
 
 
-def _together(data: bytes) -> list[_Event] | None:
-    """All lines as events at once, None where any is unusual."""
-    try:
-        events = _decoder.decode_lines(data)
-    except _REFUSALS:
-        return None
-    return None if any(event.event == HOT_SHARD for event in events) else events
+def _together(lines: body.Lines) -> list[_Event] | None:
+    """All lines as events, None where any is unusual."""
+    events: list[_Event] = []
+    data = memoryview(lines.data)
+    begin = 0
+    for end in [*lines.starts[_TURN_LINES::_TURN_LINES].tolist(), len(data)]:
+        try:
+            events += _decoder.decode_lines(data[begin:end])
+        except _REFUSALS:
+            return None
+        begin = end
+    return None if len(events) != len(lines.ends) or any(event.event == HOT_SHARD for event in events) else events
 
 
 def _apart(lines: body.Lines, plain: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.bool_], list[_Event]]:
@@ -214,7 +240,12 @@ def _apart(lines: body.Lines, plain: npt.NDArray[np.bool_]) -> tuple[npt.NDArray
     return plain, events
 
 
-def _columns(lines: body.Lines, numbers: npt.NDArray[np.int64], events: Sequence[_Event]) -> pa.RecordBatch:
+def _columns(
+    lines: body.Lines,
+    numbers: npt.NDArray[np.int64],
+    events: Sequence[_Event],
+    doubtful: npt.NDArray[np.bool_],
+) -> pa.RecordBatch:
     """Plain lines and their events as rows."""
     if not events:
         return pa.RecordBatch.from_pylist([], schema=RAW_SCHEMA)
@@ -225,28 +256,27 @@ def _columns(lines: body.Lines, numbers: npt.NDArray[np.int64], events: Sequence
         names,
         pa.array(_milliseconds(np.array(times, np.int64))),
         *(pa.array(column, field.type) for column, field in zip(columns, _TYPED, strict=True)),
-        _properties(lines, names),
+        _properties(lines, names, doubtful),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=RAW_SCHEMA)
 
 
-def _properties(lines: body.Lines, names: pa.Array) -> pa.Array:
-    """The texts of `properties` in plain lines, as Arrow strings; `names` are the events' names.
+def _properties(lines: body.Lines, names: pa.Array, doubtful: npt.NDArray[np.bool_]) -> pa.Array:
+    """The texts of `properties` in plain lines as Arrow strings, byte for byte; `names` are the events' names.
 
-    The parser found an object of nothing but `event`, which is text, and `properties`: so the object that ends the line is
-    `properties`, from behind its key on, byte for byte.
+    The parser found an object of nothing but `event`, which is text, and `properties`, which so ends before the last brace.
+    Where the key follows the name at once and no other member follows it, it begins there; else the decoder is asked.
     """
     data, starts, ends = lines
-    raw = np.frombuffer(data, np.uint8)
-    # Where a name has no escapes, its key follows it at once. Nothing inside a string can look like _KEY.
+    # A name with escapes is longer in the line, so that its key stands further on than where it is looked for.
     lengths = np.diff(np.frombuffer(names.buffers()[1], np.int32)[: len(names) + 1])
-    keys = np.minimum(starts + len(_HEAD) + 1 + lengths, len(raw) - len(_KEY))
+    keys = starts + len(_HEAD) + len(b':"') + lengths
     inner = keys + len(_KEY) - 1
-    if not (raw[keys[:, None] + np.arange(len(_KEY))] == _KEY).all():
-        inner = starts + _frame(lines).select(_FIND_NAME).to_series().to_numpy() + len(_NAME)
-        while (between := np.isin(raw[inner], _BETWEEN)).any():
-            inner = inner + between
-    # The bytes were proven UTF-8 when they were searched as text.
+    unsure = doubtful | (inner > ends - len(_TAIL))
+    keys[unsure] = 0
+    for at in np.flatnonzero(unsure | ~_holds(data, keys, _KEY)).tolist():
+        inner[at] = ends[at] - 1 - len(_texts_of(lines.line(at)).properties)
+    # The bytes were proven UTF-8 when lines were chosen.
     texts = _views(data, inner, ends - 1 - inner).cast(pa.binary())
     return pa.Array.from_buffers(pa.string(), len(texts), texts.buffers())
 

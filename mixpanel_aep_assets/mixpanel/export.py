@@ -1,7 +1,8 @@
 """A day of Mixpanel's export into `raw_events`: received, proven whole, parsed, written and committed in one step.
 
-A pipeline of three threads: receive, gunzip and cut; parse (the caller's); encode and write. Memory is bounded by the
-queues between them. A body that is not proven whole leaves nothing behind, and the whole window is asked for again.
+A pipeline of three threads: receive, gunzip, cut and look at lines; parse (the caller's); encode and write. Memory is
+bounded by the queues between them. A body that is not proven whole leaves nothing behind, and the whole window is asked for
+again.
 """
 
 from __future__ import annotations
@@ -237,8 +238,7 @@ def receive(
         quick_turns(),
         ahead(_batches(answer, received, framing, privacy), BATCHES_AHEAD) as batches,
     ):
-        for batch in batches:
-            prepared = events.prepare(batch)
+        for prepared in batches:
             parsed = events.read(prepared, after + received.numbered + 1)
             for line in parsed.broken:
                 _refuse_failure_text(line)
@@ -253,8 +253,11 @@ def receive(
 
 def _batches(
     answer: AbstractContextManager[Body], received: Received, framing: list[Body], privacy: Privacy | None
-) -> Iterator[bytes]:
-    """The body in batches of whole lines, after the privacy rules. Runs in the receiving thread."""
+) -> Iterator[events.Prepared]:
+    """The body in batches of whole lines, after the privacy rules, as prepared as can be without the interpreter's lock.
+
+    Runs in the receiving thread.
+    """
 
     def counted(blocks: Iterator[bytes]) -> Iterator[bytes]:
         for block in blocks:
@@ -270,7 +273,8 @@ def _batches(
                 return
             blocks = body.gunzip(_chain(first, blocks))
         whole = body.batches(blocks)
-        yield from whole if privacy is None else map(privacy.lines, whole)
+        for batch in whole:
+            yield events.prepare(batch if privacy is None else privacy.lines(batch))
 
 
 def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:

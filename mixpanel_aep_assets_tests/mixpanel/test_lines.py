@@ -46,6 +46,29 @@ def test_a_broken_line_is_kept_whole_with_its_reason_beside_good_ones(line: byte
     assert parsed.lines == 3
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        rb'{"event":"x","properties":{"time":1,"a":{}},"properties":{"time":2}}',
+        rb'{"event":"x","properties":{"time":1} , "properties":{"time":2}}',
+        rb'{"event":"x","properties":{"time":1},"\u0070ropertie\u0073":{"time":2}}',
+        rb'{"event":"x","properties":{"time":1},"event":"a longer name","properties":{"time":2}}',
+        rb'{"event":"x","event":"y","properties":{"time":2}}',
+        rb'{"event" : "x", "properties" : {"time":2}}',
+        rb'{"event":"caf\u00e9 \"x\"","properties":{"time":2}}',
+        rb'{"event":"properties","properties":{"properties":{"properties":{}},"time":2}}',
+        rb'{"event":"x","properties":{"a":{"event":"y"},"event":"z","time":2}}',
+    ],
+)
+def test_whatever_members_a_line_has_its_properties_are_the_last_of_that_name(line: bytes) -> None:
+    neighbours = [samples.VARIED[0], line, samples.VARIED[1]]
+    row = events.parse(b"\n".join(neighbours) + b"\n").events.to_pylist()[1]
+    patient = odd.read_line(line, 2)
+    assert isinstance(patient, odd.Row)
+    assert row == patient._asdict()
+    assert row["time_ms"] == 2000
+
+
 def test_empty_lines_are_numbered_but_not_counted() -> None:
     parsed = events.parse(b"\n" + samples.VARIED[0] + b"\n\n\n" + samples.VARIED[1] + b"\n")
     assert parsed.events["line"].to_pylist() == [2, 5]
