@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -91,14 +92,32 @@ def test_results_come_in_the_order_of_the_items() -> None:
 
 def test_a_process_that_is_killed_from_outside_is_told_with_what_to_do() -> None:
     with pytest.raises(workers.WorkerLost, match="memory") as lost, workers.workers(PROCESSES) as over:
-        list(over(_kill, [signal.SIGKILL]))
+        list(over(_die_elsewhere, [os.getpid()] * 500))
     assert lost.value.retryable
 
 
-def test_an_error_in_another_process_is_raised_here() -> None:
+def test_this_process_works_while_the_others_start() -> None:
+    with workers.workers(PROCESSES) as over:
+        assert next(iter(over(_pid, range(3)))) == os.getpid()
+
+
+def test_other_processes_work_too() -> None:
+    with workers.workers(PROCESSES) as over:
+        assert len(set(over(_pid, range(500)))) == PROCESSES
+
+
+def test_an_error_in_any_process_is_raised_here() -> None:
     with pytest.raises(ValueError, match="invalid literal"), workers.workers(PROCESSES) as over:
         list(over(int, ["1", "x"]))
 
 
-def _kill(number: int) -> None:
-    os.kill(os.getpid(), number)
+def _die_elsewhere(here: int) -> None:
+    if os.getpid() == here:
+        time.sleep(0.05)
+    else:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _pid(_: int) -> int:
+    time.sleep(0.05)
+    return os.getpid()

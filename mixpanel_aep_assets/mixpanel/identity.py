@@ -49,21 +49,19 @@ def identity_map(known: str = KNOWN_NAMESPACE, anonymous: str = ANONYMOUS_NAMESP
     The known id is `authenticated` and primary; the anonymous one `ambiguous`, primary only where it is alone. An id
     that is both appears once, as known.
     """
-    who, device = known_id(), anonymous_id()
-    other = pl.when(device.ne_missing(who)).then(device)
 
     def build(ids: pl.Series) -> pl.Series:
         return _maps(ids, known, anonymous)
 
-    return pl.struct(who.alias("known"), other.alias("anonymous")).map_batches(
+    return pl.struct(known_id().alias("known"), anonymous_id().alias("anonymous")).map_batches(
         build, return_dtype=IDENTITY_MAP, is_elementwise=True
     )
 
 
 def _maps(ids: pl.Series, known: str, anonymous: str) -> pl.Series:
     """The maps of a whole column at once: Polars' own expressions copy nested lists row by row, a hundred times slower."""
-    columns = [ids.struct.field(name) for name in ("known", "anonymous")]
-    there = np.stack([column.is_not_null().to_numpy() for column in columns], axis=1)
+    columns = who, device = ids.struct.field("known"), ids.struct.field("anonymous")
+    there = np.stack([who.is_not_null().to_numpy(), (device.is_not_null() & who.ne_missing(device)).to_numpy()], axis=1)
     taken = np.flatnonzero(there)  # entry 2 * row + (0 known, 1 anonymous)
     second = taken % 2 == 1
     alone = ~there[taken // 2, 0]

@@ -1,7 +1,7 @@
 """Processes beside this one, for work on large days that the interpreter's lock would keep on one core.
 
 loky starts them anew (nothing is forked from a process with threads) and does not run the caller's main module again, so
-they cost about a second each: callers use them for days where that is little.
+they cost about a second each: callers use them for days where that is little. This process works too, from the first moment.
 """
 
 from __future__ import annotations
@@ -55,24 +55,30 @@ def cores() -> int:
 
 @contextmanager
 def workers(count: int) -> Iterator[Over]:
-    """`count` processes as a `map`; with one, the map of this process. Functions, items and results must be picklable.
+    """`count` processes, this one among them, as a `map`. Functions, items and results must be picklable.
 
-    One item a process is computed ahead of the caller, so that results do not pile up. An error ends the processes.
-    Raises WorkerLost where the system killed one.
+    Two items a process wait at most, so that results do not pile up. An error ends the processes. Raises WorkerLost where
+    the system killed one.
     """
     if count < 2:
         yield map
         return
-    pool = ProcessPoolExecutor(max_workers=count, env=_ENVIRONMENT)
+    pool = ProcessPoolExecutor(max_workers=count - 1, env=_ENVIRONMENT)
+    ready = [pool.submit(os.getpid) for _ in range(count - 1)]
 
     def over(function: Callable[[Item], Result], items: Iterable[Item], /) -> Iterator[Result]:
-        running: deque[Future[Result]] = deque()
+        results: deque[Future[Result]] = deque()
         for item in items:
-            running.append(pool.submit(function, item))
-            if len(running) > 2 * count:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
+            handed = sum(not result.done() for result in results)
+            # Until the others have started, what is handed to them would wait.
+            if handed < 2 * sum(process.done() for process in ready):
+                results.append(pool.submit(function, item))
+            else:
+                results.append(_done(function(item)))
+            while results and results[0].done():
+                yield results.popleft().result()
+        while results:
+            yield results.popleft().result()
 
     try:
         yield over
@@ -86,3 +92,9 @@ def workers(count: int) -> Iterator[Over]:
         pool.shutdown(kill_workers=True)
         raise
     pool.shutdown()
+
+
+def _done(result: Result) -> Future[Result]:
+    future: Future[Result] = Future()
+    future.set_result(result)
+    return future

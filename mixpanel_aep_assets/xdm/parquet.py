@@ -81,15 +81,15 @@ def shape(frame: pl.DataFrame, schema: Schema, columns: Columns = None) -> pl.Da
     become null: the Platform accepts no empty value (xdm.md section 4). `identityMap` and other maps may come as a
     Polars Map or as a list of `{key, value}`. Values that do not fit their type raise SchemaError.
     """
-    target = column_types(schema, frame.schema if columns is None else columns)
-    expressions = [
-        (_shaped(pl.col(name), frame.schema[name], dtype) if name in frame.schema else pl.lit(None, dtype=dtype)).alias(
-            name
-        )
+    actual = frame.schema
+    target = column_types(schema, actual if columns is None else columns)
+    stages = _Stages()
+    roots = {
+        name: stages.place(pl.col(name) if name in actual else pl.lit(None), actual.get(name, pl.Null()), dtype)
         for name, dtype in target.items()
-    ]
+    }
     try:
-        return frame.select(expressions)
+        return stages.run(frame).select(pl.col(placed).alias(name) for name, (placed, _) in roots.items())
     except pl.exceptions.PolarsError as error:
         first = str(error).strip().splitlines()[0]
         raise SchemaError(f"A column does not convert to its type in {schema.title or schema.id!r}: {first}") from None
@@ -195,6 +195,8 @@ class XdmWriter:
             table.schema,
             compression="snappy",
             use_dictionary=_repetitive(table),
+            # Smallest and greatest of ids and long texts help no reader and cost time.
+            write_statistics=[path for path in ("timestamp",) if path in table.schema.names],
             version="2.6",
             use_compliant_nested_type=True,
             store_schema=False,
@@ -300,21 +302,67 @@ def _arrow_type(field: Field, dtype: pl.DataType) -> pa.DataType:
     return _LEAF_TYPES[field.kind]
 
 
+class _Stages:
+    """Columns made from the leaves up, the objects of each level from columns that are there.
+
+    As one expression, an object would name each of its leaves once more for every level above them.
+    """
+
+    def __init__(self) -> None:
+        self._levels: list[list[pl.Expr]] = [[]]
+
+    def place(self, value: pl.Expr, actual: pl.DataType, target: pl.DataType) -> tuple[str, int]:
+        """`value` of the actual type as the target type, empty values as null: its column, and the level that makes it."""
+        if not (isinstance(target, pl.Struct) and isinstance(actual, pl.Struct)):
+            return self._add(0, _shaped(value, actual, target))
+        known = {member.name: cast("pl.DataType", member.dtype) for member in actual.fields}
+        members = {
+            member.name: self.place(
+                value.struct.field(member.name) if member.name in known else pl.lit(None),
+                known.get(member.name, pl.Null()),
+                cast("pl.DataType", member.dtype),
+            )
+            for member in target.fields
+        }
+        placed = {name: pl.col(column) for name, (column, _) in members.items()}
+        return self._add(1 + max(level for _, level in members.values()), _object(placed))
+
+    def run(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The frame with all placed columns."""
+        for level in self._levels:
+            frame = frame.with_columns(level)
+        return frame
+
+    def _add(self, level: int, expression: pl.Expr) -> tuple[str, int]:
+        while len(self._levels) <= level:
+            self._levels.append([])
+        name = f"{level}.{len(self._levels[level])}"
+        self._levels[level].append(expression.alias(name))
+        return name, level
+
+
+def _object(members: dict[str, pl.Expr]) -> pl.Expr:
+    """A struct, null where all of its members are."""
+    present = pl.any_horizontal([member.is_not_null() for member in members.values()])
+    return pl.when(present).then(pl.struct([member.alias(name) for name, member in members.items()]))
+
+
 def _shaped(value: pl.Expr, actual: pl.DataType, target: pl.DataType) -> pl.Expr:
     """`value` of the actual type as the target type, empty values as null."""
     if actual == pl.Null():
         return value.cast(target)
     if isinstance(target, pl.Struct) and isinstance(actual, pl.Struct):
         known = {member.name: cast("pl.DataType", member.dtype) for member in actual.fields}
-        members = [
-            _shaped(value.struct.field(member.name), known[member.name], cast("pl.DataType", member.dtype))
-            if member.name in known
-            else pl.lit(None, dtype=member.dtype)
-            for member in target.fields
-        ]
-        present = pl.any_horizontal([member.is_not_null() for member in members])
-        named = [member.alias(field.name) for member, field in zip(members, target.fields, strict=True)]
-        return pl.when(present).then(pl.struct(named))
+        return _object(
+            {
+                member.name: _shaped(
+                    value.struct.field(member.name), known[member.name], cast("pl.DataType", member.dtype)
+                )
+                if member.name in known
+                else pl.lit(None, dtype=member.dtype)
+                for member in target.fields
+            }
+        )
     if isinstance(target, pl.Map):
         return _shaped_map(value, actual, target)
     if isinstance(target, pl.List) and isinstance(actual, pl.List):
