@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from mixpanel_aep_assets.emulator import EmulatorThread
+
+# How long an example takes is the machine's affair. `--hypothesis-profile=ci` tries the same examples every time.
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
+settings.load_profile("default")
 
 
 @pytest.fixture
