@@ -4,8 +4,7 @@ What belongs here: for each day one call of the pipeline, and its numbers as met
 data itself (`pipeline` and the rooms below it), when the assets run (`automation`), what must hold (`checks`).
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -92,7 +91,7 @@ def _materialize(
     described: dict[str, Any] = {}
     versions = []
     for day in context.partition_keys:
-        with failures.explained(context, context.asset_key.path[0], day), _logged(context, day):
+        with failures.explained(context, context.asset_key.path[0], day):
             manifest = step(resource.opened, day, log=context.log.info)
         described = describe(manifest, resource)
         versions.append(str(manifest[version]))
@@ -101,13 +100,6 @@ def _materialize(
     if len(versions) > 1:
         return dg.MaterializeResult(metadata={"days": len(versions)})
     return dg.MaterializeResult(metadata=described, data_version=dg.DataVersion(versions[0]))
-
-
-@contextmanager
-def _logged(context: dg.AssetExecutionContext, day: str) -> Iterator[None]:
-    context.log.info(f"{context.asset_key.path[-1]} of {day}: started")
-    yield
-    context.log.info(f"{context.asset_key.path[-1]} of {day}: done")
 
 
 def _files(resource: ConnectionResource, manifest: dict[str, Any], table: str) -> dg.MetadataValue[Any]:
