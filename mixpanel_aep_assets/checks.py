@@ -4,8 +4,8 @@ Blocking are those where going on would put wrong data into the lake. What does 
 out (`pipeline`), what to do about a red one (README).
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import dagster as dg
 
@@ -19,103 +19,127 @@ INGESTED = "ingested_by_aep"
 """The check that the batch sensor asks for once a batch is final."""
 
 
+class Check(NamedTuple):
+    """A truth about an asset's day, and how it is found out."""
+
+    name: str
+    description: str
+    find: Callable[[Any, str], Finding]
+    blocking: bool
+
+
 def build_checks(
     days: dg.PartitionsDefinition[str], assets: list[dg.AssetsDefinition], *, resource_key: str
 ) -> list[dg.AssetChecksDefinition]:
-    """The checks of a connection's three assets."""
+    """The checks of a connection's three assets, those of an asset in one step: each step is a second of Dagster's time."""
     raw, xdm, batch = assets
 
-    def check(
-        asset: dg.AssetsDefinition, name: str, description: str, find: Callable[[Any, str], Finding], *, blocking: bool
-    ) -> dg.AssetChecksDefinition:
-        @dg.asset_check(
-            asset=asset,
-            name=name,
-            description=description,
-            partitions_def=days,
-            blocking=blocking,
+    def checks_of(asset: dg.AssetsDefinition, *checks: Check) -> dg.AssetChecksDefinition:
+        @dg.multi_asset_check(
+            name=f"{'__'.join(asset.key.path)}_checks",
+            specs=[
+                dg.AssetCheckSpec(
+                    check.name,
+                    asset=asset.key,
+                    description=check.description,
+                    blocking=check.blocking,
+                    partitions_def=days,
+                )
+                for check in checks
+            ],
+            can_subset=True,
             required_resource_keys={resource_key},
         )
-        def body(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        def body(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
             resource: ConnectionResource = getattr(context.resources, resource_key)
-            findings = []
-            for day in context.partition_keys:
-                with failures.explained(context, asset.key.path[0], day):
-                    findings.append(find(resource.opened, day))
-            return result(findings)
+            selected = {key.name for key in context.selected_asset_check_keys}
+            for check in checks:
+                if check.name not in selected:
+                    continue
+                findings = []
+                for day in context.partition_keys:
+                    with failures.explained(context, asset.key.path[0], day):
+                        findings.append(check.find(resource.opened, day))
+                yield result(findings, check.name, asset.key)
 
         return body
 
     return [
-        check(
+        checks_of(
             raw,
-            "body_is_whole",
-            "The export's body was whole (chunking, gzip trailer, last line, no failure text), and the files on disk "
-            "still hold every event of it.",
-            verify.body_is_whole,
-            blocking=True,
+            Check(
+                "body_is_whole",
+                "The export's body was whole (chunking, gzip trailer, last line, no failure text), and the files on disk "
+                "still hold every event of it.",
+                verify.body_is_whole,
+                blocking=True,
+            ),
+            Check(
+                "time_mode_is_sure",
+                "Whether `time` is UTC or the project's wall clock is known, and this day's receipt times agree.",
+                verify.time_mode_is_sure,
+                blocking=True,
+            ),
         ),
-        check(
-            raw,
-            "time_mode_is_sure",
-            "Whether `time` is UTC or the project's wall clock is known, and this day's receipt times agree.",
-            verify.time_mode_is_sure,
-            blocking=True,
-        ),
-        check(
+        checks_of(
             xdm,
-            "conforms_to_xdm",
-            "Every event in the XDM files conforms to the dataset's schema and the identity rules; the events that do "
-            "not are set aside, and are fewer than the connection allows.",
-            verify.conforms_to_xdm,
-            blocking=True,
+            Check(
+                "conforms_to_xdm",
+                "Every event in the XDM files conforms to the dataset's schema and the identity rules; the events that do "
+                "not are set aside, and are fewer than the connection allows.",
+                verify.conforms_to_xdm,
+                blocking=True,
+            ),
+            Check(
+                "mapping_has_no_errors",
+                "No attribute was lost to an error of the mapping.",
+                verify.mapping_has_no_errors,
+                blocking=False,
+            ),
         ),
-        check(
-            xdm,
-            "mapping_has_no_errors",
-            "No attribute was lost to an error of the mapping.",
-            verify.mapping_has_no_errors,
-            blocking=False,
-        ),
-        check(
+        checks_of(
             batch,
-            "counts_add_up",
-            "exported = duplicates + quarantined + uploaded.",
-            verify.counts_add_up,
-            blocking=True,
-        ),
-        check(
-            batch,
-            "within_guardrails",
-            "Platform limits: event batches a day, files a batch, bytes an hour, bytes an event.",
-            verify.within_guardrails,
-            blocking=False,
-        ),
-        check(
-            batch,
-            INGESTED,
-            "The Platform took the batch, and uploaded = ingested + rejected.",
-            verify.ingested_by_aep,
-            blocking=False,
-        ),
-        check(
-            batch,
-            "reconciles_with_mixpanel",
-            "Mixpanel's own daily counts agree with what was exported and is live.",
-            verify.reconciles_with_mixpanel,
-            blocking=False,
+            Check(
+                "counts_add_up",
+                "exported = duplicates + quarantined + uploaded.",
+                verify.counts_add_up,
+                blocking=True,
+            ),
+            Check(
+                "within_guardrails",
+                "Platform limits: event batches a day, files a batch, bytes an hour, bytes an event.",
+                verify.within_guardrails,
+                blocking=False,
+            ),
+            Check(
+                INGESTED,
+                "The Platform took the batch, and uploaded = ingested + rejected.",
+                verify.ingested_by_aep,
+                blocking=False,
+            ),
+            Check(
+                "reconciles_with_mixpanel",
+                "Mixpanel's own daily counts agree with what was exported and is live.",
+                verify.reconciles_with_mixpanel,
+                blocking=False,
+            ),
         ),
     ]
 
 
-def result(findings: list[Finding]) -> dg.AssetCheckResult:
-    """One result for the days of a run; with one day, the usual case, exactly its finding."""
+def result(findings: list[Finding], name: str | None = None, asset: dg.AssetKey | None = None) -> dg.AssetCheckResult:
+    """One result for the days of a run; with one day, the usual case, exactly its finding.
+
+    `name` and `asset` tell which check it is of, where a step has several.
+    """
     failed = [finding for finding in findings if not finding.passed]
     worst = next((f for f in failed if f.severe), failed[0] if failed else findings[0])
     described: dict[str, Any] = {}
     for key, value in worst.numbers.items():
         described[key] = metadata.table(value) if isinstance(value, list) else value
     return dg.AssetCheckResult(
+        check_name=name,
+        asset_key=asset,
         passed=not failed,
         severity=dg.AssetCheckSeverity.ERROR if worst.severe else dg.AssetCheckSeverity.WARN,
         description=worst.text,

@@ -195,8 +195,6 @@ class XdmWriter:
             table.schema,
             compression="snappy",
             use_dictionary=_repetitive(table),
-            # Smallest and greatest of ids and long texts help no reader and cost time.
-            write_statistics=[path for path in ("timestamp",) if path in table.schema.names],
             version="2.6",
             use_compliant_nested_type=True,
             store_schema=False,
