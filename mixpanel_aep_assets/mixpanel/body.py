@@ -38,7 +38,7 @@ NEWLINE = 10
 class Lines(NamedTuple):
     """Whole lines: the bytes, and where each line starts and ends (its newline not counted). Arrays of int64."""
 
-    data: bytes
+    data: bytes | memoryview
     starts: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
 
@@ -47,7 +47,7 @@ class Lines(NamedTuple):
         return Lines(self.data, self.starts[chosen], self.ends[chosen])
 
     def line(self, index: int) -> bytes:
-        return self.data[int(self.starts[index]) : int(self.ends[index])]
+        return bytes(self.data[int(self.starts[index]) : int(self.ends[index])])
 
 
 def gunzip(blocks: Iterable[bytes], *, new: Callable[[], Any] | None = None) -> Iterator[bytes]:
@@ -109,7 +109,7 @@ class ZlibDecompressor:
         return out
 
 
-def batches(blocks: Iterable[bytes], size: int = BATCH, limit: int = LINE_LIMIT) -> Iterator[bytes]:
+def batches(blocks: Iterable[bytes], size: int = BATCH, limit: int = LINE_LIMIT) -> Iterator[memoryview]:
     """The same bytes cut behind a newline, some `size` bytes each; what follows the last newline comes last.
 
     Cuts at the byte 0x0A only: U+0085, U+2028 and the like may stand raw inside a string (section 3.7).
@@ -124,7 +124,7 @@ def batches(blocks: Iterable[bytes], size: int = BATCH, limit: int = LINE_LIMIT)
             continue
         if cut := block.rfind(b"\n") + 1:
             parts[-1] = block[:cut]
-            yield b"".join(parts)
+            yield _joined(parts)
             parts = [block[cut:]]
             held = len(parts[0])
         elif held > limit:
@@ -133,17 +133,27 @@ def batches(blocks: Iterable[bytes], size: int = BATCH, limit: int = LINE_LIMIT)
             cut = joined.rfind(b"\n") + 1
             if len(joined) - cut > limit:
                 raise LineTooLong(f"a line of the export has more than {limit >> 20} MB")
-            yield joined[:cut]
+            yield memoryview(joined)[:cut]
             parts = [joined[cut:]]
             held = len(parts[0])
-    if rest := b"".join(parts):
-        yield rest
+    if any(parts):
+        yield _joined(parts)
 
 
-def lines(data: bytes) -> Lines:
+def _joined(parts: list[bytes]) -> memoryview:
+    """The bytes one behind the other, copied without the interpreter's lock, which the parser of another batch holds."""
+    whole = np.empty(sum(map(len, parts)), np.uint8)
+    at = 0
+    for part in parts:
+        whole[at : at + len(part)] = np.frombuffer(part, np.uint8)
+        at += len(part)
+    return whole.data
+
+
+def lines(data: bytes | memoryview) -> Lines:
     """Where the lines of a batch are. A last line without newline counts as a line."""
     ends = np.flatnonzero(np.frombuffer(data, np.uint8) == NEWLINE)
-    if data and not data.endswith(b"\n"):
+    if len(data) and data[-1] != NEWLINE:
         ends = np.append(ends, len(data))
     starts = np.empty_like(ends)
     starts[:1] = 0

@@ -133,7 +133,7 @@ class Prepared(NamedTuple):
     doubtful: npt.NDArray[np.bool_]
 
 
-def parse(data: bytes, first_line: int = 1) -> Parsed:
+def parse(data: bytes | memoryview, first_line: int = 1) -> Parsed:
     """Reads whole lines. `first_line` is the number of the first one in the body.
 
     Never raises for what the lines hold: a line that is no event comes back as `Broken`.
@@ -141,7 +141,7 @@ def parse(data: bytes, first_line: int = 1) -> Parsed:
     return read(prepare(data), first_line)
 
 
-def prepare(data: bytes) -> Prepared:
+def prepare(data: bytes | memoryview) -> Prepared:
     """The first half of `parse`: where the lines are, their digest, which are plain."""
     lines = body.lines(data)
     numbered = len(lines.ends)
@@ -193,7 +193,7 @@ def _doubtful(lines: body.Lines) -> npt.NDArray[np.bool_]:
     return doubtful
 
 
-def _holds(data: bytes, places: npt.NDArray[np.int64], word: bytes) -> npt.NDArray[np.bool_]:
+def _holds(data: bytes | memoryview, places: npt.NDArray[np.int64], word: bytes) -> npt.NDArray[np.bool_]:
     """Whether `word`, of 2, 8 or 16 bytes, stands at each of the places."""
     kind = np.dtype("<u8" if len(word) >= 8 else "<u2")
     held = np.lib.stride_tricks.sliding_window_view(np.frombuffer(data, np.uint8), len(word))[places]
@@ -296,7 +296,7 @@ def _milliseconds(times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.where(seconds, times * 1000, times) if seconds.any() else times
 
 
-def _views(data: bytes, starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> pa.Array:
+def _views(data: bytes | memoryview, starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> pa.Array:
     """Slices of `data` as an Arrow binary view array, without copying them."""
     views = np.empty(len(starts), _VIEW)
     views["length"] = lengths
@@ -305,7 +305,7 @@ def _views(data: bytes, starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.i
     raw = np.frombuffer(data, np.uint8)
     views["prefix"] = raw[np.minimum(starts[:, None] + np.arange(4), len(raw) - 1)].view("<u4").ravel()
     for index in np.flatnonzero(lengths <= _INLINE):
-        text = data[int(starts[index]) : int(starts[index] + lengths[index])]
+        text = bytes(data[int(starts[index]) : int(starts[index] + lengths[index])])
         views[index : index + 1].view(np.uint8)[4:] = np.frombuffer(text.ljust(_INLINE, b"\0"), np.uint8)
     buffers = [None, pa.py_buffer(views), pa.py_buffer(data)]
     return pa.Array.from_buffers(pa.binary_view(), len(starts), buffers)

@@ -123,13 +123,13 @@ class Received:
     last_broken: Broken | None = None
     ended: bool = True
 
-    def add(self, parsed: events.Parsed, data: bytes) -> None:
+    def add(self, parsed: events.Parsed, data: bytes | memoryview) -> None:
         rows = parsed.events.num_rows
         self.body_bytes += len(data)
         self.numbered += parsed.numbered
         self.exported += parsed.lines
         self.rows += rows
-        self.ended = data.endswith(b"\n")
+        self.ended = data[-1:] == b"\n"
         for line in parsed.broken:
             self.reasons[line.reason] += 1
         if self.first_broken is None and parsed.broken:
@@ -274,7 +274,7 @@ def _batches(
             blocks = body.gunzip(_chain(first, blocks))
         whole = body.batches(blocks)
         for batch in whole:
-            yield events.prepare(batch if privacy is None else privacy.lines(batch))
+            yield events.prepare(batch if privacy is None else privacy.lines(bytes(batch)))
 
 
 def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:

@@ -84,7 +84,7 @@ def test_every_line_of_a_mutated_body_is_a_row_or_a_broken_line(seed: int) -> No
             broken += len(parsed.broken)
             rows += parsed.events["properties"].to_pylist()
             for line in parsed.broken:
-                assert line.bytes in batch
+                assert line.bytes in bytes(batch)
         assert accounted == len(rows) + broken == sum(1 for line in data.split(b"\n") if line)
         assert texts(good) <= set(rows) | ({""} if not data.endswith(b"\n") else set())
 
