@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -74,7 +75,7 @@ class Found:
 
 
 @reading()
-def find(locations: Sequence[str], over: Callable[..., Iterable[Records]] = map) -> Found:
+def find(locations: Sequence[str], over: Callable[..., Iterable[Any]] = map) -> Found:
     """Searches the parts of one day (Parquet files of `raw_events`: paths or URLs).
 
     `over` reads the parts: `map`, or one that does it in other processes. Raises DayReplaced where another run has
@@ -90,7 +91,7 @@ def find(locations: Sequence[str], over: Callable[..., Iterable[Records]] = map)
         lost.append(worse)
         tied.append(equal)
         ordinals.append(_ordinals(records))
-    lost.append(_tied_losers(np.concatenate(tied), locations))
+    lost.append(_tied_losers(np.concatenate(tied), locations, over))
     return _by_part(np.concatenate(lost), pl.concat(ordinals))
 
 
@@ -177,21 +178,25 @@ def _judged(records: Records) -> tuple[Records, Records]:
     return worse, equal
 
 
-def _tied_losers(records: Records, locations: Sequence[str]) -> Records:
+def _tied_losers(records: Records, locations: Sequence[str], over: Callable[..., Iterable[Any]]) -> Records:
     """Of rows that tie, all but one of each key: the one whose `properties` have the greatest hash stays."""
     content = np.zeros(len(records), np.uint64)
+    asked = []
     for part in np.unique(records["part"]):
         here = np.flatnonzero(records["part"] == part)
-        here = here[np.argsort(records["row"][here])]
-        content[here] = _content(locations[int(part)], records["row"][here])
+        asked.append((locations[int(part)], here[np.argsort(records["row"][here])]))
+    found = over(_content, [(location, records["row"][here]) for location, here in asked])
+    for (_, here), hashes in zip(asked, found, strict=True):
+        content[here] = hashes
     order = np.lexsort((records["row"], records["part"], content, records["low"], records["high"]))
     ordered: Records = records[order]
     lost: Records = ordered[~_last_of_each(ordered, "high", "low")]
     return lost
 
 
-def _content(location: str, rows: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint64]:
+def _content(wanted: tuple[str, npt.NDArray[np.uint32]]) -> npt.NDArray[np.uint64]:
     """Hashes of `properties` of some rows (sorted) of a part, in one pass over it."""
+    location, rows = wanted
     found = np.empty(len(rows), np.uint64)
     first = 0
     for frame in pl.scan_parquet(location).select("properties").collect_batches(chunk_size=_CHUNK, maintain_order=True):
