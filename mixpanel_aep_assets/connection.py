@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from mixpanel_aep_assets.mixpanel.client import MixpanelClient
-from mixpanel_aep_assets.mixpanel.errors import NotAllowed, NotFound, UnexpectedAnswer
+from mixpanel_aep_assets.mixpanel.client import MixpanelClient, project_zone
 from mixpanel_aep_assets.mixpanel.privacy import Privacy, PrivacySettings
 from mixpanel_aep_assets.mixpanel.settings import Credentials, MixpanelSource, zone
 from mixpanel_aep_assets.mixpanel.time_mode import Decision
@@ -32,6 +31,7 @@ if TYPE_CHECKING:  # the other rooms are imported when they are first used: an e
     from mixpanel_aep_assets.aep.http import PlatformClient
     from mixpanel_aep_assets.aep.provision import Wanted
     from mixpanel_aep_assets.dataprep.compiled import CompiledMapping
+    from mixpanel_aep_assets.dataprep.fitting import Fitted
     from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
     from mixpanel_aep_assets.xdm.conformance import Conformance
     from mixpanel_aep_assets.xdm.growth.plan import SchemaPlan
@@ -248,11 +248,10 @@ class Opened:
 
     @cached_property
     def mixpanel(self) -> MixpanelClient:
-        """The export client; the project's zone is asked of Mixpanel where it is not set and the account may read it."""
+        """The export client; the project's zone is asked of Mixpanel where it is needed and not set."""
         source = self.source
-        if source.timezone is None:
-            with MixpanelClient(source) as asking, contextlib.suppress(NotAllowed, NotFound, UnexpectedAnswer):
-                source = dataclasses.replace(source, timezone=asking.project().timezone)
+        if source.timezone is None and source.time_mode != "utc":
+            source = dataclasses.replace(source, timezone=project_zone(source))
         return MixpanelClient(source)
 
     @cached_property
@@ -343,15 +342,36 @@ class Opened:
 
     @cached_property
     def mapping_set(self) -> MappingSet:
-        """`own_mapping_set`, and the mappings that fill the fields of the accepted plan."""
+        """`own_mapping_set`, the standard one fitted to the schema, and the mappings that fill the accepted plan's fields."""
         from mixpanel_aep_assets.dataprep.mapping_set import Mapping as OneMapping
         from mixpanel_aep_assets.xdm.growth import mappings as growth
 
-        own, plan = self.own_mapping_set, self.accepted_plan
+        own = self.own_mapping_set if self._fitted is None else self._fitted.mapping_set
+        plan = self.accepted_plan
         if plan is None:
             return own
         grown = (OneMapping.from_json(row) for row in growth.mappings(plan, self.tenant))
         return dataclasses.replace(own, mappings=(*own.mappings, *grown))
+
+    @cached_property
+    def _fitted(self) -> Fitted | None:
+        """The standard mapping as the dataset's schema can take it; None where the user has a mapping set."""
+        from mixpanel_aep_assets.dataprep.fitting import fitted
+        from mixpanel_aep_assets.xdm.growth.plan import HOME
+
+        if self.settings.mapping is not None:
+            return None
+        return fitted(self.own_mapping_set, self.schema, self.tenant, reserved=[f"_{self.tenant}.mixpanel.{HOME}"])
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Destinations of the standard mapping that the dataset's schema lacks; none of a user's mapping set is left out."""
+        return () if self._fitted is None else self._fitted.left_out
+
+    @property
+    def keeps_properties(self) -> bool:
+        """Whether a field of the schema takes all properties of an event as JSON text, mapped or not."""
+        return any(mapping.source == "mixpanel.properties" for mapping in self.mapping_set.mappings)
 
     @cached_property
     def accepted_plan(self) -> SchemaPlan | None:
@@ -371,6 +391,7 @@ class Opened:
         for name in (
             "accepted_plan",
             "mapping_set",
+            "_fitted",
             "mapping",
             "schema",
             "conformance",

@@ -50,6 +50,19 @@ def test_run_reports_every_day_and_exits_with_0_when_all_are_in(ready: dict[str,
     assert call(ready, "reconcile", "--from", DAY, "--to", NEXT).returncode == 0
 
 
+def test_run_takes_a_day_before_the_default_start_unless_a_start_is_set(
+    ready: dict[str, str], emulator: EmulatorThread
+) -> None:
+    old = "2025-03-10"
+    unbound = {key: value for key, value in ready.items() if key != "MIXPANEL_AEP_START_DATE"}
+    done = call(unbound, "run", "--from", old, "--to", old)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert emulator.control.counters()["requests"]["GET /api/2.0/export"] == 1
+    refused = call(ready, "run", "--from", old, "--to", old)
+    assert refused.returncode == 2
+    assert "MIXPANEL_AEP_START_DATE" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

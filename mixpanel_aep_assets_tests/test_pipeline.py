@@ -14,7 +14,7 @@ import pytest
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.dataprep.errors import MappingSetError
 from mixpanel_aep_assets.emulator import EmulatorThread
-from mixpanel_aep_assets.mixpanel.errors import AuthenticationFailed, DateTooLate, ExportIncomplete
+from mixpanel_aep_assets.mixpanel.errors import AuthenticationFailed, DateTooLate, ExportIncomplete, Unreachable
 from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.pipeline import extract, load, report, transform, verify
 from mixpanel_aep_assets_tests.connections import DAY, NOON, event, events, lines, opened, provisioned, run_day, settled
@@ -88,6 +88,30 @@ def test_a_day_that_becomes_empty_takes_its_batch_back(emulator: EmulatorThread,
 def test_an_empty_day_is_a_finished_day(connection: Opened) -> None:
     assert run_day(connection)["action"] == "nothing"
     assert report.counts_of(connection, DAY)["status"] == "empty"
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 404])
+def test_the_zone_stays_open_where_the_account_may_not_ask_for_it(
+    emulator: EmulatorThread, connection: Opened, status: int
+) -> None:
+    emulator.control.fault("status", match={"path": "/api/app/me"}, status=status)
+    emulator.control.seed_day(DAY, lines(events(40)))
+    assert extract.extract_day(connection, DAY)["time_mode"] == "utc"
+    assert verify.time_mode_is_sure(connection, DAY).passed
+
+
+def test_a_host_that_does_not_tell_the_zone_is_an_error_that_names_the_setting(
+    emulator: EmulatorThread, tmp_path: Path
+) -> None:
+    with opened(emulator, tmp_path, api_url="http://127.0.0.1:9") as alone, pytest.raises(Unreachable) as caught:
+        extract.extract_day(alone, DAY)
+    assert "MIXPANEL_TIMEZONE" in str(caught.value)
+
+
+def test_nobody_is_asked_for_the_zone_in_utc_mode(emulator: EmulatorThread, tmp_path: Path) -> None:
+    emulator.control.seed_day(DAY, lines(events(5)))
+    with opened(emulator, tmp_path, api_url="http://127.0.0.1:9", time_mode="utc") as alone:
+        assert extract.extract_day(alone, DAY)["rows"] == 5
 
 
 def test_broken_lines_are_set_aside_and_counted(emulator: EmulatorThread, connection: Opened) -> None:

@@ -26,10 +26,10 @@ LONGEST_PAUSE = 60.0
 GROWTH = 1.5
 """Section 12: poll after 5 s, then x 1.5, at most 60 s."""
 
-INPUT_METRICS = ("inputRecordCount", "recordsRead")
-OUTPUT_METRICS = ("outputRecordCount", "recordsWritten")
+INPUT_METRICS = ("inputRecordCount", "inputRecordSize", "recordsRead")
+OUTPUT_METRICS = ("outputRecordCount", "outputRecordSize", "recordsWritten")
 FAILED_METRICS = ("failedRecordCount", "recordsFailed")
-"""Names of today, then those of very old batches."""
+"""Names of today, those of the troubleshooting page, then those of very old batches (section 5.1)."""
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ class PlatformClient:
 
     def sign_in(self) -> None:
         """Fetches a token now, so that wrong credentials show before anything else is done."""
-        self._tokens.token()
+        self._tokens.new()
 
     def request(
         self,

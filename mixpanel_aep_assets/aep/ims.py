@@ -1,13 +1,16 @@
 """Access tokens of Adobe IMS (OAuth server-to-server): fetched when needed, kept until they are old, never shown.
 
-Source: reference aep-api.md section 2.1. What does not belong here: the calls that the token opens.
+One token serves all clients of a process that use the same credential: Adobe throttles who asks for too many. Source:
+reference aep-api.md section 2.1. What does not belong here: the calls that the token opens.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 import time
+from dataclasses import dataclass, field
 
 import httpx
 import orjson
@@ -24,40 +27,66 @@ RENEW_BEFORE = 300.0
 TRIED_AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 
 
+@dataclass
+class _Held:
+    """A credential's token; `until` is when to renew it, by the monotonic clock."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    token: str | None = field(default=None, repr=False)
+    until: float = 0.0
+
+
+_held: dict[str, _Held] = {}
+
+
+def forget() -> None:
+    """Forgets all tokens, so that the next call asks for one as a new process does."""
+    _held.clear()
+
+
 class TokenSource:
-    """The current token, shared by all threads; one of them renews, the others wait for it."""
+    """The current token, shared by all threads and clients; one of them renews, the others wait for it."""
 
     def __init__(self, platform: Platform, client: httpx.Client) -> None:
         self._platform = platform
         self._client = client
-        self._lock = threading.Lock()
-        self._token: str | None = None
-        self._until = 0.0
+        credential = (
+            platform.ims_url,
+            platform.client_id.get_secret_value(),
+            platform.client_secret.get_secret_value(),
+            platform.scopes,
+        )
+        key = hashlib.sha256("\0".join(credential).encode()).hexdigest()
+        self._held = _held.setdefault(key, _Held())
 
     def __repr__(self) -> str:
         return f"TokenSource({self._platform.ims_url!r})"
 
     def token(self) -> str:
         """A token that is good for minutes. Raises CredentialsRejected, RateLimited, ServerFault or Unreachable."""
-        with self._lock:
-            if self._token is None or time.monotonic() >= self._until:
-                self._fetch()
-            assert self._token is not None
-            return self._token
+        with self._held.lock:
+            if self._held.token is None or time.monotonic() >= self._held.until:
+                return self._fetch()
+            return self._held.token
+
+    def new(self) -> str:
+        """A token fetched now, whatever is held: proves the credential. Raises as `token` does."""
+        with self._held.lock:
+            return self._fetch()
 
     def renew(self, refused: str) -> str:
         """A token other than the refused one; when another thread has renewed it meanwhile, that one."""
-        with self._lock:
-            if self._token is None or self._token == refused:
-                self._fetch()
-            assert self._token is not None
-            return self._token
+        with self._held.lock:
+            if self._held.token is None or self._held.token == refused:
+                return self._fetch()
+            return self._held.token
 
-    def _fetch(self) -> None:
+    def _fetch(self) -> str:
         where = f"POST {self._platform.ims_url}/ims/token/v3"
-        self._token, life = tried(self._platform, lambda: self._ask(where))
-        self._until = time.monotonic() + life - min(RENEW_BEFORE, life / 2)
+        token, life = tried(self._platform, lambda: self._ask(where))
+        self._held.token, self._held.until = token, time.monotonic() + life - min(RENEW_BEFORE, life / 2)
         log.info("New access token from %s, good for %d s", self._platform.ims_url, life)
+        return token
 
     def _ask(self, where: str) -> tuple[str, float]:
         form = {

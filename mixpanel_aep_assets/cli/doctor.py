@@ -12,6 +12,7 @@ from rich.console import Console
 from mixpanel_aep_assets.cli import FAILED, explains_itself
 from mixpanel_aep_assets.cli.options import connection_option, open_connection
 from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.mixpanel.errors import AuthenticationFailed
 from mixpanel_aep_assets.mixpanel.settings import zone
 
 EXPIRY_WARNING = datetime.timedelta(days=30)
@@ -59,7 +60,13 @@ def _storage(opened: Opened, name: str) -> Iterator[Diagnosis]:
 
 
 def _project(opened: Opened, name: str) -> Iterator[Diagnosis]:
-    project = opened.mixpanel.project()
+    try:
+        project = opened.mixpanel.project()
+    except AuthenticationFailed as error:
+        region = opened.mixpanel.other_region()
+        known = f" These credentials are known in the region {region}: set MIXPANEL_REGION={region}." if region else ""
+        yield Diagnosis(name, "wrong", f"{error}{known}")
+        return
     told = project.timezone or "(not told)"
     yield Diagnosis(name, "ok", f"{project.name or opened.settings.project_id}, time zone {told}")
     given = opened.settings.timezone
@@ -118,7 +125,14 @@ def _schema(opened: Opened, name: str) -> Iterator[Diagnosis]:
     schema = opened.schema
     yield Diagnosis(name, "ok", f"{schema.title} ({schema.id})")
     missing = opened.unmapped_destinations()
-    if missing:
+    if opened.left_out:
+        kept = "all properties are kept as text" if opened.keeps_properties else "its properties stay in raw_events"
+        text = (
+            f"the schema lacks {len(opened.left_out)} fields of the standard mapping ({', '.join(opened.left_out[:4])}, …); "
+            f"they are left out, and {kept}. A dataset that `mixpanel-aep provision` makes has them all."
+        )
+        yield Diagnosis("mapping", "warning", text)
+    elif missing:
         text = f"the mapping sets fields that the schema lacks: {', '.join(missing[:8])}. Run `mixpanel-aep provision`."
         yield Diagnosis("mapping", "wrong", text)
     else:

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mixpanel_aep_assets.cli import FAILED, NOT_YET, explains_itself
 from mixpanel_aep_assets.cli.options import connection_option, day_range, days_between, wide_console
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import VARIABLES, Opened, Settings
 
 WAIT_MINUTES = 120
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -57,7 +57,8 @@ def run(
     days = days_between(first, last)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     with dagster_instance() as instance:
-        runner = Runner(connection, instance)
+        with reaching_back_to(first.date()):
+            runner = Runner(connection, instance)
         with Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
         ) as progress:
@@ -147,7 +148,7 @@ class Runner:
         if others:
             raise click.UsageError(
                 f"{others[0]} is no partition of {self.connection!r}: they go from {keys[0] if keys else '(none)'} to "
-                f"{keys[-1] if keys else '(none)'}. Set MIXPANEL_AEP_START_DATE for earlier days; today is not closed."
+                f"{keys[-1] if keys else '(none)'}. For earlier days set MIXPANEL_AEP_START_DATE back; today is not closed."
             )
 
     def wait(self, days: list[str], seconds: float, progress: Progress) -> None:
@@ -197,6 +198,23 @@ def red_checks(result: Any) -> list[str]:
     ]
 
 
+@contextmanager
+def reaching_back_to(day: datetime.date) -> Iterator[None]:
+    """Definitions loaded here have partitions from `day` on, if that is earlier than the default and no start is set.
+
+    Who names a day before the 30 that are offered unless told otherwise, and has set no bound, wants that day.
+    """
+    variable = VARIABLES["start_date"]
+    if os.environ.get(variable, "").strip() or day >= Settings().first_day(datetime.datetime.now(datetime.UTC).date()):
+        yield
+        return
+    os.environ[variable] = day.isoformat()
+    try:
+        yield
+    finally:
+        del os.environ[variable]
+
+
 def load_definitions() -> Any:
     """All connections' definitions. What a wrong setting says is told without the loader's traceback."""
     from mixpanel_aep_assets.definitions import defs
@@ -216,7 +234,7 @@ def resource_of(connection: str, definitions: Any = None) -> Opened:
     """The opened connection of a block, its secrets read from the variables it names."""
     from pydantic import SecretStr
 
-    from mixpanel_aep_assets.connection import Secrets, Settings, SettingsError
+    from mixpanel_aep_assets.connection import Secrets, SettingsError
 
     definitions = definitions or load_definitions()
     resource = (definitions.resources or {}).get(f"{connection}_connection")

@@ -59,6 +59,9 @@ ERRORS: Final = pl.Schema(
 )
 """Errors of a batch: the row in it (from 0), the mapping in the set (from 0), and Adobe's fields of an error."""
 
+_TOLD: Final = 10
+"""Problems of a refused set that its error tells."""
+
 _PLANS: Final = 32
 """Combinations of kinds for which expressions are made. Batches of yet others use one plan for all the kinds seen."""
 
@@ -116,7 +119,7 @@ def compile_mapping(
     layout: Layout = "event",
     context: EvaluationContext | None = None,
 ) -> CompiledMapping:
-    """Compiles a mapping set. Raises MappingSetError, with every problem, for a set that is not valid.
+    """Compiles a mapping set. Raises MappingSetError, with the first problems, for a set that is not valid.
 
     `target` types the result; without it the JSON Schema that the set carries is used, and without that nothing is
     converted. `derived` maps source paths such as `mixpanel.id` to columns of the input frame.
@@ -127,7 +130,9 @@ def compile_mapping(
         types = TargetType.from_json_schema(mapping_set.output_schema)
     problems = validate(mapping_set, types)
     if not problems.ok:
-        raise MappingSetError("the mapping set is refused:\n" + "\n".join(map(str, problems)))
+        told = [str(problem) for problem in problems]
+        rest = [f"… and {len(told) - _TOLD} more"] if len(told) > _TOLD else []
+        raise MappingSetError("the mapping set is refused:\n" + "\n".join(told[:_TOLD] + rest))
     prepared = [_prepared(index, mapping, types, root) for index, mapping in enumerate(mapping_set.mappings)]
     # Outer destinations first, so that a specific mapping overrides what a copy of its parent wrote (P5).
     prepared.sort(key=lambda one: len(one.steps))

@@ -20,6 +20,7 @@ import orjson
 
 from mixpanel_aep_assets.mixpanel import errors
 from mixpanel_aep_assets.mixpanel.budget import Budget, open_budget
+from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.mixpanel.settings import API_HOSTS, MixpanelSource, Region
 
 logger = logging.getLogger(__name__)
@@ -275,6 +276,24 @@ class MixpanelClient:
         except httpx.TransportError as error:
             reason = str(error).split("\n", 1)[0] or type(error).__name__
             raise errors.Unreachable(f"No answer: {reason}", where=_place(url)) from None
+
+
+def project_zone(source: MixpanelSource) -> str | None:
+    """The project's time zone as Mixpanel names it; None where the credentials may not ask.
+
+    A refusal is no error here: the export says what is wrong with credentials. No answer is one, since a day must not
+    get another time mode because a host was out of reach. Raises Unreachable, ServerFault or RateLimited.
+    """
+    if source.credentials.kind == "project secret":
+        return None
+    try:
+        with MixpanelClient(source) as client:
+            return Retry(tries=2).call(client.project).timezone
+    except errors.MixpanelError as error:
+        if not error.retryable:
+            return None
+        fix = f"With MIXPANEL_TIMEZONE set it is not asked. {error.fix}"
+        raise type(error)(error.what, where=error.where, fix=fix, status=error.status, wait=error.wait) from None
 
 
 def _received(response: httpx.Response) -> Iterator[bytes]:

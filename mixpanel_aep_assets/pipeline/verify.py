@@ -138,13 +138,22 @@ def mapping_has_no_errors(opened: Opened, day: str) -> Finding:
         return Finding(passed=False, text="The day was never transformed.")
     errors = manifest["mapping_errors"]
     rows = sum(error["rows"] for error in errors)
+    numbers: dict[str, Any] = {"fields that the schema lacks": len(opened.left_out)} if opened.left_out else {}
+    if not errors and opened.left_out and not opened.keeps_properties:
+        text = (
+            f"The dataset's schema lacks {len(opened.left_out)} fields of the standard mapping, also the one that keeps "
+            "all properties as text: properties without a field of their own stay in raw_events. Name a mapping set "
+            "(MIXPANEL_AEP_MAPPING), or take a dataset that `mixpanel-aep provision` makes."
+        )
+        return Finding(False, text, severe=False, numbers=numbers)
     if not errors:
-        return Finding(True, "No attribute was lost.", severe=False)
+        return Finding(True, "No attribute was lost.", severe=False, numbers=numbers)
     return Finding(
         False,
-        f"{rows:,} attributes could not be computed and are left out; the source text stays in `properties`.",
+        f"{rows:,} attributes could not be computed and are left out; the source text stays in "
+        + ("`properties`." if opened.keeps_properties else "raw_events."),
         severe=False,
-        numbers={"errors": errors},
+        numbers=numbers | {"errors": errors},
     )
 
 

@@ -83,6 +83,22 @@ def test_one_token_serves_many_calls(opened: Opened) -> None:
     assert script.tokens == 1
 
 
+def test_one_token_serves_all_clients_of_a_credential(opened: Opened) -> None:
+    script, client = opened()
+    with PlatformClient(client.platform) as another:
+        client.request("GET", CATALOG)
+        another.request("GET", CATALOG)
+    assert script.tokens == 1
+
+
+def test_signing_in_proves_the_credential_although_a_token_is_held(opened: Opened) -> None:
+    script, client = opened()
+    client.request("GET", CATALOG)
+    script.token_answers = [Reply(400, {"error": "invalid_client"})]
+    with pytest.raises(errors.CredentialsRejected):
+        client.sign_in()
+
+
 def test_a_token_near_its_end_is_renewed_before_the_call(opened: Opened) -> None:
     script, client = opened()
     script.expires_in = 0
