@@ -287,6 +287,12 @@ class Opened:
         settings = self.settings.privacy
         return Privacy(settings, self._secrets.privacy_salt) if settings.active else None
 
+    def check_settings(self) -> None:
+        """Raises SettingsError, SettingsWrong or StorageError for what is missing or wrong here; asks nobody."""
+        _ = self.source, self.platform, self.storage
+        if self.settings.mapping is not None and not Path(self.settings.mapping).is_file():
+            raise SettingsError(f"MIXPANEL_AEP_MAPPING={self.settings.mapping!r} is no file.")
+
     @cached_property
     def platform(self) -> PlatformClient:
         from mixpanel_aep_assets.aep.http import PlatformClient
@@ -300,6 +306,9 @@ class Opened:
         assert settings.org_id is not None
         assert secrets.adobe_client_id is not None
         assert secrets.adobe_client_secret is not None
+        for key in ("ims_url", "aep_url"):
+            if not re.match(r"https?://[^/]", url := getattr(settings, key) or PLATFORM_URL):
+                raise SettingsError(f"{VARIABLES[key]}={url!r} is no URL; it should look like {PLATFORM_URL}")
         return PlatformClient(
             Platform(
                 client_id=secrets.adobe_client_id,
@@ -335,10 +344,17 @@ class Opened:
 
     @cached_property
     def tenant(self) -> str:
-        """The organisation's tenant id, without the underscore."""
+        """The organisation's tenant id, without the underscore; that of the dataset's schema where it may not be asked."""
         from mixpanel_aep_assets.aep import registry
+        from mixpanel_aep_assets.aep.errors import NotFound, PermissionMissing
 
-        return registry.tenant_id(self.platform)
+        try:
+            return registry.tenant_id(self.platform)
+        except (NotFound, PermissionMissing):
+            owner = re.match(r"https://ns\.adobe\.com/(?!xdm/)([^/]+)/schemas/", self.schema.id)
+            if owner is None:
+                raise
+            return owner[1]
 
     @cached_property
     def mapping_set(self) -> MappingSet:

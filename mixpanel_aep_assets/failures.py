@@ -33,6 +33,9 @@ RETRY_AT_TAG = "mixpanel_aep/retry_at"
 WAITING_TAG = "mixpanel_aep/waiting"
 """Run tag: the other side named the wait (spent budget, 429, a busy partition), so nothing is wrong."""
 
+LETS_GO = "The run lets go of its worker"
+"""How the text goes on that tells of a later launch."""
+
 FORCE_TAG = "mixpanel_aep/force"
 """Run tag: with "true" the day's batch is sent again although its data did not change (`run --force`)."""
 
@@ -73,8 +76,7 @@ def _later(
     tags = {RETRY_AT_TAG: retry_at.isoformat(), CONNECTION_TAG: connection, WAITING_TAG: str(wait is not None).lower()}
     context.instance.add_run_tags(context.run.run_id, tags)
     return dg.Failure(
-        f"{text} The run lets go of its worker; the sensor {connection}_requeue launches it again at "
-        f"{retry_at:%Y-%m-%d %H:%M:%S} UTC.",
+        f"{text} {LETS_GO}; the sensor {connection}_requeue launches it again at {retry_at:%Y-%m-%d %H:%M:%S} UTC.",
         allow_retries=False,
     )
 

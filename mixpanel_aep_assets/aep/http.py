@@ -110,7 +110,7 @@ class PlatformClient:
             )
 
         def once() -> httpx.Response:
-            with faults_explained(where), _length_explained(where):
+            with faults_explained(f"{method} {self.platform.url}{path}"), _length_explained(where):
                 answer = self._sent(build)
             if answer.status_code in (408, 429) or answer.status_code >= 500:
                 raise Refused.of(answer, where)
@@ -147,7 +147,7 @@ class PlatformClient:
             return self._client.build_request("GET", self.platform.url + path, params=params)
 
         def once() -> httpx.Response:
-            with faults_explained(where):
+            with faults_explained(f"GET {self.platform.url}{path}"):
                 answer = self._sent(build, stream=True)
                 if answer.status_code >= 300:
                     answer.read()

@@ -76,8 +76,8 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if not explains_itself(error):
             raise
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]Error:[/red] {_plain(str(error))}")
-        sys.exit(WRONG_USE if type(error).__name__ == "SettingsError" else FAILED)
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]Error:[/red] {plain(str(error))}")
+        sys.exit(WRONG_USE if type(error).__name__ in ("SettingsError", "SettingsWrong") else FAILED)
     sys.exit(result if isinstance(result, int) else 0)
 
 
@@ -86,5 +86,6 @@ def explains_itself(error: BaseException) -> bool:
     return hasattr(error, "retryable") or type(error).__name__ == "StorageError"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """The text with rich's markup switched off."""
     return text.replace("[", "\\[")

@@ -18,7 +18,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mixpanel_aep_assets.cli import FAILED, NOT_YET, explains_itself
+from mixpanel_aep_assets.cli import FAILED, NOT_YET, explains_itself, plain
 from mixpanel_aep_assets.cli.options import connection_option, day_range, days_between, wide_console
 from mixpanel_aep_assets.connection import VARIABLES, Opened, Settings
 
@@ -59,6 +59,8 @@ def run(
     with dagster_instance() as instance:
         with reaching_back_to(first.date()):
             runner = Runner(connection, instance)
+        with runner.open() as opened:
+            opened.check_settings()
         with Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
         ) as progress:
@@ -69,10 +71,12 @@ def run(
                 for day in reversed(days):
                     progress.update(task, description=day)
                     for problem in runner.materialize(day, tags):
-                        console.print(f"[red]{day}[/red] {problem}", markup=True)
+                        console.print(f"[red]{day}[/red] {plain(problem)}", markup=True)
                     progress.advance(task)
             if wait:
-                runner.wait([day for day in days if day not in runner.failed], wait_minutes * 60, progress)
+                handed_over = [day for day in days if day not in runner.failed]
+                for day, problem in runner.wait(handed_over, wait_minutes * 60, progress):
+                    console.print(f"[red]{day}[/red] {plain(problem)}", markup=True)
         with runner.open() as opened:
             from mixpanel_aep_assets.pipeline import report as reports
 
@@ -136,11 +140,20 @@ class Runner:
             run = self.instance.get_run_by_id(result.run_id)
             retry_at = run.tags.get(failures.RETRY_AT_TAG) if run else None
             problems = failed_steps(result) or red_checks(result) or ["The run failed; see its log in the UI."]
+            problems = [self._told(day, problem) for problem in problems]
             waiting = run is not None and run.tags.get(failures.WAITING_TAG) == "true"
             if retry_at is None or not waiting:
                 self.failed[day] = problems[0]
                 return problems
             time.sleep(max(0.0, datetime.datetime.fromisoformat(retry_at).timestamp() - time.time()))
+
+    def _told(self, day: str, problem: str) -> str:
+        """The failure's text for somebody who knows the day, and has no sensor on a passing instance."""
+        from mixpanel_aep_assets import failures
+
+        problem = problem.removeprefix(f"{day}: ")
+        text, requeued, _ = problem.partition(f" {failures.LETS_GO}")
+        return f"{text} Run the command again later." if requeued and self.instance.is_ephemeral else problem
 
     def _require_partitions(self, days: list[str]) -> None:
         keys = self.daily.partitions_def.get_partition_keys() if self.daily.partitions_def else []
@@ -151,8 +164,11 @@ class Runner:
                 f"{keys[-1] if keys else '(none)'}. For earlier days set MIXPANEL_AEP_START_DATE back; today is not closed."
             )
 
-    def wait(self, days: list[str], seconds: float, progress: Progress) -> None:
-        """Follows the days' batches to their final state and records the verdict as the asset check of each day."""
+    def wait(self, days: list[str], seconds: float, progress: Progress) -> Iterator[tuple[str, str]]:
+        """Follows the days' batches to their final state and records the verdict as the asset check of each day.
+
+        Gives day and text of each verdict that is not plainly good.
+        """
         from mixpanel_aep_assets.pipeline import load
 
         task = progress.add_task("batches", total=len(days))
@@ -171,9 +187,10 @@ class Runner:
                     pause = min(pause * 1.5, 60.0)
         for day in days:
             if day not in waiting:
-                self.confirm.execute_in_process(
+                result = self.confirm.execute_in_process(
                     instance=self.instance, tags={"dagster/partition": day}, raise_on_error=False, run_config=QUIET
                 )
+                yield from ((day, text) for text in (*failed_steps(result), *red_checks(result)))
 
 
 def failed_steps(result: Any) -> list[str]:
@@ -240,16 +257,20 @@ def resource_of(connection: str, definitions: Any = None) -> Opened:
     resource = (definitions.resources or {}).get(f"{connection}_connection")
     if resource is None:
         raise click.UsageError(f"There is no connection {connection!r} below defs/.")
-    secrets = {}
+    secrets, missing = {}, []
     for key in Secrets.model_fields:
         variable = getattr(resource, key, None)
         if variable is None:
             continue
         name = variable.env_var_name
         value = os.environ.get(name)
-        if not value:
-            raise SettingsError(f"Not set: {name} (connection {connection!r}).")
-        secrets[key] = SecretStr(value)
+        if value:
+            secrets[key] = SecretStr(value)
+        else:
+            missing.append(name)
+    if missing:
+        other = " (or one of the other ways into Mixpanel)" if "MIXPANEL_SECRET" in missing else ""
+        raise SettingsError(f"Not set: {', '.join(missing)}{other}, connection {connection!r}. Export the variable.")
     return Opened(Settings.model_validate_json(resource.settings), Secrets(**secrets))
 
 

@@ -225,7 +225,12 @@ def ingested_by_aep(opened: Opened, day: str) -> Finding:
     numbers |= {"errors": outcome["errors"]} | _refused(opened, day)
     if not outcome["ok"]:
         reasons = "; ".join(f"{e['code']}: {e['description']}" for e in outcome["errors"][:3]) or manifest["status"]
-        return Finding(False, f"The Platform did not take the batch: {reasons}", numbers=numbers)
+        text = (
+            f"The Platform did not take the batch {manifest['batch_id']}, and nothing of it is live: {reasons.rstrip('. ')}. "
+            f"See the rows with `mixpanel-aep quarantine show --day {day} --stage aep`, mend the mapping or the schema, and "
+            "run the day again."
+        )
+        return Finding(False, text, numbers=numbers)
     row = report.counts_of(opened, day)
     numbers |= {key: row[key] for key in ("uploaded", "ingested", "rejected")}
     if outcome["ingested"] + outcome["rejected"] != manifest["rows"] or row["status"] == "unbalanced":
