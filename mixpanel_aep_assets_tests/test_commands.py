@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from mixpanel_aep_assets.cli import full_disk
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets_tests.connections import DAY, events, lines, opened, provisioned, variables
 
@@ -100,6 +102,22 @@ def test_bad_input_gives_one_clear_message_and_a_code(ready: dict[str, str], cha
     assert "Traceback" not in text
     assert "demo-secret" not in text
     assert "demo-client-secret" not in text
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device without room")
+def test_a_report_that_finds_no_room_is_told_in_one_sentence(ready: dict[str, str]) -> None:
+    done = call(ready, "run", "--from", DAY, "--to", DAY, "--report", "/dev/full")
+    assert done.returncode == 1
+    assert "The disk is full" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_instance_database_without_room_is_told_as_a_full_disk() -> None:
+    cause = sqlite3.OperationalError("database or disk is full")
+    error = RuntimeError("of a library between")
+    error.__cause__ = cause
+    assert "DAGSTER_HOME" in (full_disk(error) or "")
+    assert full_disk(RuntimeError("a bug")) is None
 
 
 def test_doctor_finds_nothing_wrong_with_a_ready_connection(ready: dict[str, str]) -> None:

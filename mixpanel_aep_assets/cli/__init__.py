@@ -7,8 +7,11 @@ Exit codes: 0 done · 1 something failed or does not hold · 2 wrong use or sett
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
+import os
+import sqlite3
 import sys
 from typing import Any
 
@@ -74,9 +77,10 @@ def main(arguments: list[str] | None = None) -> None:
         Console(stderr=True).print("Stopped.")
         sys.exit(130)
     except Exception as error:
-        if not explains_itself(error):
+        text = str(error) if explains_itself(error) else full_disk(error)
+        if text is None:
             raise
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]Error:[/red] {plain(str(error))}")
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]Error:[/red] {plain(text)}")
         sys.exit(WRONG_USE if type(error).__name__ in ("SettingsError", "SettingsWrong") else FAILED)
     sys.exit(result if isinstance(result, int) else 0)
 
@@ -84,6 +88,24 @@ def main(arguments: list[str] | None = None) -> None:
 def explains_itself(error: BaseException) -> bool:
     """Errors of the rooms carry their own text for a person; see `failures.is_domain_error`."""
     return hasattr(error, "retryable") or type(error).__name__ == "StorageError"
+
+
+def full_disk(error: BaseException) -> str | None:
+    """What to tell where the cause is a disk that takes no more: the database of the Dagster instance, a report."""
+    cause: BaseException | None = error
+    while cause is not None:
+        where = None
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = cause.filename or "A file"
+        elif isinstance(cause, sqlite3.OperationalError) and "disk" in str(cause):
+            where = f"The database in DAGSTER_HOME ({os.environ.get('DAGSTER_HOME', 'a temporary folder')})"
+        if where is not None:
+            return (
+                f"{where} cannot be written: {cause}. The disk is full: free space and run the command again; what was "
+                "committed before is untouched."
+            )
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def plain(text: str) -> str:

@@ -37,6 +37,10 @@ LARGE = 4 * ROW_GROUP
 """Rows from which a day is worth processes of their own, which take about a second to start."""
 
 
+CHECKED = 1 << 13
+"""Rows that are read back and checked at a time: larger slices take more memory and are no faster."""
+
+
 class NotExported(Exception):
     """The day has no raw files yet."""
 
@@ -160,7 +164,7 @@ def without_nulls(value: Any) -> Any:
 
 
 def violations_left(opened: Opened, day: str) -> int:
-    """Rows of the committed files that do not conform: read back and checked once more, a row group at a time.
+    """Rows of the committed files that do not conform: read back and checked once more, a slice at a time.
 
     Our own `_id` is unique by its making. One of the user's mapping set is watched over the whole day, at eight bytes a row.
     """
@@ -169,9 +173,8 @@ def violations_left(opened: Opened, day: str) -> int:
     seen = SeenIds()
     for path in opened.day(TABLE, day).files():
         with opened.storage.open_read(path) as file:
-            parquet = pq.ParquetFile(file)
-            for group in range(parquet.num_row_groups):
-                frame = pl.DataFrame(pl.from_arrow(parquet.read_row_group(group)))
+            for batch in pq.ParquetFile(file).iter_batches(CHECKED):
+                frame = pl.DataFrame(pl.from_arrow(batch))
                 wrong = opened.conformance.check(frame).bad
                 if own:
                     wrong = wrong | seen.repeated(frame["_id"])

@@ -12,6 +12,9 @@ from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.pipeline import drift, extract, load, quarantine, reconcile, replay, report, transform
 
 EXAMPLES = 10
+MOST_FREQUENT = 3
+"""Violations that the text of a red check names."""
+
 REFUSED = 20
 """Rows that the Platform refused, of a check's table."""
 
@@ -123,7 +126,13 @@ def conforms_to_xdm(opened: Opened, day: str) -> Finding:
         text = f"{left:,} rows in the committed XDM files do not conform, or have an `_id` that an earlier row has."
         return Finding(False, text, numbers=numbers)
     if percent > allowed:
-        text = f"{aside:,} of {total:,} events ({percent:.1f} %) cannot conform; the connection allows {allowed:g} %."
+        most = sorted(manifest["violations"], key=lambda one: -one["rows"])[:MOST_FREQUENT]
+        told = ", ".join(f"{one['pointer'] or 'the event'} ({one['rule']}, {one['rows']:,} events)" for one in most)
+        text = (
+            f"{aside:,} of {total:,} events ({percent:.1f} %) cannot conform, the connection allows {allowed:g} %: {told}. "
+            f"Nothing was sent. See `mixpanel-aep quarantine show --day {day} --stage xdm`, mend the mapping or the schema "
+            "(or allow more: max_nonconforming_percent), and run the day again."
+        )
         return Finding(False, text, numbers=numbers)
     if aside:
         return Finding(
@@ -228,7 +237,7 @@ def ingested_by_aep(opened: Opened, day: str) -> Finding:
         text = (
             f"The Platform did not take the batch {manifest['batch_id']}, and nothing of it is live: {reasons.rstrip('. ')}. "
             f"See the rows with `mixpanel-aep quarantine show --day {day} --stage aep`, mend the mapping or the schema, and "
-            "run the day again."
+            "run the day again (`--force` if the fault was the Platform's and there is nothing to mend)."
         )
         return Finding(False, text, numbers=numbers)
     row = report.counts_of(opened, day)
