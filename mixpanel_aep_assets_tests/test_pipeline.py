@@ -64,6 +64,23 @@ def test_a_finished_day_run_again_uploads_nothing(emulator: EmulatorThread, conn
     assert books(emulator, connection)["rows"] == 50
 
 
+def test_a_platform_at_another_address_is_sent_nothing_that_it_has(
+    emulator: EmulatorThread, connection: Opened, tmp_path: Path
+) -> None:
+    emulator.control.seed_day(DAY, lines(events(50)))
+    first = run_day(connection)
+    settled(connection)
+    with opened(emulator, tmp_path, aep_url=emulator.url.replace("127.0.0.1", "localhost")) as elsewhere:
+        again = run_day(elsewhere)
+        assert (again["action"], again["batch_id"]) == ("adopted", first["batch_id"])
+        assert settled(elsewhere)["outcome"]["ingested"] == 50
+        assert run_day(elsewhere)["action"] == "unchanged"
+        emulator.control.seed_day(DAY, lines(events(60)))
+        assert run_day(elsewhere)["predecessors"] == [first["batch_id"]]
+        settled(elsewhere)
+    assert books(emulator, connection)["rows"] == 60
+
+
 def test_a_changed_day_replaces_its_batch(emulator: EmulatorThread, connection: Opened) -> None:
     emulator.control.seed_day(DAY, lines(events(50)))
     first = run_day(connection)

@@ -126,8 +126,13 @@ class Handover:
         )
 
     def known(self) -> frozenset[str]:
-        """Ids of the batches that the receipts tell of."""
-        return frozenset(a.batch_id for a in self.receipts.state.attempts if a.batch_id)
+        """Ids of the batches that the receipts tell of, at this address.
+
+        One that was made through another address (a proxy, an emulator on another port) is met again by its tags, and
+        must be taken in here, or the day would be sent twice.
+        """
+        target = self.client.platform.target
+        return frozenset(a.batch_id for a in self.receipts.state.attempts if a.batch_id and a.target == target)
 
     def _cancelled(self, attempt: Attempt) -> Attempt:
         try:

@@ -15,7 +15,7 @@ import dagster as dg
 from pydantic import Field
 
 from mixpanel_aep_assets import assets, automation, checks, drift
-from mixpanel_aep_assets.connection import DEFAULT_NAME, SECRET_VARIABLES, Settings
+from mixpanel_aep_assets.connection import DEFAULT_NAME, SECRET_VARIABLES, Secrets, Settings
 from mixpanel_aep_assets.resources import ConnectionResource
 
 
@@ -84,7 +84,11 @@ class ScheduleSettings(dg.Model, dg.Resolvable):
     minute: int = Field(0, ge=0, le=59)
     delay_hours: float = Field(3.0, ge=0, description="A day counts as closed this long after its end.")
     look_back_days: int = Field(5, ge=0, le=90, description="Days that are read again for late events.")
-    running: bool = Field(False, description="Start the schedule and the sensors without a click in the UI.")
+    running: bool = Field(
+        False,
+        description="Start the schedule (and the drift sensor) without a click in the UI. The sensors that follow batches "
+        "and bring waiting runs back run anyway, once the secrets are set.",
+    )
 
 
 class MixpanelToAep(dg.Component, dg.Model, dg.Resolvable):
@@ -138,6 +142,9 @@ def build_connection(block: MixpanelToAep, settings: Settings) -> dg.Definitions
     daily = automation.daily_job(name, made)
     confirm = automation.confirm_job(name, made[-1].key)
     when = block.schedule
+    opened_by = resource(block, settings)
+    # What finishes that which runs began (following batches, coming back after a wait) needs no click, only credentials.
+    finishing = when.running or secrets_are_set(opened_by)
     return dg.Definitions(
         assets=[*made, drifted],
         asset_checks=[*checks.build_checks(days, made, resource_key=resource_key), drift_check],
@@ -155,11 +162,11 @@ def build_connection(block: MixpanelToAep, settings: Settings) -> dg.Definitions
             )
         ],
         sensors=[
-            automation.follow_sensor(name, made[-1].key, confirm, resource_key, running=when.running),
-            automation.requeue_sensor(name, [daily, confirm], running=when.running),
+            automation.follow_sensor(name, made[-1].key, confirm, resource_key, running=finishing),
+            automation.requeue_sensor(name, [daily, confirm], running=finishing),
             automation.drift_sensor(name, drifted, running=when.running),
         ],
-        resources={resource_key: resource(block, settings)},
+        resources={resource_key: opened_by},
     )
 
 
@@ -190,6 +197,12 @@ def resource(block: MixpanelToAep, settings: Settings) -> ConnectionResource:
     if settings.privacy.hash:
         secrets["privacy_salt"] = dg.EnvVar(block.privacy.salt_env)
     return ConnectionResource(settings=settings.model_dump_json(), **secrets)
+
+
+def secrets_are_set(made: ConnectionResource) -> bool:
+    """Whether every variable that the resource reads a secret from is set here; without one no sensor can work."""
+    read = (getattr(made, key, None) for key in Secrets.model_fields)
+    return all(os.environ.get(value.env_var_name) for value in read if isinstance(value, dg.EnvVar))
 
 
 def _if_set(secret: str) -> str | None:
