@@ -135,7 +135,7 @@ def _raw_metadata(manifest: dict[str, Any], resource: ConnectionResource) -> dic
         "preview": metadata.table(preview),
         "properties": metadata.table(seen.properties, caption=f"{looked_at}, most frequent first."),
         "top values": metadata.table(seen.values, caption=f"{looked_at}; properties whose values repeat."),
-        "dagster/column_schema": metadata.column_schema(extract.SCHEMA),
+        "dagster/column_schema": metadata.column_schema(extract.SCHEMA, extract.COLUMNS),
     }
 
 
@@ -179,8 +179,14 @@ def _xdm_metadata(manifest: dict[str, Any], resource: ConnectionResource, raw: d
     }
     schema = transform.arrow_schema(opened, manifest["day"])
     if schema is not None:
-        described["dagster/column_schema"] = metadata.column_schema(schema)
+        described["dagster/column_schema"] = metadata.column_schema(schema, transform.described(opened))
     return described
+
+
+def _counts(resource: ConnectionResource, day: str) -> dict[str, Any]:
+    """The day's row of the report; what the Platform has not told yet is left open."""
+    row = load.counts(resource.opened, day)
+    return row | {"ingested": None, "rejected": None} if row["status"] == "in_progress" else row
 
 
 def _batch_metadata(manifest: dict[str, Any], resource: ConnectionResource) -> dict[str, Any]:
@@ -196,7 +202,7 @@ def _batch_metadata(manifest: dict[str, Any], resource: ConnectionResource) -> d
         "guardrails": metadata.table([{"warned of before the upload": text} for text in manifest["guardrails"]]),
         "seconds": round(manifest["seconds"], 3),
         "rows per second": metadata.rate(manifest["rows"], manifest["seconds"]),
-        "counts": metadata.table([load.counts(resource.opened, manifest["day"])]),
+        "counts": metadata.table([_counts(resource, manifest["day"])]),
     }
     if manifest["batch_id"]:
         described["batch in the Platform"] = dg.MetadataValue.url(load.batch_url(resource.opened, manifest["batch_id"]))

@@ -61,7 +61,9 @@ def test_a_day_shows_its_numbers_schema_preview_and_lineage(
     assert (batch["dagster/row_count"], batch["action"]) == (40, "uploaded")
     assert raw["dagster/size_bytes"] > 0
     assert "Page Viewed" in raw["preview"]
-    assert {column.name for column in xdm["dagster/column_schema"].columns} >= {"_id", "timestamp", "identityMap"}
+    described = {column.name: column.description for column in xdm["dagster/column_schema"].columns}
+    assert described.keys() >= {"_id", "timestamp", "identityMap"}
+    assert "mixpanel.timestamp" in (described["timestamp"] or "")
     deps = xdm["dagster/column_lineage"].deps_by_column
     assert {dep.column_name for dep in deps["timestamp"]} == {"time_ms"}
     assert "experience.adobe.com" in batch["batch in the Platform"]

@@ -119,7 +119,10 @@ def _ui(console: Console, home: Path, port: int, first: datetime.date, last: dat
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
     command = [sys.executable, "-m", "dagster", "dev", "-m", "mixpanel_aep_assets.definitions", "-h", "127.0.0.1"]
-    process = subprocess.Popen([*command, "-p", str(port)], start_new_session=True, cwd=home)  # noqa: S603
+    quiet = os.environ | {
+        "PYTHONWARNINGS": "ignore"
+    }  # the library's own remarks on its previews would hide the address
+    process = subprocess.Popen([*command, "-p", str(port)], start_new_session=True, cwd=home, env=quiet)  # noqa: S603
     console.print(f"\n[bold]Dagster UI: http://127.0.0.1:{port}[/bold]  (Ctrl-C ends the demo)")
     console.print(f"Sample days: {first} to {last}; {first - datetime.timedelta(days=1)} has a planted violation.\n")
     for sign in (signal.SIGINT, signal.SIGTERM):  # also where a shell started us with SIGINT ignored

@@ -21,6 +21,22 @@ TABLE = "raw_events"
 VERSION = "1"
 SCHEMA: pa.Schema = RAW_SCHEMA
 
+COLUMNS = {
+    "line": "Number of the line in the export, from 1.",
+    "event": "Event name as sent.",
+    "time_ms": "`time` in milliseconds: UTC, or the project's wall clock written as UTC (see the time mode).",
+    "distinct_id": "Canonical id at the time of the export.",
+    "distinct_id_before_identity": "Id before identities were merged; part of the key that finds duplicates.",
+    "device_id": "`$device_id`, without prefix.",
+    "user_id": "`$user_id`.",
+    "insert_id": "`$insert_id`; not unique by itself.",
+    "received_ms": "`$mp_api_timestamp_ms`: receipt at Mixpanel, UTC.",
+    "processing_ms": "`mp_processing_time_ms`, UTC.",
+    "imported": "`$import`: sent by the import API, so that receipt tells nothing of the time.",
+    "properties": "All properties as JSON text, as sent.",
+}
+"""What each column holds, for the UI."""
+
 
 def extract_day(
     opened: Opened, day: str, *, log: Callable[[str], None] = lambda _: None, retry: Retry | None = None

@@ -41,6 +41,10 @@ CHECKED = 1 << 13
 """Rows that are read back and checked at a time: larger slices take more memory and are no faster."""
 
 
+SOURCE_TOLD = 60
+"""Characters of a mapping's source in the description of its column."""
+
+
 class NotExported(Exception):
     """The day has no raw files yet."""
 
@@ -189,6 +193,17 @@ def arrow_schema(opened: Opened, day: str) -> pa.Schema | None:
         return None
     with opened.storage.open_read(files[0]) as file:
         return pq.read_schema(file)
+
+
+def described(opened: Opened) -> dict[str, str]:
+    """XDM column as a dotted path -> what the mapping says of it: its description, else its source. For the UI."""
+    told = {}
+    for mapping in opened.mapping_set.mappings:
+        path = re.sub(r"\[\d*\]", "[*]", mapping.destination)
+        source = " ".join(mapping.source.split())  # in words, not as code, which the UI's table would not wrap
+        source = source if len(source) <= SOURCE_TOLD else f"{source[: SOURCE_TOLD - 1]}…"
+        told[path] = f"{mapping.description}; from {source}" if mapping.description else f"from {source}"
+    return told
 
 
 def lineage(opened: Opened) -> dict[str, list[str]]:
