@@ -42,14 +42,17 @@ def doctor(connection: str) -> int:
 
 
 def diagnoses(opened: Opened) -> Iterator[Diagnosis]:
-    """One after the other, each by itself: a wrong one does not hide the next."""
+    """One after the other, each by itself: a wrong one does not hide the next, and is told once."""
+    told: dict[str, str] = {}
     for name, look in CHECKS.items():
         try:
             yield from look(opened, name)
         except Exception as error:
             if not explains_itself(error):
                 raise
-            yield Diagnosis(name, "wrong", str(error))
+            first = told.setdefault(str(error), name)
+            text = str(error) if first == name else f"not looked at, for the same reason as {first}"
+            yield Diagnosis(name, "wrong", text)
 
 
 def _storage(opened: Opened, name: str) -> Iterator[Diagnosis]:
