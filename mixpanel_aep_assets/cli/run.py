@@ -18,7 +18,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mixpanel_aep_assets.cli import FAILED, NOT_YET, explains_itself, plain
+from mixpanel_aep_assets.cli import FAILED, NOT_YET, explains_itself, killed, plain
 from mixpanel_aep_assets.cli.options import connection_option, day_range, days_between, wide_console
 from mixpanel_aep_assets.connection import VARIABLES, Opened, Settings
 
@@ -99,6 +99,8 @@ class Runner:
         self.definitions = load_definitions()
         self.connection = connection
         self.failed: dict[str, str] = {}
+        self.tags = killed.tags()
+        killed.end(instance)
         try:
             self.daily = self.definitions.resolve_job_def(f"{connection}_daily")
             self.confirm = self.definitions.resolve_job_def(f"{connection}_confirm")
@@ -132,7 +134,11 @@ class Runner:
 
         while True:
             result = self.daily.execute_in_process(
-                partition_key=day, instance=self.instance, tags=tags, raise_on_error=False, run_config=QUIET
+                partition_key=day,
+                instance=self.instance,
+                tags={**self.tags, **(tags or {})},
+                raise_on_error=False,
+                run_config=QUIET,
             )
             if result.success:
                 self.failed.pop(day, None)
@@ -188,7 +194,10 @@ class Runner:
         for day in days:
             if day not in waiting:
                 result = self.confirm.execute_in_process(
-                    instance=self.instance, tags={"dagster/partition": day}, raise_on_error=False, run_config=QUIET
+                    instance=self.instance,
+                    tags={**self.tags, "dagster/partition": day},
+                    raise_on_error=False,
+                    run_config=QUIET,
                 )
                 yield from ((day, text) for text in (*failed_steps(result), *red_checks(result)))
 
