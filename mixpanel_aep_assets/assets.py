@@ -93,7 +93,7 @@ def _materialize(
     for day in context.partition_keys:
         with failures.explained(context, context.asset_key.path[0], day):
             manifest = step(resource.opened, day, log=context.log.info)
-        described = describe(manifest, resource)
+            described = describe(manifest, resource)
         versions.append(str(manifest[version]))
         if len(context.partition_keys) > 1:
             context.add_asset_metadata(described, partition_key=day)

@@ -3,6 +3,7 @@
 What does not belong here: what a run does (`assets`, `checks`).
 """
 
+import contextlib
 import datetime
 import json
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,12 @@ REREAD_TAGS = {REREAD_TAG: "true", "dagster/priority": "-1"}
 """Of runs that read a day again for late events: to find them in the UI, and so that new days go first in the queue."""
 
 WEEKLY_DEPTH = 30
+
+REQUEUE_LIMIT = 100
+"""Runs that one tick brings back; the others follow with the next ticks."""
+
+KEPT_TAGS = {*REREAD_TAGS, failures.FORCE_TAG, failures.REQUEUES_TAG, failures.WAITS_TAG}
+"""Tags that a run has from the one in whose place it is launched."""
 
 
 def daily_job(name: str, assets: Sequence[dg.AssetsDefinition]) -> Any:
@@ -131,10 +138,14 @@ def follow_sensor(name: str, batch: dg.AssetKey, job: Any, resource_key: str, *,
         still_open, after = read_handed_over(context.instance, batch, cursor)
         finished: list[tuple[str, str, str]] = []
         for day, batch_id in list(still_open.items())[:FOLLOW_LIMIT]:
+            del still_open[day]
             status, final = load.status(resource.opened, batch_id)
             if final:
                 finished.append((day, batch_id, status))
-                del still_open[day]
+            else:
+                still_open[day] = batch_id  # behind the others, so that each has its turn
+            if status == load.UNKNOWN:
+                break
         requests = [
             dg.RunRequest(run_key=f"{batch_id}:{status}", tags={"dagster/partition": day})
             for day, batch_id, status in finished
@@ -182,24 +193,27 @@ def requeue_sensor(name: str, jobs: Sequence[Any], *, running: bool) -> dg.Senso
         description="Launches waiting runs again when the export budget, or the other run, lets them.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        runs = context.instance.get_runs(
-            dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], tags={failures.CONNECTION_TAG: name}), limit=500
-        )
+        for run_id in json.loads(context.cursor or "[]"):  # brought back by the tick before, which came to its end
+            with contextlib.suppress(dg.DagsterRunNotFoundError):
+                context.instance.add_run_tags(run_id, {failures.REQUEUE_TAG: "done"})
+        due = {failures.CONNECTION_TAG: name, failures.REQUEUE_TAG: "due"}
+        runs = context.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], tags=due))
         at = datetime.datetime.now(datetime.UTC)
         requests = []
-        for run in runs:
-            retry_at = run.tags.get(failures.RETRY_AT_TAG)
+        for run in reversed(runs):  # oldest first
             day = run.tags.get("dagster/partition")
-            if not retry_at or not day or datetime.datetime.fromisoformat(retry_at) > at:
+            if not day or datetime.datetime.fromisoformat(run.tags[failures.RETRY_AT_TAG]) > at:
                 continue
             job = run.job_name if run.job_name in by_name else jobs[0].name
-            kept = {*REREAD_TAGS, failures.FORCE_TAG}
-            tags = {"dagster/partition": day} | {k: v for k, v in run.tags.items() if k in kept}
+            tags = {"dagster/partition": day} | {tag: value for tag, value in run.tags.items() if tag in KEPT_TAGS}
             tags |= backfill.tags_kept(run.tags)
-            tags[failures.REQUEUES_TAG] = str(int(run.tags.get(failures.REQUEUES_TAG, 0)) + 1)
-            requests.append(dg.RunRequest(run_key=f"after {run.run_id}", job_name=job, tags=tags))
+            requests.append((run.run_id, dg.RunRequest(run_key=f"after {run.run_id}", job_name=job, tags=tags)))
+            if len(requests) == REQUEUE_LIMIT:
+                break
         return dg.SensorResult(
-            run_requests=requests, skip_reason=None if requests else dg.SkipReason("No run is due again.")
+            run_requests=[request for _, request in requests],
+            skip_reason=None if requests else dg.SkipReason("No run is due again."),
+            cursor=json.dumps([run_id for run_id, _ in requests]),
         )
 
     return sensor

@@ -23,8 +23,18 @@ LATER = 900.0
 """Seconds until a run is brought back whose failure may pass by itself (host unreachable, 5xx) after the client's own
 tries are used up."""
 
+FIRST_LOOK = 15.0
+"""Seconds until a run is brought back that waits for somebody; doubles with each time up to `LATER`, since an earlier
+batch or another run may take hours, and each time costs an export request. Longer where the other side asks for longer."""
+
+LONGEST = 6 * 3600.0
+"""Seconds that a run is put off at most, whatever the other side asks for."""
+
 MAX_REQUEUES = 8
-"""Times that one partition is brought back before a person must look."""
+"""Times that one partition is brought back after failures before a person must look."""
+
+MAX_WAITS = 100
+"""Times that it is brought back after waits: nothing is wrong then, a long backfill waits for its hour many times."""
 
 CONNECTION_TAG = "mixpanel_aep/connection"
 RETRY_AT_TAG = "mixpanel_aep/retry_at"
@@ -40,7 +50,13 @@ FORCE_TAG = "mixpanel_aep/force"
 """Run tag: with "true" the day's batch is sent again although its data did not change (`run --force`)."""
 
 REQUEUES_TAG = "mixpanel_aep/requeues"
-"""Run tag: how often this partition was brought back."""
+"""Run tag: how often this partition was brought back after a failure."""
+
+WAITS_TAG = "mixpanel_aep/waits"
+"""Run tag: how often it was brought back after a wait."""
+
+REQUEUE_TAG = "mixpanel_aep/requeue"
+"""Run tag: `due` on a run that is to be brought back, `done` once it was."""
 
 CRASH_RETRY = dg.RetryPolicy(max_retries=0)
 """The clients retry what can be retried; the policy only keeps Dagster from adding tries of its own."""
@@ -70,11 +86,21 @@ def _later(
     context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, connection: str, text: str, wait: float | None
 ) -> dg.Failure:
     """The failure of a run that lets go of its worker, tagged for the sensor that brings it back."""
-    if int(context.run.tags.get(REQUEUES_TAG, 0)) >= MAX_REQUEUES:
-        return dg.Failure(f"{text} It was brought back {MAX_REQUEUES} times already.", allow_retries=False)
-    retry_at = now() + timedelta(seconds=max(wait, 1.0) if wait is not None else LATER)
-    tags = {RETRY_AT_TAG: retry_at.isoformat(), CONNECTION_TAG: connection, WAITING_TAG: str(wait is not None).lower()}
-    context.instance.add_run_tags(context.run.run_id, tags)
+    tags = context.run.tags
+    times, most = (REQUEUES_TAG, MAX_REQUEUES) if wait is None else (WAITS_TAG, MAX_WAITS)
+    before = int(tags.get(times, 0))
+    if before >= most:
+        return dg.Failure(f"{text} It was brought back {most} times already.", allow_retries=False)
+    seconds = LATER if wait is None else min(max(wait, min(FIRST_LOOK * 2.0**before, LATER)), LONGEST)
+    retry_at = now() + timedelta(seconds=seconds)
+    told = {
+        RETRY_AT_TAG: retry_at.isoformat(),
+        CONNECTION_TAG: connection,
+        WAITING_TAG: str(wait is not None).lower(),
+        times: str(before + 1),
+        REQUEUE_TAG: "due",
+    }
+    context.instance.add_run_tags(context.run.run_id, told)
     return dg.Failure(
         f"{text} {LETS_GO}; the sensor {connection}_requeue launches it again at {retry_at:%Y-%m-%d %H:%M:%S} UTC.",
         allow_retries=False,

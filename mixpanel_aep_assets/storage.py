@@ -51,6 +51,8 @@ class DayReplaced(StorageError):
     """A committed file was gone when it was to be read: another run has replaced the day meanwhile."""
 
     retryable = True
+    wait = 1.0
+    """Seconds: the files of now are there already."""
 
 
 class EntryExists(Exception):

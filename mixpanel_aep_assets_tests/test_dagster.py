@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,13 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from mixpanel_aep_assets import failures
+from mixpanel_aep_assets import automation, failures
+from mixpanel_aep_assets.aep.errors import PartitionBusy, ServerFault
 from mixpanel_aep_assets.components import MixpanelToAep
 from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection
 from mixpanel_aep_assets.emulator import EmulatorThread
+from mixpanel_aep_assets.pipeline import load, transform
+from mixpanel_aep_assets.storage import DayReplaced
 from mixpanel_aep_assets_tests.connections import DAY, NOON, events, lines, opened, provisioned, variables
 
 RAW, XDM, BATCH = (dg.AssetKey(["default", noun]) for noun in ("raw_events", "xdm_events", "aep_batch"))
@@ -108,6 +113,21 @@ def test_a_refused_login_is_one_clear_failure_without_a_retry(
     assert failures.RETRY_AT_TAG not in instance.get_run_by_id(result.run_id).tags
 
 
+def requeue(definitions: dg.Definitions, instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
+    sensor = definitions.resolve_sensor_def("default_requeue")
+    with dg.build_sensor_context(instance=instance, definitions=definitions, cursor=cursor) as context:
+        return sensor.evaluate_tick(context)
+
+
+def let_go(definitions: dg.Definitions, instance: dg.DagsterInstance, **tags: str) -> str:
+    """A run that had to wait, and whose time has come."""
+    result = definitions.resolve_job_def("default_daily").execute_in_process(
+        instance=instance, partition_key=DAY, tags=tags, raise_on_error=False
+    )
+    instance.add_run_tags(result.run_id, {failures.RETRY_AT_TAG: "2026-01-01T00:00:00+00:00"})
+    return result.run_id
+
+
 def test_a_long_wait_lets_go_of_the_worker_and_is_taken_up_by_the_sensor(
     emulator: EmulatorThread, definitions: dg.Definitions, instance: dg.DagsterInstance
 ) -> None:
@@ -117,14 +137,83 @@ def test_a_long_wait_lets_go_of_the_worker_and_is_taken_up_by_the_sensor(
     tags = instance.get_run_by_id(result.run_id).tags
     assert not result.success
     assert tags[failures.WAITING_TAG] == "true"
-    sensor = definitions.resolve_sensor_def("default_requeue")
-    with dg.build_sensor_context(instance=instance, definitions=definitions) as context:
-        assert not sensor.evaluate_tick(context).run_requests, "its time has not come"
+    assert not requeue(definitions, instance).run_requests, "its time has not come"
     instance.add_run_tags(result.run_id, {failures.RETRY_AT_TAG: "2026-01-01T00:00:00+00:00"})
-    with dg.build_sensor_context(instance=instance, definitions=definitions) as context:
-        (request,) = sensor.evaluate_tick(context).run_requests or []
+    (request,) = requeue(definitions, instance).run_requests or []
     assert request.tags["dagster/partition"] == DAY
-    assert request.tags[failures.REQUEUES_TAG] == "1"
+    assert request.tags[failures.WAITS_TAG] == "1"
+
+
+def test_a_run_that_was_brought_back_makes_room_for_those_behind_it(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(automation, "REQUEUE_LIMIT", 1)
+    raising(monkeypatch, PartitionBusy("busy", wait=900))
+    waiting = [let_go(definitions, instance) for _ in range(2)]
+    asked, cursor = [], None
+    for _ in range(3):
+        tick = requeue(definitions, instance, cursor)
+        asked.append([request.run_key for request in tick.run_requests or []])
+        cursor = tick.cursor
+    assert asked == [[f"after {waiting[0]}"], [f"after {waiting[1]}"], []]
+
+
+def raising(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Every export ends so."""
+
+    def extract_day(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("mixpanel_aep_assets.pipeline.history.extract_day", extract_day)
+
+
+@pytest.mark.parametrize(
+    ("error", "tag", "most"),
+    [
+        (PartitionBusy("busy", wait=900), failures.WAITS_TAG, failures.MAX_WAITS),
+        (ServerFault("down"), failures.REQUEUES_TAG, failures.MAX_REQUEUES),
+    ],
+)
+def test_waits_and_failures_are_counted_apart_and_end_in_a_person_who_must_look(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, error: Exception,
+    tag: str, most: int, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    raising(monkeypatch, error)
+    others = {name: "1000" for name in (failures.WAITS_TAG, failures.REQUEUES_TAG) if name != tag}
+    let_go(definitions, instance, **others, **{tag: str(most - 1)})
+    (request,) = requeue(definitions, instance).run_requests or []
+    assert request.tags[tag] == str(most)
+    last = definitions.resolve_job_def("default_daily").execute_in_process(
+        instance=instance, partition_key=DAY, tags=request.tags, raise_on_error=False
+    )
+    assert failures.RETRY_AT_TAG not in instance.get_run_by_id(last.run_id).tags
+    (failure,) = last.get_step_failure_events()
+    assert f"{most} times" in failure.step_failure_data.user_failure_data.description
+
+
+def test_a_wait_beyond_all_measure_is_a_wait_of_some_hours(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raising(monkeypatch, PartitionBusy("busy", wait=1e300))
+    tags = instance.get_run_by_id(run(definitions, instance).run_id).tags
+    again = datetime.datetime.fromisoformat(tags[failures.RETRY_AT_TAG]) - datetime.datetime.now(datetime.UTC)
+    assert again <= datetime.timedelta(seconds=failures.LONGEST)
+
+
+def test_a_day_replaced_by_another_run_meanwhile_is_read_again_by_the_step_itself(
+    emulator: EmulatorThread, definitions: dg.Definitions, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulator.control.seed_day(DAY, lines(events(40)))
+    preview, seen = transform.preview, []
+
+    def once_gone(*given: Any) -> Any:
+        seen.append(given)
+        if len(seen) == 1:
+            raise DayReplaced("A file of the day is gone")
+        return preview(*given)
+
+    monkeypatch.setattr(transform, "preview", once_gone)
+    assert run(definitions, instance).success
 
 
 def test_the_sensor_follows_a_batch_to_its_end_and_asks_for_the_check_once(
@@ -164,3 +253,32 @@ def test_a_refused_day_is_sent_again_only_by_a_run_that_forces_it(
         instance=instance, partition_key=DAY, tags={failures.FORCE_TAG: "true"}
     )
     assert numbers(forced, BATCH)["action"] == "uploaded"
+
+
+def follow(definitions: dg.Definitions, instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
+    sensor = definitions.resolve_sensor_def("default_batch_status")
+    with dg.build_sensor_context(
+        instance=instance, definitions=definitions, resources=definitions.resources or {}, cursor=cursor
+    ) as context:
+        return sensor.evaluate_tick(context)
+
+
+def test_a_batch_that_is_gone_or_cannot_be_asked_for_keeps_the_sensor_from_no_other(
+    emulator: EmulatorThread, definitions: dg.Definitions, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulator.control.seed_day(DAY, lines(events(40)))
+    batch = numbers(run(definitions, instance), BATCH)["batch"]
+    emulator.control.settle()
+    after = json.loads(follow(definitions, instance).cursor or "{}")["after"]
+    still = json.dumps({"after": after, "open": {"2026-03-08": "01M85VWQ5J7FV468BQG7ZM8PZ2", DAY: batch}})
+    asked = follow(definitions, instance, still).run_requests or []
+    assert {(r.tags["dagster/partition"], r.run_key) for r in asked} == {
+        ("2026-03-08", "01M85VWQ5J7FV468BQG7ZM8PZ2:missing"), (DAY, f"{batch}:success"),
+    }  # fmt: skip
+    monkeypatch.setattr(automation, "FOLLOW_LIMIT", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(load, "status", lambda *_: (load.UNKNOWN, False))
+        tick = follow(definitions, instance, still)
+    assert not tick.run_requests
+    (first,) = follow(definitions, instance, tick.cursor).run_requests or []
+    assert first.tags["dagster/partition"] == DAY, "the one that was asked for before is behind it now"

@@ -41,6 +41,9 @@ log = logging.getLogger(__name__)
 LOG = "aep_receipts"
 """Name of the log beside the tables of a connection."""
 
+BUSY_LOOK = 20.0
+"""Seconds after which a busy partition is looked at again."""
+
 CLAIM_TRIES = 20
 """How often a claim reads again after losing the race for an entry's number, before it says busy."""
 
@@ -99,7 +102,8 @@ class Claim:
         return at > self.expires_at + datetime.timedelta(seconds=skew) or self.owner.is_dead(self.token)
 
     def wait(self, at: datetime.datetime, skew: float) -> float:
-        return max(1.0, (self.expires_at - at).total_seconds() + skew)
+        """Seconds until a look makes sense: a living owner mostly ends long before its claim does."""
+        return min(max(1.0, (self.expires_at - at).total_seconds() + skew), BUSY_LOOK)
 
 
 @dataclass(frozen=True)
@@ -223,9 +227,7 @@ class Receipts:
         return (self.clock() + datetime.timedelta(seconds=self.claim_seconds)).isoformat()
 
     def _gone(self) -> ClaimLost:
-        return ClaimLost(
-            "Another process has taken this partition over", where=self.entries.path, wait=self.claim_seconds
-        )
+        return ClaimLost("Another process has taken this partition over", where=self.entries.path, wait=BUSY_LOOK)
 
 
 def take(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import email.utils
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -23,6 +24,9 @@ from mixpanel_aep_assets.aep.settings import Platform
 log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
+
+LONGEST_ASKED = 3_600.0
+"""Seconds that a `Retry-After` counts at most; what asks for more is asked again after an hour."""
 
 REQUEST_ID_HEADERS = ("x-request-id", "x-adobe-request-id", "x-correlation-id")
 
@@ -56,20 +60,18 @@ def request_id(answer: httpx.Response) -> str | None:
 
 
 def retry_after(value: str | None, now: datetime.datetime | None = None) -> float | None:
-    """Seconds of a `Retry-After` header, both of its forms; None where it is absent or makes no sense."""
-    if not value:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
+    """Seconds of a `Retry-After` header, both of its forms, `LONGEST_ASKED` at most; None where it makes no sense."""
+    value = (value or "").strip()
+    if re.fullmatch(r"\d+(\.\d+)?", value):
+        return min(float(value), LONGEST_ASKED)
     try:
         when = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=datetime.UTC)
-    return max(0.0, (when - (now or datetime.datetime.now(datetime.UTC))).total_seconds())
+    seconds = (when - (now or datetime.datetime.now(datetime.UTC))).total_seconds()
+    return min(max(0.0, seconds), LONGEST_ASKED)
 
 
 def tried(platform: Platform, call: Callable[[], Answer]) -> Answer:

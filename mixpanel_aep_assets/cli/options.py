@@ -6,6 +6,7 @@ import datetime
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -35,6 +36,26 @@ def wide_console(width: int = 140) -> Console:
     """For tables: as wide as the terminal, and wide enough for every column (`width`) where there is none."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else width)
 
+
+def _writable(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:  # noqa: ARG001
+    """Refuses a file that could not be written before the work for it is done; makes its folder."""
+    if value is not None:
+        try:
+            value.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise click.BadParameter(f"the folder of {value} cannot be made: {error.strerror}.") from None
+        if not os.access(value if value.exists() else value.parent, os.W_OK):
+            raise click.BadParameter(f"{value} cannot be written.")
+    return value
+
+
+report_option = click.option(
+    "--report",
+    "report_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=_writable,
+    help="Write the report as JSON to a file.",
+)
 
 connection_option = click.option(
     "--connection", default=DEFAULT_NAME, show_default=True, help="Which connection; `default` is the environment's."

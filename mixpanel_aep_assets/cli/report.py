@@ -10,7 +10,14 @@ import click
 from rich.console import Console
 
 from mixpanel_aep_assets.cli import FAILED, NOT_YET
-from mixpanel_aep_assets.cli.options import connection_option, day_range, days_between, open_connection, wide_console
+from mixpanel_aep_assets.cli.options import (
+    connection_option,
+    day_range,
+    days_between,
+    open_connection,
+    report_option,
+    wide_console,
+)
 
 
 @click.command()
@@ -18,9 +25,7 @@ from mixpanel_aep_assets.cli.options import connection_option, day_range, days_b
 @connection_option
 @click.option("--reread/--no-reread", default=True, show_default=True, help="Export a day again whose count differs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-@click.option(
-    "--report", "report_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the JSON to a file."
-)
+@report_option
 def reconcile(
     first: datetime.datetime,
     last: datetime.datetime,

@@ -19,10 +19,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mixpanel_aep_assets.cli import FAILED, NOT_YET, explains_itself, killed, plain
-from mixpanel_aep_assets.cli.options import connection_option, day_range, days_between, wide_console
+from mixpanel_aep_assets.cli.options import connection_option, day_range, days_between, report_option, wide_console
 from mixpanel_aep_assets.connection import VARIABLES, Opened, Settings
 
 WAIT_MINUTES = 120
+LONG_WAIT = 30.0
+"""Seconds from which a wait is told."""
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -34,9 +36,7 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 )
 @click.option("--wait", is_flag=True, help="Follow the batches to their final state.")
 @click.option("--wait-minutes", default=WAIT_MINUTES, show_default=True, help="How long --wait waits at most.")
-@click.option(
-    "--report", "report_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as JSON."
-)
+@report_option
 def run(
     first: datetime.datetime,
     last: datetime.datetime,
@@ -58,7 +58,7 @@ def run(
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     with dagster_instance() as instance:
         with reaching_back_to(first.date()):
-            runner = Runner(connection, instance)
+            runner = Runner(connection, instance, console)
         with runner.open() as opened:
             opened.check_settings()
         with Progress(
@@ -93,9 +93,10 @@ def run(
 class Runner:
     """Runs a connection's jobs in this process, recorded on the Dagster instance."""
 
-    def __init__(self, connection: str, instance: Any) -> None:
+    def __init__(self, connection: str, instance: Any, console: Console) -> None:
         quiet()
         self.instance = instance
+        self.console = console
         self.definitions = load_definitions()
         self.connection = connection
         self.failed: dict[str, str] = {}
@@ -151,7 +152,11 @@ class Runner:
             if retry_at is None or not waiting:
                 self.failed[day] = problems[0]
                 return problems
-            time.sleep(max(0.0, datetime.datetime.fromisoformat(retry_at).timestamp() - time.time()))
+            self.instance.add_run_tags(run.run_id, {failures.REQUEUE_TAG: "done"})  # by us, not by the sensor
+            left = datetime.datetime.fromisoformat(retry_at).timestamp() - time.time()
+            if left > LONG_WAIT:
+                self.console.print(f"{day} waits until {retry_at[11:19]} UTC: {problems[0]}", markup=False)
+            time.sleep(max(0.0, left))
 
     def _told(self, day: str, problem: str) -> str:
         """The failure's text for somebody who knows the day, and has no sensor on a passing instance."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import sqlite3
 import threading
 import time
@@ -30,6 +31,13 @@ FIRST_PAUSE = 60.0
 LONGEST_PAUSE = 900.0
 """After a 429 without `Retry-After`: a minute, doubling to a quarter of an hour (section 3.6)."""
 
+LONGEST_ASKED = 3_600.0
+"""Of a pause that Mixpanel names: the window is an hour, so that no honest one is longer. One cut shorter would end in the
+next 429."""
+
+CLOCK_STEP_MS = 60_000
+"""What lies further ahead was written before the machine's clock was set back: it counts from now, not from then."""
+
 LOCK_TIMEOUT = 30.0
 
 
@@ -41,6 +49,9 @@ class Store(Protocol):
 
     def pause(self, until_ms: int | None, now_ms: int) -> int:
         """Lets nobody begin before; None: as long as the pauses in a row suggest. Returns the milliseconds to wait."""
+
+    def fill(self, now_ms: int) -> None:
+        """Counts as many requests beginning now as the hour has left."""
 
     def went_well(self) -> None:
         """An answer that was no 429: the next pause is a first one again."""
@@ -58,8 +69,10 @@ class Budget:
         *,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
+        jitter: tuple[float, float] = (1.0, 5.0),
     ) -> None:
         self._store = store
+        self._jitter = jitter
         self._clock = clock
         self._sleep = sleep
 
@@ -82,8 +95,22 @@ class Budget:
     def pause(self, seconds: float | None) -> float:
         """Mixpanel answered 429: nobody begins a request for so long (None: it did not say). Returns the seconds."""
         now = self._now()
-        until = None if seconds is None else now + int(min(seconds, LONGEST_PAUSE) * 1000)
+        if seconds is None:
+            until = None
+        else:  # some seconds more (section 3.6): a header in whole seconds ends just when the first request fits
+            until = now + int((min(seconds, LONGEST_ASKED) + random.uniform(*self._jitter)) * 1000)  # noqa: S311
         return self._store.pause(until, now) / 1000
+
+    def hour_is_full(self) -> float:
+        """Mixpanel answered 429, the hour's requests are used up, and did not say until when. Returns the seconds.
+
+        Requests that are not ours fill the rest of the hour. When they leave it is not known, at the latest in an hour;
+        until then one begins as one of ours leaves, which gives no second 429.
+        """
+        now = self._now()
+        self._store.fill(now)
+        later = now + int(Duration.SECOND) + 1  # when the limit of a second plays no part
+        return (later - now + self._store.take(later)) / 1000
 
     def went_well(self) -> None:
         """An answer came that was no 429."""
@@ -147,7 +174,7 @@ class SqliteStore:
 
     def __init__(self, path: Path, name: str, rates: list[Rate]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._path, self._name = path, name
+        self._path, self._name, self._rates = path, name, rates
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(path, timeout=LOCK_TIMEOUT, check_same_thread=False)
         with self._connection as connection:
@@ -161,11 +188,15 @@ class SqliteStore:
     def take(self, now_ms: int) -> int:
         with self._transaction() as connection:
             until, _ = self._paused()
-            if until > now_ms:
+            if now_ms < until <= now_ms + int(LONGEST_ASKED * 1000) + CLOCK_STEP_MS:
                 return until - now_ms
             connection.execute(
                 f"DELETE FROM '{self._name}' WHERE item_timestamp < ?",  # noqa: S608 - the name is a hex digest
                 (now_ms - int(Duration.HOUR),),
+            )
+            connection.execute(
+                f"UPDATE '{self._name}' SET item_timestamp = ? WHERE item_timestamp > ?",  # noqa: S608
+                (now_ms, now_ms + CLOCK_STEP_MS),
             )
             item = RateItem(self._name, now_ms)
             if self._bucket.put(item):
@@ -181,6 +212,17 @@ class SqliteStore:
             until = max(until, until_ms if until_ms is not None else now_ms + int(pause_length(strikes) * 1000))
             connection.execute("INSERT OR REPLACE INTO pause VALUES (?, ?, ?)", (self._name, until, strikes))
             return max(0, until - now_ms)
+
+    def fill(self, now_ms: int) -> None:
+        with self._transaction() as connection:
+            counted = connection.execute(
+                f"SELECT COUNT(*) FROM '{self._name}' WHERE item_timestamp >= ?",  # noqa: S608
+                (now_ms - int(Duration.HOUR),),
+            ).fetchone()[0]
+            connection.executemany(
+                f"INSERT INTO '{self._name}' VALUES (?, ?)",  # noqa: S608
+                [(self._name, now_ms)] * (self._rates[-1].limit - counted),
+            )
 
     def went_well(self) -> None:
         with self._transaction() as connection:

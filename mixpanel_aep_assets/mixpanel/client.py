@@ -19,7 +19,7 @@ import httpx
 import orjson
 
 from mixpanel_aep_assets.mixpanel import errors
-from mixpanel_aep_assets.mixpanel.budget import Budget, open_budget
+from mixpanel_aep_assets.mixpanel.budget import FIRST_PAUSE, LONGEST_ASKED, Budget, open_budget
 from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.mixpanel.settings import API_HOSTS, MixpanelSource, Region
 
@@ -32,6 +32,8 @@ ERROR_TEXT = 64 << 10
 
 WIRE_BLOCK = 1 << 18
 """Bytes handed on at a time: each hand-over costs a turn of the interpreter lock."""
+
+IN_THE_LAST_HOUR = re.compile(r"(\d{1,9})/(\d{1,9}) queries running in the last hour")
 
 NAMES_IN_URL = 4_000
 """Characters of event names in one address; servers refuse addresses beyond some 8 kB (414)."""
@@ -122,7 +124,7 @@ class MixpanelClient:
         headers = {"Accept": "text/plain", "Accept-Encoding": "gzip"}
         with self._failures(url), self._http.stream("GET", url, params=parameters, headers=headers) as response:
             if response.status_code != 200:
-                raise self._classified(response, url)
+                raise self._classified(response, url, self.budget)
             self.budget.went_well()
             coding = response.headers.get("content-encoding", "identity").strip().lower()
             if coding not in ("gzip", "identity", ""):
@@ -199,6 +201,7 @@ class MixpanelClient:
                     "to_date": last.isoformat(),
                     **({"project_id": str(self.source.project_id)} if self.source.project_id is not None else {}),
                 },
+                self._query(),
             )
             try:
                 for name, days in answer["data"]["values"].items():
@@ -228,18 +231,21 @@ class MixpanelClient:
     def _url(self, base: httpx.URL, path: str) -> httpx.URL:
         return base.copy_with(raw_path=(base.path.rstrip("/") + path).encode())
 
-    def _get(self, url: httpx.URL, parameters: dict[str, str]) -> Any:
+    def _get(self, url: httpx.URL, parameters: dict[str, str], budget: Budget | None = None) -> Any:
         headers = {"Accept": "application/json"}
         with self._failures(url), self._http.stream("GET", url, params=parameters, headers=headers) as response:
             if response.status_code != 200:
-                raise self._classified(response, url)
+                raise self._classified(response, url, budget)
             text = response.read()
+        if budget is not None:
+            budget.went_well()
         try:
             return orjson.loads(text)
         except orjson.JSONDecodeError:
             raise errors.UnexpectedAnswer("The answer is no JSON", where=_place(url)) from None
 
-    def _classified(self, response: httpx.Response, url: httpx.URL) -> errors.MixpanelError:
+    def _classified(self, response: httpx.Response, url: httpx.URL, budget: Budget | None) -> errors.MixpanelError:
+        """The refusal as a typed error. A 429 pauses the budget that the request drew on, and no other."""
         text = b""
         try:
             for block in response.iter_bytes():
@@ -249,8 +255,9 @@ class MixpanelClient:
         except (httpx.HTTPError, httpx.StreamError):
             pass  # the status says enough
         wait = retry_after(response.headers.get("retry-after"))
+        said = text.decode("utf-8", "replace")
         if response.status_code == 429:
-            wait = self.budget.pause(wait)
+            wait = _paused(budget, wait, said)
         if 300 <= response.status_code < 400:
             target = httpx.URL(response.headers.get("location", "")).host
             return errors.UnexpectedAnswer(
@@ -258,7 +265,7 @@ class MixpanelClient:
                 where=_place(url),
                 status=response.status_code,
             )
-        return classify(response.status_code, text.decode("utf-8", "replace"), _place(url), wait)
+        return classify(response.status_code, said, _place(url), wait)
 
     @contextmanager
     def _failures(self, url: httpx.URL) -> Iterator[None]:
@@ -294,6 +301,16 @@ def project_zone(source: MixpanelSource) -> str | None:
             return None
         fix = f"With MIXPANEL_TIMEZONE set it is not asked. {error.fix}"
         raise type(error)(error.what, where=error.where, fix=fix, status=error.status, wait=error.wait) from None
+
+
+def _paused(budget: Budget | None, asked: float | None, said: str) -> float:
+    """Seconds to wait after a 429, by the header, by what Mixpanel says of the hour (section 3.4), or a first pause."""
+    if budget is None:
+        return FIRST_PAUSE if asked is None else asked
+    used = IN_THE_LAST_HOUR.search(said)
+    if asked is None and used is not None and int(used[1]) >= int(used[2]):
+        return budget.hour_is_full()
+    return budget.pause(asked)
 
 
 def _received(response: httpx.Response) -> Iterator[bytes]:
@@ -340,19 +357,21 @@ def classify(status: int, text: str, where: str = "", wait: float | None = None)
 
 
 def retry_after(value: str | None, now: datetime.datetime | None = None) -> float | None:
-    """Seconds that `Retry-After` names, as seconds or as an HTTP date; None where it says nothing usable."""
+    """Seconds that `Retry-After` names, as seconds or as an HTTP date, `LONGEST_ASKED` at most; None where it says nothing
+    usable."""
     if value is None:
         return None
     value = value.strip()
     if re.fullmatch(r"\d{1,15}(\.\d+)?", value):
-        return float(value)
+        return min(float(value), LONGEST_ASKED)
     try:
         moment = parsedate_to_datetime(value)
     except (ValueError, TypeError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=datetime.UTC)
-    return max(0.0, (moment - (now or datetime.datetime.now(datetime.UTC))).total_seconds())
+    seconds = (moment - (now or datetime.datetime.now(datetime.UTC))).total_seconds()
+    return min(max(0.0, seconds), LONGEST_ASKED)
 
 
 def _said(text: str) -> str:

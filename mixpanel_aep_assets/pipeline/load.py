@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mixpanel_aep_assets.aep import batch, follow
+from mixpanel_aep_assets.aep.errors import AepError, BatchVanished
 from mixpanel_aep_assets.aep.follow import Outcome
 from mixpanel_aep_assets.aep.ingest import FileToSend
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.pipeline import rows, transform
 from mixpanel_aep_assets.storage import Day, Staging
 
+logger = logging.getLogger(__name__)
+
 TABLE = "aep_batch"
 VERSION = "1"
+
+UNKNOWN = "unknown"
 
 COPIED = 1 << 20
 """Bytes at a time."""
@@ -99,8 +105,19 @@ def files_to_send(opened: Opened, paths: Sequence[str], parts: Sequence[Mapping[
 
 
 def status(opened: Opened, batch_id: str) -> tuple[str, bool]:
-    """The batch's state in the Platform's own word, and whether it is final."""
-    outcome = follow.status(opened.platform, batch_id)
+    """The batch's state in the Platform's own word, and whether it is final; `missing` where it is not in the sandbox.
+
+    While the Platform cannot be asked the state is UNKNOWN.
+    """
+    try:
+        outcome = follow.status(opened.platform, batch_id)
+    except BatchVanished:
+        return "missing", True
+    except AepError as error:
+        if not error.retryable:
+            raise
+        logger.warning("%s", error)
+        return UNKNOWN, False
     return outcome.status, outcome.final
 
 

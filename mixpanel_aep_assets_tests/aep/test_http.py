@@ -185,8 +185,17 @@ def test_retry_after_is_understood_in_both_forms() -> None:
     assert retry_after("7", now) == 7
     assert retry_after("Sat, 31 Jan 2026 12:00:30 GMT", now) == 30
     assert retry_after("Sat, 31 Jan 2026 11:00:00 GMT", now) == 0
-    assert retry_after("soon", now) is None
     assert retry_after(None, now) is None
+
+
+@pytest.mark.parametrize("value", ["soon", "", "-5", "nan", "inf", "1e400", "Sat, 31 Jan 99999 12:00:30 GMT"])
+def test_a_retry_after_that_makes_no_sense_is_as_if_absent(value: str) -> None:
+    assert retry_after(value) is None
+
+
+@pytest.mark.parametrize("value", ["99999999999999999999", "9" * 400, "Sat, 31 Jan 2999 12:00:30 GMT"])
+def test_a_retry_after_beyond_all_measure_counts_as_an_hour(value: str) -> None:
+    assert retry_after(value) == 3600
 
 
 @pytest.mark.parametrize("fault", [Reply(500), Reply(cut=True)])

@@ -121,7 +121,10 @@ class Unlimited(Budget):
 
     def pause(self, seconds: float | None) -> float:
         self.pauses.append(seconds)
-        return 60.0 if seconds is None else min(seconds, 900.0)
+        return 60.0 if seconds is None else seconds
+
+    def hour_is_full(self) -> float:
+        return 3_600.0
 
     def went_well(self) -> None:
         return

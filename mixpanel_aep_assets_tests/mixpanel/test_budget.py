@@ -34,7 +34,7 @@ def clock() -> Clock:
 
 
 def opened(tmp_path: Path, clock: Clock, key: str = "project", share: float = 1.0) -> Budget:
-    return open_budget(key, share, str(tmp_path / "b.sqlite"), clock=clock.time, sleep=clock.sleep)
+    return open_budget(key, share, str(tmp_path / "b.sqlite"), clock=clock.time, sleep=clock.sleep, jitter=(0, 0))
 
 
 def spend(budget: Budget, clock: Clock, requests: int) -> None:
@@ -103,13 +103,32 @@ def test_pauses_that_mixpanel_gives_no_length_for_double_to_a_quarter_of_an_hour
     assert budget.pause(None) == 60
 
 
+def test_where_others_filled_the_hour_one_begins_as_one_of_ours_leaves_it(tmp_path: Path, clock: Clock) -> None:
+    budget = opened(tmp_path, clock)
+    spend(budget, clock, 10)
+    assert budget.hour_is_full() == pytest.approx(3600 - 10, abs=0.1)
+    clock.now += 3590.1
+    budget.acquire()
+    budget.acquire()
+    assert clock.slept == [pytest.approx(0.9, abs=0.01)], "the second of ours left a second after the first"
+
+
 def test_of_several_that_ran_into_one_limit_one_counts(tmp_path: Path, clock: Clock) -> None:
     budget = opened(tmp_path, clock)
     assert [budget.pause(None) for _ in range(5)] == [60] * 5
 
 
-def test_a_pause_is_never_longer_than_a_quarter_of_an_hour(tmp_path: Path, clock: Clock) -> None:
-    assert opened(tmp_path, clock).pause(10**9) == pytest.approx(900)
+def test_a_pause_is_as_long_as_mixpanel_says_up_to_the_window_of_an_hour(tmp_path: Path, clock: Clock) -> None:
+    assert opened(tmp_path, clock, "one").pause(3500) == pytest.approx(3500)
+    assert opened(tmp_path, clock, "two").pause(10**9) == pytest.approx(3600)
+
+
+def test_a_pause_is_some_seconds_longer_than_mixpanel_says(tmp_path: Path, clock: Clock) -> None:
+    budget = open_budget("project", 1.0, str(tmp_path / "b.sqlite"), clock=clock.time, sleep=clock.sleep)
+    assert 121 <= budget.pause(120) <= 125
+
+
+def test_a_pause_of_which_nothing_is_said_is_never_longer_than_a_quarter_of_an_hour() -> None:
     assert [pause_length(n) for n in (1, 2, 5, 50)] == [60, 120, 900, 900]
 
 
@@ -150,6 +169,18 @@ def test_processes_together_keep_the_limit(tmp_path: Path) -> None:
     path = str(tmp_path / "b.sqlite")
     running = [subprocess.Popen([sys.executable, "-c", ASK, path], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     assert sum(int(process.communicate(timeout=60)[0]) for process in running) == 12
+
+
+def test_a_clock_that_is_set_back_holds_nobody_longer_than_the_window(tmp_path: Path, clock: Clock) -> None:
+    budget = opened(tmp_path, clock)
+    spend(budget, clock, 60)
+    budget.pause(900)
+    clock.now -= 86_400
+    with pytest.raises(BudgetExhausted) as caught:
+        budget.acquire()
+    assert 3000 < (caught.value.wait or 0) <= 3600
+    clock.now += 3601
+    budget.acquire()
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:

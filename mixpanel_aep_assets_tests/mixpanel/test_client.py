@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime
+from pathlib import Path
 
 import orjson
 import pytest
 
 from mixpanel_aep_assets.mixpanel import errors
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
-from mixpanel_aep_assets_tests.mixpanel.conftest import Scripted, answer
+from mixpanel_aep_assets_tests.mixpanel.conftest import Scripted, answer, source
 
 ME = {"projects": {"7": {"name": "Shop", "domain": "eu.mixpanel.com", "timezone": "US/Pacific", "organization_id": 55}}}
 
@@ -87,3 +88,17 @@ def test_an_error_never_shows_the_query(server: Scripted, client: MixpanelClient
         client.daily_counts(datetime.date(2026, 1, 10), datetime.date(2026, 1, 10), ["private name"])
     assert "private" not in str(caught.value)
     assert "/api/query/events" in str(caught.value)
+
+
+def test_a_429_pauses_what_shares_its_limit_and_nothing_else(server: Scripted, tmp_path: Path) -> None:
+    server.answers = [answer(b"slow down", "429 Too Many Requests", headers={"Retry-After": "1000"})]
+    given = source(server.url, budget_location=str(tmp_path / "budget"))
+    date = datetime.date(2026, 1, 10)
+    with MixpanelClient(given) as client:
+        for ask in (client.projects, lambda: client.daily_counts(date, date, ["x"])):
+            with pytest.raises(errors.RateLimited) as caught:
+                ask()
+            assert 1000 <= (caught.value.wait or 0) <= 1005
+        with pytest.raises(errors.BudgetExhausted):
+            client.daily_counts(date, date, ["x"])
+        client.budget.acquire()
