@@ -127,9 +127,7 @@ def _raw_metadata(manifest: dict[str, Any], resource: ConnectionResource) -> dic
         "time mode": manifest["time_mode"],
         "time zone": manifest["timezone"],
         "changed": not manifest.get("unchanged", False),
-        "rows that appeared, changed, vanished": metadata.table(
-            [manifest["changes"]] if manifest.get("changes") else []
-        ),
+        **_changes(manifest),
         "export request": _request(manifest),
         "files": _files(resource, manifest, extract.TABLE),
         "preview": metadata.table(preview),
@@ -137,6 +135,15 @@ def _raw_metadata(manifest: dict[str, Any], resource: ConnectionResource) -> dic
         "top values": metadata.table(seen.values, caption=f"{looked_at}; properties whose values repeat."),
         "dagster/column_schema": metadata.column_schema(extract.SCHEMA, extract.COLUMNS),
     }
+
+
+def _changes(manifest: dict[str, Any]) -> dict[str, int]:
+    """Events that this reading of the day has and the one before had not, and the like; nothing of a first reading."""
+    found = manifest.get("changes")
+    if found is None and not manifest.get("unchanged"):
+        return {}
+    now = {} if found is None or manifest.get("unchanged") else found
+    return {f"events that {what}": now.get(what, 0) for what in ("appeared", "changed", "vanished")}
 
 
 def _request(manifest: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.pipeline import load, transform
 from mixpanel_aep_assets.storage import DayReplaced
-from mixpanel_aep_assets_tests.connections import DAY, NOON, events, lines, opened, provisioned, variables
+from mixpanel_aep_assets_tests.connections import DAY, NOON, event, events, lines, opened, provisioned, variables
 
 RAW, XDM, BATCH = (dg.AssetKey(["default", noun]) for noun in ("raw_events", "xdm_events", "aep_batch"))
 
@@ -72,6 +72,19 @@ def test_a_day_shows_its_numbers_schema_preview_and_lineage(
     deps = xdm["dagster/column_lineage"].deps_by_column
     assert {dep.column_name for dep in deps["timestamp"]} == {"time_ms"}
     assert "experience.adobe.com" in batch["batch in the Platform"]
+
+
+def test_a_day_that_is_read_again_shows_what_appeared_changed_and_vanished_since(
+    emulator: EmulatorThread, definitions: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    shown = []
+    later = [event(0, colour="red"), *events(42)[2:]]
+    for rows in (events(40), later, later):
+        emulator.control.seed_day(DAY, lines(rows))
+        raw = numbers(run(definitions, instance), RAW)
+        emulator.control.settle()
+        shown.append([raw.get(f"events that {what}") for what in ("appeared", "changed", "vanished")])
+    assert shown == [[None] * 3, [2, 1, 1], [0, 0, 0]]
 
 
 def test_every_check_has_its_day(

@@ -18,7 +18,7 @@ from mixpanel_aep_assets.aep.errors import AepError, BatchRefused, DayChanged
 from mixpanel_aep_assets.cli import cli
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.emulator import EmulatorThread
-from mixpanel_aep_assets.pipeline import quarantine, reconcile, replay, report, transform, verify
+from mixpanel_aep_assets.pipeline import load, quarantine, reconcile, replay, report, rows, transform, verify
 from mixpanel_aep_assets.storage import Staging, StorageError
 from mixpanel_aep_assets_tests.connections import (
     DAY,
@@ -315,6 +315,37 @@ def test_rows_that_the_platform_refused_are_joined_back_to_their_source_and_show
     assert (first["stage"], first["line"], first["event"]) == ("aep", 39, "Page Viewed")
     assert json.loads(second["source"])["$insert_id"] == "i-39"
     assert [row["line"] for row in finding.numbers["refused rows (first 20)"]] == [39, 40]
+
+
+@pytest.mark.parametrize("again", [verify.ingested_by_aep, lambda connection, day: load.load_day(connection, day)])
+def test_diagnostics_that_could_not_be_read_are_read_by_the_next_look_at_the_day(
+    emulator: EmulatorThread, refusing: Opened, again: Callable[[Opened, str], object]
+) -> None:
+    emulator.control.fault("status", match={"path": "/data/foundation/export/*"}, status=403, count=1)
+    finding = verify.ingested_by_aep(refusing, DAY)
+    assert "cannot be read yet" in finding.text
+    assert quarantine.summary(refusing, DAY) == {}
+    again(refusing, DAY)
+    assert sum(quarantine.summary(refusing, DAY)["aep"].values()) == 2
+    assert counts(refusing) == (0, 40, 38, 2)
+
+
+def test_a_verdict_that_comes_while_another_run_replaces_the_day_is_not_written_over_it(
+    emulator: EmulatorThread, refusing: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rejected = rows.rejected_rows
+
+    def meanwhile(*given: Any) -> Any:
+        monkeypatch.undo()
+        emulator.control.seed_day(DAY, lines(events(35)))
+        run_day(refusing)
+        return rejected(*given)
+
+    monkeypatch.setattr(rows, "rejected_rows", meanwhile)
+    assert load.confirm_day(refusing, DAY) == refusing.day(load.TABLE, DAY).manifest()
+    emulator.control.settle()
+    assert settled(refusing)["rows"] == 35
+    assert live(emulator, refusing) == {1: 35}
 
 
 def test_refused_rows_are_sent_again_only_after_a_change_or_by_force(

@@ -19,18 +19,21 @@ from mixpanel_aep_assets.aep.http import EXPORT, PlatformClient
 log = logging.getLogger(__name__)
 
 PAGE = 100
-MOST_FILES = 50
-MOST_ROWS = 10_000
-MOST_BYTES = 64 << 20
+MOST_FILES = 2_000
+MOST_ROWS = 200_000
+MOST_BYTES = 1 << 30
+"""Bounds of what is read of one batch; 5 % of four million rows fit. Memory holds some hundred bytes a row."""
+
 LONGEST_LINE = 4 << 20
 """Of a longer line only the beginning is kept, which then does not parse; an event has 10 KB as a rule."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RowError:
     """One reason for one row. `id` is the row's `_id`, None where the row could not be read that far.
 
     `code` is the middle of the batch-level code (`1401` of `INGEST-1401-400`); unknown ones are passed on as they are.
+    `record` is what the Platform gave back of a row without an `_id`; one that has it is found in our own files.
     """
 
     id: str | None
@@ -155,8 +158,9 @@ def _parsed(line: bytes, file: str) -> list[RowError]:
     origin = str(row.pop("_filename", None) or file)
     key = row.get("_id")
     row_id = str(key) if key is not None else None
+    record = row if row_id is None else {}
     found = [
-        RowError(row_id, str(r.get("code") or ""), str(r.get("message") or ""), _text(r.get("column")), origin, row)
+        RowError(row_id, str(r.get("code") or ""), str(r.get("message") or ""), _text(r.get("column")), origin, record)
         for r in _objects(reasons)
     ]
     found += [
@@ -166,11 +170,11 @@ def _parsed(line: bytes, file: str) -> list[RowError]:
             str(r.get("message") or ""),
             _text(r.get("pointerToViolation")),
             origin,
-            row,
+            record,
         )
         for r in _objects(validations)
     ]
-    return found or [RowError(row_id, "unknown", "The Platform gave no reason", None, origin, row)]
+    return found or [RowError(row_id, "unknown", "The Platform gave no reason", None, origin, record)]
 
 
 def _objects(reasons: Any) -> list[Mapping[str, Any]]:

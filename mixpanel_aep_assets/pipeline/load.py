@@ -88,7 +88,10 @@ def load_day(
         if before.get("batch_id") == receipt.batch_id:
             kept = carry(staging, target, before, ["quarantine"])
             described |= kept | {"outcome": before.get("outcome"), "fingerprint": before.get("fingerprint")}
-        return staging.commit(described)
+        committed = staging.commit(described)
+    if (committed["outcome"] or {}).get("problem"):
+        return confirm_day(opened, day) or committed
+    return committed
 
 
 def files_to_send(opened: Opened, paths: Sequence[str], parts: Sequence[Mapping[str, Any]]) -> list[FileToSend]:
@@ -122,9 +125,10 @@ def status(opened: Opened, batch_id: str) -> tuple[str, bool]:
 
 
 def confirm_day(opened: Opened, day: str) -> dict[str, Any] | None:
-    """Asks what became of the day's batch, once, and writes a final outcome into the day's manifest.
+    """Asks what became of the day's batch, until that is final, and writes the final outcome into the day's manifest.
 
-    None where the day was never handed over. The rows that the Platform refused are kept beside it as `quarantine`.
+    Diagnostics that could not be read are read when it is asked again. None where the day was never handed over. The rows
+    that the Platform refused are kept beside it as `quarantine`.
     """
     return confirm(opened, opened.day(TABLE, day), day)
 
@@ -132,7 +136,8 @@ def confirm_day(opened: Opened, day: str) -> dict[str, Any] | None:
 def confirm(opened: Opened, target: Day, day: str, kinds: Sequence[str] = ()) -> dict[str, Any] | None:
     """The same for any table whose manifest tells of one batch; `kinds` are the files that stay with it."""
     manifest = target.manifest()
-    if manifest is None or not manifest["batch_id"] or (manifest["outcome"] or {}).get("final"):
+    known = (manifest or {}).get("outcome") or {}
+    if manifest is None or not manifest["batch_id"] or (known.get("final") and not known.get("problem")):
         return manifest
     outcome = follow.status(opened.platform, manifest["batch_id"], uploaded=manifest["rows"], with_diagnostics=True)
     if not outcome.final:
@@ -142,6 +147,9 @@ def confirm(opened: Opened, target: Day, day: str, kinds: Sequence[str] = ()) ->
         kept = {**manifest, "status": outcome.status, "outcome": _described(outcome)}
         kept |= carry(staging, target, manifest, kinds)
         kept["quarantine"] = rows.write_quarantine(staging, rows.rejected_rows(opened, day, refused)) if refused else []
+        now = target.manifest()
+        if now is not None and now["generation"] != manifest["generation"]:
+            return now  # another run has handed the day over anew meanwhile
         return staging.commit(kept)
 
 

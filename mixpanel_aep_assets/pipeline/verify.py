@@ -46,6 +46,7 @@ def body_is_whole(opened: Opened, day: str) -> Finding:
     }
     if manifest.get("changes"):
         numbers["since the export before"] = [manifest["changes"]]
+        numbers["last changed"] = manifest["committed_at"]
     if stored + aside != manifest["exported"] or stored != manifest["rows"]:
         return Finding(
             False, f"The files hold {stored:,} + {aside:,} rows of {manifest['exported']:,}.", numbers=numbers
@@ -250,6 +251,10 @@ def ingested_by_aep(opened: Opened, day: str) -> Finding:
         return Finding(False, "The Platform is still at work on the replay.", severe=False, numbers=numbers)
     if row["rejected"]:
         text = f"{row['rejected']:,} rows were rejected; `mixpanel-aep quarantine show --day {day} --stage aep`."
+        if outcome["problem"]:
+            text += f" Their diagnostics cannot be read yet, `mixpanel-aep reconcile` tries again: {outcome['problem']}"
+        if outcome["truncated"]:
+            text += " They are more than are read of a batch: not all of them lie in quarantine."
         return Finding(False, text, severe=False, numbers=numbers)
     return Finding(True, f"All {row['ingested']:,} events are ingested.", numbers=numbers)
 

@@ -135,7 +135,6 @@ def test_refused_rows_come_with_id_code_message_and_column(served: Served) -> No
     found = diagnostics.download(client, "B")
     (error,) = found.errors
     assert (error.id, error.code, error.message, error.column) == ("e1", "1555", "missing", "a.b")
-    assert error.record == {"_id": "e1", "timestamp": "x"}
     assert found.ids() == {"e1"}
 
 
@@ -171,12 +170,21 @@ def test_the_download_stops_at_its_bounds_and_says_so(served: Served) -> None:
     assert found.by_code() == {"1": 600}
 
 
-def test_more_files_than_fit_on_a_page_are_all_listed(served: Served) -> None:
-    files: dict[str, Any] = {f"row_errors/{n:03}.json": [{"_id": str(n)}] for n in range(140)}
+def test_files_of_several_pages_are_all_read(served: Served) -> None:
+    files: dict[str, Any] = {f"row_errors/{n:03}.json": [{"_id": str(n)}] for n in range(240)}
+    _, client = served(export(files))
+    found = diagnostics.download(client, "B")
+    assert not found.truncated
+    assert found.ids() == {str(n) for n in range(240)}
+
+
+def test_more_files_than_are_read_of_a_batch_are_told(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnostics, "MOST_FILES", 150)
+    files: dict[str, Any] = {f"row_errors/{n:03}.json": [{"_id": str(n)}] for n in range(240)}
     _, client = served(export(files))
     found = diagnostics.download(client, "B")
     assert found.truncated
-    assert len(found.errors) == diagnostics.MOST_FILES
+    assert len(found.errors) == 150
 
 
 def test_a_batch_without_diagnostics_has_none(served: Served) -> None:
