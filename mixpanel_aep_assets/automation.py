@@ -26,6 +26,7 @@ REREAD_TAGS = {REREAD_TAG: "true", "dagster/priority": "-1"}
 """Of runs that read a day again for late events: to find them in the UI, and so that new days go first in the queue."""
 
 WEEKLY_DEPTH = 30
+"""Days that are read again once a week, on Mondays, however few are on the others."""
 
 REQUEUE_LIMIT = 100
 """Runs that one tick brings back; the others follow with the next ticks."""
@@ -103,7 +104,7 @@ def daily_schedule(
         if not keys:
             yield dg.SkipReason("No day is closed yet.")
             return
-        depth = WEEKLY_DEPTH if at.weekday() == 0 else look_back
+        depth = max(WEEKLY_DEPTH, look_back) if at.weekday() == 0 else look_back
         wanted = keys[-1 - depth :]
         together = backfill.tags(Pass(f"daily-{keys[-1]}", tuple(wanted)))  # few requests for all of them
         for key in reversed(wanted):

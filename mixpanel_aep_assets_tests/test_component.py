@@ -88,6 +88,20 @@ def test_the_schedule_asks_for_the_last_closed_day_and_reads_the_days_before_aga
     assert [automation.REREAD_TAG in request.tags for request in requests] == [False, True, True]
 
 
+@pytest.mark.parametrize(("look_back", "depth"), [(5, 30), (60, 60)])
+def test_on_mondays_the_schedule_reads_deeper(look_back: int, depth: int) -> None:
+    definitions = build(**shop(start_date="2025-12-01", schedule={"look_back_days": look_back}))
+    schedule = definitions.resolve_schedule_def("shop_daily")
+    monday = datetime.datetime(2026, 3, 9, 5, tzinfo=datetime.UTC)
+    with dg.build_schedule_context(
+        scheduled_execution_time=monday, repository_def=definitions.get_repository_def()
+    ) as context:
+        requests = schedule.evaluate_tick(context).run_requests or []
+    days = [datetime.date(2026, 3, 8) - datetime.timedelta(days=back) for back in range(depth + 1)]
+    assert [request.partition_key for request in requests] == [day.isoformat() for day in days]
+    assert len({request.run_key for request in requests}) == len(requests)
+
+
 def test_a_day_that_ended_within_the_delay_is_not_asked_for() -> None:
     days = partitions(Settings(project_id=7, time_mode="utc", start_date=datetime.date(2026, 1, 1)))
     at = datetime.datetime(2026, 3, 10, 2, tzinfo=datetime.UTC)

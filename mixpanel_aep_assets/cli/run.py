@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mixpanel_aep_assets.cli import FAILED, NOT_YET, explains_itself, killed, plain
 from mixpanel_aep_assets.cli.options import connection_option, day_range, days_between, report_option, wide_console
 from mixpanel_aep_assets.connection import VARIABLES, Opened, Settings
+from mixpanel_aep_assets.storage import StorageError
 
 WAIT_MINUTES = 120
 LONG_WAIT = 30.0
@@ -290,20 +291,27 @@ def resource_of(connection: str, definitions: Any = None) -> Opened:
 
 @contextmanager
 def dagster_instance() -> Iterator[Any]:
-    """The instance of DAGSTER_HOME; a passing one where that is not set."""
+    """The instance of DAGSTER_HOME; a passing one where that is not set. Raises StorageError where it cannot be written."""
     import dagster as dg
+    from sqlalchemy.exc import DBAPIError
 
     quiet()
-    if os.environ.get("DAGSTER_HOME"):
-        home = Path(os.environ["DAGSTER_HOME"])
+    if not os.environ.get("DAGSTER_HOME"):
+        with dg.DagsterInstance.ephemeral() as instance:
+            yield instance
+        return
+    home = Path(os.environ["DAGSTER_HOME"])
+    try:
         if not home.exists():
             home.mkdir(parents=True)
             (home / "dagster.yaml").write_text("telemetry: {enabled: false}\nnux: {enabled: false}\n")
         with dg.DagsterInstance.get() as instance:
             yield instance
-    else:
-        with dg.DagsterInstance.ephemeral() as instance:
-            yield instance
+    except DBAPIError as error:
+        raise StorageError(
+            f"Dagster's instance in {home} (DAGSTER_HOME) cannot be written: {error.orig}. Mend that and run the days again; "
+            "what was committed before is untouched."
+        ) from None
 
 
 def quiet() -> None:

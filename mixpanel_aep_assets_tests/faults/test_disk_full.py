@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy.exc import OperationalError
 
+from mixpanel_aep_assets.cli.run import dagster_instance
 from mixpanel_aep_assets.mixpanel import buckets
 from mixpanel_aep_assets.mixpanel.budget import open_budget
 from mixpanel_aep_assets.mixpanel.errors import SettingsWrong
@@ -98,3 +101,10 @@ def test_a_budget_that_cannot_be_written_any_more_is_named(tmp_path: Path) -> No
     with pytest.raises(SettingsWrong, match="MIXPANEL_AEP_BUDGET"):
         budget.acquire()
     budget.close()
+
+
+def test_a_full_disk_below_dagsters_own_instance_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    with pytest.raises(StorageError, match=r"home \(DAGSTER_HOME\) cannot be written: database or disk is full"):
+        with dagster_instance():
+            raise OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
