@@ -24,11 +24,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, cast
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 import obstore
 import orjson
+import polars as pl
 from obstore.exceptions import AlreadyExistsError
 from obstore.store import LocalStore, ObjectStore, from_url
 
@@ -38,6 +39,9 @@ LEFTOVER_AGE = datetime.timedelta(hours=24)
 
 WRITE_BUFFER = 8 << 20
 """Bytes that a file holds before they are written; of an object store's multipart upload (5 MB at least) always so many."""
+
+REMOTE_BUFFER = 1 << 20
+"""Bytes that are read of an object at a time."""
 
 DISK_FULL = ("No space left", "quota exceeded", "File too large")
 """What the system says when a disk, a quota or the limit of a file is used up, in Python and in obstore."""
@@ -146,7 +150,7 @@ class Storage:
         try:
             if self.root is not None:
                 return (self.root / path).open("rb")
-            return cast("IO[bytes]", obstore.open_reader(self.store, path))
+            return io.BufferedReader(RemoteFile(self, path), REMOTE_BUFFER)
         except FileNotFoundError:
             raise _replaced(self.location(path)) from None
         except Exception as error:
@@ -312,6 +316,37 @@ class Staging:
         return written
 
 
+class RemoteFile(io.RawIOBase):
+    """An object being read, with the whole of Python's interface, which obstore's reader lacks."""
+
+    def __init__(self, storage: Storage, path: str) -> None:
+        self.path = path
+        self._storage = storage
+        self._reader = obstore.open_reader(storage.store, path)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            data = self._reader.read(len(buffer))
+        except Exception as error:
+            if _is_missing(error):
+                raise _replaced(self._storage.location(self.path)) from None
+            raise self._storage._failed("read", self.path, error) from None
+        buffer[: len(data)] = memoryview(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._reader.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._reader.tell()
+
+
 class StagedFile(io.RawIOBase):
     """A file being written. On the local disk a plain file (what is staged does not show anyway), else multipart."""
 
@@ -390,12 +425,20 @@ class Log:
         self.storage.create(f"{self.path}/{number:06d}.json", data)
 
 
+def _is_missing(error: Exception) -> bool:
+    """Whether an object is gone, in the words of obstore and of Polars."""
+    text = str(error).lower()
+    return isinstance(error, FileNotFoundError) or "not found" in text or "nosuchkey" in text
+
+
 @contextlib.contextmanager
 def reading() -> Iterator[None]:
     """For readers outside the storage (Polars, PyArrow): raises DayReplaced where a file of the day is gone."""
     try:
         yield
-    except FileNotFoundError as error:
+    except (OSError, pl.exceptions.ComputeError) as error:
+        if not _is_missing(error):
+            raise
         raise _replaced(_first_line(error)) from None
 
 

@@ -6,7 +6,10 @@ import os
 import threading
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from obstore.store import MemoryStore
 
 from mixpanel_aep_assets import storage as storage_module
 from mixpanel_aep_assets.storage import DayReplaced, EntryExists, Storage, StorageError, open_storage, reading
@@ -101,6 +104,41 @@ def test_a_file_that_another_run_has_replaced_meanwhile_is_named_as_that(storage
         storage.open_read(path)
     with pytest.raises(DayReplaced, match="part"), reading():
         Path(storage.location(path)).read_bytes()
+
+
+@pytest.fixture
+def remote() -> Storage:
+    """A storage that is no folder, as object stores are none."""
+    return Storage(MemoryStore(), "memory://lake")
+
+
+def test_the_files_of_an_object_store_are_read_like_any_other(remote: Storage) -> None:
+    table = pa.table({"n": range(300_000)})
+    day = remote.day("shop", "raw_events", "2026-01-10")
+    with day.stage() as staging:
+        with staging.open("part-00000.parquet") as file:
+            pq.write_table(table, file, row_group_size=100_000)
+        staging.commit({"parts": [{"name": "part-00000.parquet", "rows": table.num_rows}]})
+    (path,) = day.files()
+    with remote.open_read(path) as file:
+        assert pq.ParquetFile(file).read_row_group(2)["n"][-1].as_py() == 299_999
+    with remote.open_read(path) as file:
+        whole = file.read()
+        file.seek(-4, os.SEEK_END)
+        assert whole[-4:] == file.read() == b"PAR1"
+        file.seek(2)
+        assert (file.read(3), file.tell()) == (whole[2:5], 5)
+    remote.delete([path])
+    with pytest.raises(DayReplaced, match="run the day again"):
+        remote.open_read(path)
+
+
+def test_an_object_that_goes_while_it_is_read_is_named_as_that(remote: Storage) -> None:
+    remote.write("a/b", bytes(3 << 20))
+    with remote.open_read("a/b") as file:
+        remote.delete(["a/b"])
+        with pytest.raises(DayReplaced, match="a/b"):
+            file.read()
 
 
 def test_days_lists_only_committed_days_in_order(storage: Storage) -> None:
