@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import io
+import logging
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ import orjson
 import polars as pl
 from obstore.exceptions import AlreadyExistsError
 from obstore.store import LocalStore, ObjectStore, from_url
+
+logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 LEFTOVER_AGE = datetime.timedelta(hours=24)
@@ -219,9 +222,13 @@ class Day:
     path: str
 
     def manifest(self) -> dict[str, Any] | None:
-        """What was committed last, None where nothing was."""
+        """What was committed last, None where nothing was, or where a power failure left no readable manifest."""
         data = self.storage.read(f"{self.path}/{MANIFEST}")
-        return None if data is None else orjson.loads(data)
+        try:
+            return None if data is None else orjson.loads(data)
+        except orjson.JSONDecodeError:
+            logger.warning("%s/%s cannot be read; the day counts as not committed.", self.path, MANIFEST)
+            return None
 
     def files(self, manifest: Mapping[str, Any] | None = None, kind: str = "parts") -> list[str]:
         """Storage paths of the committed files of a kind (`parts`, `quarantine`, …), in order."""

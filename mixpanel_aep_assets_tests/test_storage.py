@@ -141,6 +141,15 @@ def test_an_object_that_goes_while_it_is_read_is_named_as_that(remote: Storage) 
             file.read()
 
 
+def test_a_manifest_that_a_power_failure_emptied_is_a_day_not_committed(storage: Storage) -> None:
+    write(storage, "2026-01-10", b"one")
+    day = storage.day("shop", "raw_events", "2026-01-10")
+    storage.write(f"{day.path}/manifest.json", b"")
+    assert day.manifest() is None
+    write(storage, "2026-01-10", b"two")
+    assert content(storage, "2026-01-10") == b"two"
+
+
 def test_days_lists_only_committed_days_in_order(storage: Storage) -> None:
     write(storage, "2026-01-12", b"x")
     write(storage, "2026-01-10", b"x")

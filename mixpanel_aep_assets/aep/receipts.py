@@ -26,11 +26,14 @@ from __future__ import annotations
 import datetime
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+import orjson
 
 from mixpanel_aep_assets.aep.errors import ClaimLost, PartitionBusy, ReceiptsDamaged
 from mixpanel_aep_assets.aep.owner import Owner
@@ -40,6 +43,9 @@ log = logging.getLogger(__name__)
 
 LOG = "aep_receipts"
 """Name of the log beside the tables of a connection."""
+
+LOOKS = 3
+"""How often entries that do not add up are read before they are said to be damaged."""
 
 BUSY_LOOK = 20.0
 """Seconds after which a busy partition is looked at again."""
@@ -178,10 +184,16 @@ def read(storage: Storage, connection: str, day: str) -> State:
 
 
 def _folded(entries: Log) -> State:
-    try:
-        return State.fold(entries.entries())
-    except ReceiptsDamaged as error:
-        raise ReceiptsDamaged(error.what, where=entries.storage.location(entries.path)) from None
+    """The state by the stored entries. A listing made while others write may lack an entry before one that it has."""
+    for look in range(1, LOOKS + 1):
+        try:
+            return State.fold(entries.entries())
+        except (ReceiptsDamaged, orjson.JSONDecodeError) as error:
+            if look == LOOKS:
+                what = error.what if isinstance(error, ReceiptsDamaged) else "A receipt is no JSON"
+                raise ReceiptsDamaged(what, where=entries.storage.location(entries.path)) from None
+            time.sleep(0.1 * look)
+    raise AssertionError
 
 
 @dataclass

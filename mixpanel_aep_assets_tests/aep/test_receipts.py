@@ -146,6 +146,27 @@ def test_a_gap_in_the_receipts_is_told_and_not_guessed_over() -> None:
         State.fold([{"number": 2, "kind": "release", "token": "t"}])
 
 
+def test_a_listing_that_lacks_an_entry_for_a_moment_is_read_again(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = storage.log("default", receipts.LOG, DAY)
+    intend(receipts.take(log, claim_seconds=60, clock_skew=0))
+    whole, looks = Log.entries, []
+
+    def lacking_the_first(self: Log) -> list[dict[str, Any]]:
+        looks.append(1)
+        return whole(self)[1 if len(looks) == 1 else 0 :]
+
+    monkeypatch.setattr(Log, "entries", lacking_the_first)
+    assert len(receipts.read(storage, "default", DAY).attempts) == 1
+
+
+def test_a_receipt_that_is_no_json_is_told_with_its_place(storage: Storage) -> None:
+    storage.write(f"default/{receipts.LOG}/{DAY}/000001.json", b"")
+    with pytest.raises(ReceiptsDamaged, match=DAY):
+        receipts.read(storage, "default", DAY)
+
+
 def test_a_receipt_of_an_unknown_kind_is_told(storage: Storage) -> None:
     with pytest.raises(ReceiptsDamaged, match="newer version"):
         State.fold([{"number": 1, "kind": "teleported", "token": "t"}])
