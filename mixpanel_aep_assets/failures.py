@@ -14,7 +14,7 @@ import dagster as dg
 
 from mixpanel_aep_assets.storage import StorageError, now
 
-SHORT_WAIT = 60.0
+SHORT_WAIT = 30.0
 """Seconds that a step may hold its worker while it waits; for longer the run ends and a sensor brings it back."""
 
 MAX_RETRIES = 3

@@ -8,12 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from mixpanel_aep_assets.aep import ingest
+from mixpanel_aep_assets.cli import cli
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.pipeline import extract, load, reconcile, transform, verify
-from mixpanel_aep_assets_tests.connections import DAY, NOON, event, events, lines, opened, provisioned, run_day, settled
+from mixpanel_aep_assets_tests.connections import (
+    DAY,
+    NOON,
+    event,
+    events,
+    lines,
+    opened,
+    provisioned,
+    run_day,
+    settled,
+    variables,
+)
 
 FUTURE = NOON + 20 * 365 * 86_400_000
 QUERY = {"path": "/api/query/*"}
@@ -110,6 +123,27 @@ def test_a_plan_without_the_query_api_is_told_and_not_red(emulator: EmulatorThre
     assert "402" in row["mixpanel_error"]
     assert not row["differences"]
     assert verify.reconciles_with_mixpanel(connection, DAY).passed
+
+
+@pytest.mark.parametrize(
+    ("match", "status", "side"), [(QUERY, 403, "mixpanel"), ({"path": "/data/foundation/catalog/batches"}, 403, "live")]
+)
+def test_a_side_that_does_not_answer_proves_nothing(
+    emulator: EmulatorThread, connection: Opened, tmp_path: Path, match: dict[str, str], status: int, side: str
+) -> None:
+    emulator.control.seed_day(DAY, lines(events(30)))
+    run_day(connection)
+    settled(connection)
+    emulator.control.fault("status", match=match, status=status)
+    row = reconcile.of_day(connection, DAY)
+    assert (row[side], row["unanswered"]) == (None, [side])
+    finding = verify.reconciles_with_mixpanel(connection, DAY)
+    assert not finding.passed
+    assert "Not known" in finding.text
+    done = CliRunner(env=variables(emulator, tmp_path)).invoke(
+        cli, ["reconcile", "--from", DAY, "--to", DAY], standalone_mode=False
+    )
+    assert done.return_value == 1, done.output
 
 
 def raw(connection: Opened) -> dict[str, Any]:

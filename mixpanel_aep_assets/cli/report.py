@@ -39,7 +39,8 @@ def reconcile(
     Each difference between two numbers is told with what explains it. Asks Mixpanel's Query API (once a day and some names)
     and the Catalog; `--reread` exports a day whose number differs once more, without keeping it.
 
-    Exits with 0 if every difference is explained, 1 if one is not, 3 if batches are still in progress.
+    Exits with 0 if every difference is explained, 1 if one is not or a side does not answer, 3 if batches are still in
+    progress.
     """
     from mixpanel_aep_assets.pipeline import load, reconcile, replay
     from mixpanel_aep_assets.pipeline import report as reports
@@ -59,7 +60,7 @@ def reconcile(
         wide_console(150).print(reports.table(report, counts=("mixpanel", *reports.COUNTS, "live")))
         _print_differences(report["days"])
     statuses = {row["status"] for row in report["days"]}
-    if statuses & reports.BAD or any(reconcile.unexplained(row) for row in report["days"]):
+    if statuses & reports.BAD or any(reconcile.unexplained(row) or row["unanswered"] for row in report["days"]):
         return FAILED
     return 0 if statuses <= reports.IN else NOT_YET
 

@@ -22,7 +22,7 @@ from mixpanel_aep_assets.aep import batch, follow, receipts
 from mixpanel_aep_assets.aep.errors import AepError
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.mixpanel import changes
-from mixpanel_aep_assets.mixpanel.errors import MixpanelError
+from mixpanel_aep_assets.mixpanel.errors import MixpanelError, PlanLacksExport
 from mixpanel_aep_assets.mixpanel.odd import HOT_SHARD
 from mixpanel_aep_assets.pipeline import extract, load, quarantine, replay, report, rows, transform
 from mixpanel_aep_assets.storage import open_storage
@@ -61,11 +61,14 @@ def unexplained(row: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def of_day(opened: Opened, day: str, row: Mapping[str, Any] | None = None, *, reread: bool = False) -> dict[str, Any]:
-    """`mixpanel`, `live`, `differences` of one day whose books are `row`, read anew without it."""
+    """`mixpanel`, `live`, `differences`, `unanswered` of one day whose books are `row`, read anew without it.
+
+    `unanswered` names the sides that were asked and failed to answer: nothing is proven then.
+    """
     row = report.counts_of(opened, day) if row is None else row
     raw = opened.day(extract.TABLE, day).manifest()
     xdm = opened.day(transform.TABLE, day).manifest()
-    told: dict[str, Any] = {"mixpanel": None, "live": None, "differences": []}
+    told: dict[str, Any] = {"mixpanel": None, "live": None, "differences": [], "unanswered": []}
     differences: list[dict[str, Any]] = told["differences"]
 
     def differ(first: str, second: str, count: int, explanation: str | None) -> None:
@@ -73,7 +76,11 @@ def of_day(opened: Opened, day: str, row: Mapping[str, Any] | None = None, *, re
             differences.append({"between": [first, second], "count": count, "explanation": explanation})
 
     if raw is not None and xdm is not None and row["status"] != "missing":
-        count, why = _mixpanel(opened, day, raw, xdm, reread=reread)
+        try:
+            count, why = _mixpanel(opened, day, raw, xdm, reread=reread)
+        except MixpanelError as error:
+            count, why = None, str(error)
+            told["unanswered"].append("mixpanel")
         told["mixpanel"] = count
         if count is None:
             told["mixpanel_error"] = why
@@ -82,7 +89,11 @@ def of_day(opened: Opened, day: str, row: Mapping[str, Any] | None = None, *, re
     differ("exported", "uploaded", row["exported"] - row["uploaded"], _not_uploaded(opened, day, row))
     differ("uploaded", "ingested", row["uploaded"] - row["ingested"], _not_ingested(opened, day, row))
     if row["status"] not in ("missing", "in_progress"):
-        count, why = _live(opened, day, row)
+        try:
+            count, why = _live(opened, day, row)
+        except AepError as error:
+            count, why = None, str(error)
+            told["unanswered"].append("live")
         told["live"] = count
         if count is None:
             told["live_error"] = why
@@ -119,10 +130,7 @@ def _not_ingested(opened: Opened, day: str, row: Mapping[str, Any]) -> str | Non
 def _live(opened: Opened, day: str, row: Mapping[str, Any]) -> tuple[int | None, str | None]:
     """Rows of the day's live batches by the Catalog, and why they are not what the books say; or why there are none."""
     partition = batch.partition_name(str(opened.settings.project_id or ""), opened.settings.name, day)
-    try:
-        found = follow.live(opened.platform, opened.dataset, partition)
-    except AepError as error:
-        return None, str(error)
+    found = follow.live(opened.platform, opened.dataset, partition)
     if any(outcome.ingested is None for outcome in found):
         return None, "the Catalog has no counts for a batch of the day"
     count = sum(outcome.ingested or 0 for outcome in found)
@@ -148,7 +156,7 @@ def _mixpanel(
         return None, "only some events are exported, so that the project's counts say nothing about them"
     try:
         counts = _counts(opened, day)
-    except MixpanelError as error:
+    except PlanLacksExport as error:
         return None, str(error)
     theirs, ours = sum(counts.values()), raw["rows"] - xdm["duplicates"]
     texts = [_events(raw["quarantined"], "line") + " without an event"] if raw["quarantined"] else []

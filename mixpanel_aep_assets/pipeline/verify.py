@@ -283,5 +283,8 @@ def reconciles_with_mixpanel(opened: Opened, day: str) -> Finding:
         text = "; ".join(f"{one['between'][0]} - {one['between'][1]} = {one['count']:,}" for one in left)
         text = f"Nothing explains: {text}. `mixpanel-aep reconcile` looks whether the day has changed."
         return Finding(False, text, severe=False, numbers=numbers)
+    if found["unanswered"]:
+        text = "Not known: " + "; ".join(found[f"{side}_error"] for side in found["unanswered"])
+        return Finding(False, text, severe=False, numbers=numbers)
     theirs = "Mixpanel's count is not known" if found["mixpanel"] is None else f"Mixpanel counts {found['mixpanel']:,}"
     return Finding(True, f"{theirs}; every difference is explained.", severe=False, numbers=numbers)
