@@ -20,6 +20,8 @@ import contextlib
 import datetime
 import io
 import logging
+import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -42,6 +44,9 @@ LEFTOVER_AGE = datetime.timedelta(hours=24)
 
 WRITE_BUFFER = 8 << 20
 """Bytes that a file holds before they are written; of an object store's multipart upload (5 MB at least) always so many."""
+
+PASSING = "mixpanel-aep-day-"
+"""Begins the names of our folders for temporary files."""
 
 REMOTE_BUFFER = 1 << 20
 """Bytes that are read of an object at a time."""
@@ -178,11 +183,12 @@ class Storage:
                 raise self._failed("deleted", paths[0], error) from None
 
     def sweep(self, connection: str, day: str) -> None:
-        """Removes what killed runs left of the day in any table or log of the connection."""
+        """Removes what killed runs left of the day in any table or log of the connection, and in `tempfile`'s folder."""
         for folder in self._folders(f"{connection}/"):
             Day(self, f"{folder}/{day}").sweep()
             self._sweep_parts(f"{folder}/{day}")
         self._sweep_parts(connection)
+        _sweep_passing()
 
     def _sweep_parts(self, folder: str) -> None:
         if self.root is None:
@@ -430,6 +436,15 @@ class Log:
         """Writes entry `number` (from 1). Raises EntryExists when another writer has it: read again, decide again."""
         data = orjson.dumps({"number": number, "at": now().isoformat(), **entry})
         self.storage.create(f"{self.path}/{number:06d}.json", data)
+
+
+def _sweep_passing() -> None:
+    """Folders for temporary files of runs that were killed; those of others are left to them."""
+    limit = (now() - LEFTOVER_AGE).timestamp()
+    for folder in Path(tempfile.gettempdir()).glob(f"{PASSING}*"):
+        with contextlib.suppress(OSError):  # another process sweeps too
+            if folder.is_dir() and folder.stat().st_mtime < limit:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_missing(error: Exception) -> bool:

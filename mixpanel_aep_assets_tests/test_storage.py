@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -94,6 +96,23 @@ def test_a_sweep_of_a_day_takes_the_leftovers_in_every_table_and_log_and_nothing
     storage.sweep("shop", "2026-01-10")
     assert {path for path in storage.root.rglob("*") if path.is_file()} == known
     assert not left[0].parent.exists()
+
+
+def test_the_sweep_takes_passing_folders_of_killed_runs_and_no_others(
+    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    killed, living, others = (
+        tmp_path / name for name in ("mixpanel-aep-day-a", "mixpanel-aep-day-b", "mixpanel-aep-emulator-c")
+    )
+    for folder in (killed, living, others):
+        folder.mkdir()
+        (folder / "0").write_bytes(b"x")
+    old = time.time() - storage_module.LEFTOVER_AGE.total_seconds() - 60
+    for folder in (killed, others):
+        os.utime(folder, (old, old))
+    storage.sweep("shop", "2026-01-10")
+    assert [folder.exists() for folder in (killed, living, others)] == [False, True, True]
 
 
 def test_a_file_that_another_run_has_replaced_meanwhile_is_named_as_that(storage: Storage) -> None:

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from mixpanel_aep_assets.storage import StorageError
+from mixpanel_aep_assets.storage import PASSING, StorageError
 
 Records = npt.NDArray[np.void]
 """A structured array with a field `high` of type uint64, the hash that the rows are spread by."""
@@ -28,7 +28,7 @@ def buckets(chunks: Iterable[Records], dtype: np.dtype[np.void], rows: int) -> I
     count = max(1, -(-rows // BUCKET_ROWS))
     with ExitStack() as stack:
         with _explained():
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mixpanel-aep-"))
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=PASSING))
             files = [stack.enter_context(Path(folder, str(number)).open("w+b")) for number in range(count)]
         for records in chunks:
             with _explained():

@@ -25,7 +25,7 @@ from mixpanel_aep_assets.mixpanel import changes
 from mixpanel_aep_assets.mixpanel.errors import MixpanelError, PlanLacksExport
 from mixpanel_aep_assets.mixpanel.odd import HOT_SHARD
 from mixpanel_aep_assets.pipeline import extract, load, quarantine, replay, report, rows, transform
-from mixpanel_aep_assets.storage import open_storage
+from mixpanel_aep_assets.storage import PASSING, open_storage
 
 log = logging.getLogger(__name__)
 
@@ -227,7 +227,7 @@ def _changed(opened: Opened, day: str, raw: Mapping[str, Any], theirs: int) -> s
     """Exports the day again, to a passing folder, and compares."""
     stored = opened.day(extract.TABLE, day).locations(raw)
     with (
-        tempfile.TemporaryDirectory(prefix="mixpanel-aep-") as folder,
+        tempfile.TemporaryDirectory(prefix=PASSING) as folder,
         opened.with_storage(open_storage(folder)) as again,
     ):
         now = extract.extract_day(again, day)

@@ -18,7 +18,7 @@ from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.mixpanel.events import RAW_SCHEMA
 from mixpanel_aep_assets.mixpanel.parts import ROW_GROUP
 from mixpanel_aep_assets.mixpanel.privacy import Privacy
-from mixpanel_aep_assets.storage import Day, Storage, open_storage
+from mixpanel_aep_assets.storage import PASSING, Day, Storage, open_storage
 
 
 class OtherPrivacyRules(Exception):
@@ -61,7 +61,7 @@ def readable(opened: Opened, day: Day, manifest: Mapping[str, Any]) -> Iterator[
     if privacy is None:
         yield day.storage, files
         return
-    with tempfile.TemporaryDirectory(prefix="mixpanel-aep-") as folder:
+    with tempfile.TemporaryDirectory(prefix=PASSING) as folder:
         passing = open_storage(folder)
         copies = [f"{number:05d}.parquet" for number in range(len(files))]
         for path, copy in zip(files, copies, strict=True):
