@@ -56,6 +56,8 @@ VARIABLES: dict[str, str] = {
     "dataset_name": "AEP_DATASET_NAME",
     "start_date": "MIXPANEL_AEP_START_DATE",
     "budget_location": "MIXPANEL_AEP_BUDGET",
+    "budget_share": "MIXPANEL_AEP_BUDGET_SHARE",
+    "partial_ingestion_percent": "MIXPANEL_AEP_PARTIAL_INGESTION_PERCENT",
     "storage": "MIXPANEL_AEP_STORAGE",
     "mapping": "MIXPANEL_AEP_MAPPING",
 }
