@@ -41,6 +41,9 @@ class Connections(Protocol):
 _CELL = 46
 """Longest text in a cell of a table."""
 
+_FORM, _CATEGORY = 52, 16
+"""Widths of the columns of `functions`."""
+
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -48,7 +51,7 @@ def mapping_group(connections: Connections | None = None) -> click.Group:
     """The group. Without `connections` all commands work on files alone."""
     group = click.Group("mapping", help="Check, try and convert mapping sets in Adobe's Data Prep language.")
     group.add_command(_validate_command(connections))
-    for command in (_preview, _eval, _export, _coverage):
+    for command in (_preview, _eval, _functions, _export, _coverage):
         group.add_command(command)
     group.add_command(_import_command(connections))
     group.add_command(_suggest_command(connections))
@@ -143,7 +146,9 @@ def _eval(expression: str | None, source: str | None, batch: Path | None) -> Non
         for outcome in _batch(batch):
             _print(outcome)
         return
-    outcome = _outcome_of_text(expression, sys.stdin.buffer.read() if source == "-" else source or "{}")
+    outcome = _outcome_of_text(
+        expression, sys.stdin.buffer.read() if source == "-" else "{}" if source is None else source
+    )
     _print(outcome.get("value") if "error" not in outcome else outcome)
     sys.exit(1 if "error" in outcome else 0)
 
@@ -184,6 +189,26 @@ def _outcome(expression: Any, record: Any) -> dict[str, Any]:
         return {"error": {"message": str(error)}}
     except RecursionError:
         return {"error": {"message": "the value is nested too deeply"}}
+
+
+@click.command("functions")
+def _functions() -> None:
+    """List the functions and methods of the language: form, category, and why one is refused."""
+    from mixpanel_aep_assets.dataprep.functions import FUNCTIONS
+    from mixpanel_aep_assets.dataprep.methods import METHODS
+
+    for function in sorted(FUNCTIONS.values(), key=lambda one: (one.category, one.name)):
+        said = (
+            f"like {function.alias_of}"
+            if function.alias_of
+            else f"refused: {function.refusal}"
+            if function.refusal
+            else ""
+        )
+        click.echo(f"{function.signature:{_FORM}} {function.category:{_CATEGORY}} {said}".rstrip())
+    for method in METHODS.values():
+        form = f"{method.on.bare}.{method.name}({', '.join(['value'] * method.arguments)})"
+        click.echo(f"{form:{_FORM}} method")
 
 
 def _import_command(connections: Connections | None) -> click.Command:

@@ -152,13 +152,18 @@ def _instr(arguments: Sequence[Vector]) -> Vector:
     return Vector({"integer": pl.when(column.is_not_null()).then(found.fill_null(-1))}, wide)
 
 
+def _many(column: pl.Expr) -> pl.Expr:
+    """Where a text may have more parts than an array may have elements."""
+    return (column.str.len_bytes() >= limits.ARRAY_ITEMS).fill_null(value=False)
+
+
 def _split(arguments: Sequence[Vector]) -> Vector:
     separators = _constant(arguments, 1, str) or WHITE_SPACE
     column = _text_of(arguments[0])
     if len(separators) > 1:
         column = column.str.replace_all(f"[{_escaped(separators)}]", separators[0].replace("$", "$$"))
     parts = column.str.split(separators[0])
-    return Vector({"texts": parts.list.eval(pl.element().filter(pl.element() != ""))})
+    return Vector({"texts": parts.list.eval(pl.element().filter(pl.element() != ""))}, _many(column))
 
 
 def _explode(arguments: Sequence[Vector]) -> Vector:
@@ -170,7 +175,7 @@ def _explode(arguments: Sequence[Vector]) -> Vector:
     parts = column.str.strip_chars_end(separator).str.split(separator)
     # A text of nothing but separators has no parts, an empty text one.
     nothing = (column.str.strip_chars_end(separator) == "") & (column != "")
-    return Vector({"texts": parts}, nothing.fill_null(value=False))
+    return Vector({"texts": parts}, either(nothing.fill_null(value=False), _many(column)))
 
 
 def _join(arguments: Sequence[Vector]) -> Vector:
@@ -355,9 +360,9 @@ NATIVE: Final[dict[str, Native]] = {
     "concat": _concat,
     "lower": _textual(lambda column: column.str.to_lowercase(), _unusual),
     "upper": _textual(lambda column: column.str.to_uppercase(), _unusual),
-    "trim": _textual(lambda column: column.str.strip_chars(WHITE_SPACE)),
-    "ltrim": _textual(lambda column: column.str.strip_chars_start(WHITE_SPACE)),
-    "rtrim": _textual(lambda column: column.str.strip_chars_end(WHITE_SPACE)),
+    "trim": _textual(lambda column: column.str.strip_chars()),
+    "ltrim": _textual(lambda column: column.str.strip_chars_start()),
+    "rtrim": _textual(lambda column: column.str.strip_chars_end()),
     "left": _left,
     "right": _right,
     "substr": _substr,

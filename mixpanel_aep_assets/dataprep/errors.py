@@ -45,8 +45,14 @@ class EvaluationError(Exception):
     """A value that cannot be computed for one record. The attribute becomes null, the row goes on (data-prep.md, 7)."""
 
 
+_LONGEST_WORD = 100
+"""Of a word that is compared with others: the work grows with its length."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that `word` most likely stands for, or None when none comes close."""
+    if len(word) > _LONGEST_WORD:
+        return None
     candidates = list(known)
     by_folded = {name.casefold().replace("_", ""): name for name in candidates}
     folded = word.casefold().replace("_", "")

@@ -23,6 +23,7 @@ INTEGER_BITS: Final = 4096
 """Largest integer that arithmetic may make."""
 
 PATH_STEPS: Final = 100
+PATH_CHARACTERS: Final = 4096
 DESTINATION_STEPS: Final = 30
 """Polars takes seconds to plan much deeper structs; schemas of the Platform have a dozen levels at most."""
 

@@ -119,7 +119,7 @@ class _TreeBuilder(Transformer[Token, Expression]):
     def every(self, children: list[Any]) -> Expression:
         target, star = children
         if not isinstance(target, Path):
-            raise ExpressionError.at(_position(star), "[*] follows a field only")
+            raise ExpressionError.at(_position(star), "[*] follows a field only", "for example items[*].name")
         return Path((*target.steps, Step(every=True)), target.at)
 
     def index(self, children: list[Any]) -> Expression:
@@ -185,18 +185,20 @@ def _refuse_reserved(name: Token) -> None:
 
 def _number(token: Token) -> int | float:
     if len(token) > limits.NUMBER_LITERAL:
-        raise ExpressionError.at(_position(token), f"a number has at most {limits.NUMBER_LITERAL} characters")
+        problem = f"a number has at most {limits.NUMBER_LITERAL} characters"
+        raise ExpressionError.at(_position(token), problem, "read it from a text, as in to_bigint('123')")
     text = str(token).lower()
     if text.startswith("0x"):
         return int(text.rstrip("lh"), 16)
     digits = text.rstrip("lhdfb")
     if text[-1] in "lh" and not digits.isdecimal():
-        raise ExpressionError.at(_position(token), f"{token} is no integer, which its suffix asks for")
+        problem = f"{token} is no integer, which its suffix asks for"
+        raise ExpressionError.at(_position(token), problem, "leave the suffix out")
     if text[-1] not in "dfb" and digits.isdecimal():
         return int(digits)
     value = float(digits)
     if value == float("inf"):
-        raise ExpressionError.at(_position(token), "the number is too large")
+        raise ExpressionError.at(_position(token), "the number is too large", "decimals go up to 1.7e308")
     return value
 
 
@@ -208,7 +210,10 @@ def _text(body: str, at: Position) -> str:
     try:
         return value.encode("utf-16", "surrogatepass").decode("utf-16")
     except UnicodeDecodeError:
-        raise ExpressionError.at(at, "the text holds half of a surrogate pair") from None
+        problem = "the text holds half of a surrogate pair"
+        raise ExpressionError.at(
+            at, problem, r"write both halves, as in \ud83d\ude00, or the character itself"
+        ) from None
 
 
 @functools.cache
@@ -232,7 +237,7 @@ def parse(text: str) -> Expression:
             suggestion="split it into several mappings",
         )
     if not text.strip():
-        raise ExpressionError("the expression is empty")
+        raise ExpressionError("the expression is empty", suggestion="for no value write nullify()")
     try:
         tree = cast("Expression", _lark().parse(text))
     except UnexpectedInput as error:
@@ -252,30 +257,49 @@ def _refusal(error: UnexpectedInput, text: str) -> ExpressionError:
         return ExpressionError(
             "the expression ends too early", text.count("\n") + 1, len(last_line) + 1, _expected(error)
         )
+    before = text.split("\n")[line - 1][: column - 1]
     if isinstance(error, UnexpectedToken):
         found = str(error.token)
-        hint = _expected(error)
-        if found in RESERVED:
-            hint = f"for a field of this name write ${{{found}}}"
-        if found == "{" and text.split("\n")[line - 1][: column - 1].endswith("$"):
-            hint = "a wrapped field ends with '}'"
-        return ExpressionError(f"unexpected {found!r}", line, column, hint)
+        return ExpressionError(f"unexpected {found!r}", line, column, _hint(found, before) or _expected(error))
     character = getattr(error, "char", "") if isinstance(error, UnexpectedCharacters) else ""
-    hints = {
-        '"': "the text is not closed",
-        "'": "the text is not closed",
-        "=": "compare with ==",
-        "$": "a wrapped field ends with '}'",
-        "#": "wrap a field name with special characters in ${...}",
-        "@": "wrap a field name with special characters in ${...}",
-    }
-    return ExpressionError(f"unexpected character {character!r}", line, column, hints.get(character))
+    hint = "write a lambda as x -> x.name" if text.split("\n")[line - 1][column - 1 :].startswith("=>") else None
+    hint = hint or _CHARACTERS.get(character, "wrap a field name with special characters in ${...}")
+    return ExpressionError(f"unexpected character {character!r}", line, column, hint)
 
 
-def _expected(error: UnexpectedInput) -> str | None:
-    names = getattr(error, "accepts", None) or getattr(error, "expected", None) or ()
-    shown = sorted({_TERMINALS[name] for name in names if name in _TERMINALS})
-    return "expected " + " or ".join(shown) if shown and len(shown) <= 4 else None
+_CHARACTERS: Final = {
+    '"': "the text is not closed",
+    "'": "the text is not closed",
+    "=": "compare with ==",
+    "$": "a wrapped field ends with '}'",
+    ";": "an expression has one value, and no statements",
+}
+
+
+def _hint(found: str, before: str) -> str | None:
+    """What may have been meant where `found` does not fit behind `before`, from slips that other languages teach."""
+    if found in RESERVED:
+        return f"for a field of this name write ${{{found}}}"
+    word = next((one for one in (found, before.split()[-1] if before.split() else "") if one.lower() in _SYMBOLS), None)
+    if word is not None and word.lower() != word:
+        return f"operators are in lower case: {word.lower()}"
+    match before[-1:], found:
+        case "$", "{":
+            return "a wrapped field ends with '}'"
+        case "<", ">":
+            return "unequal is !="
+        case _, "." if not before.strip():
+            return "a number begins with a digit, as in 0.5"
+    return None
+
+
+def _expected(error: UnexpectedInput) -> str:
+    names = set(getattr(error, "accepts", None) or getattr(error, "expected", None) or ())
+    # A value begins in many ways, of which the number stands for all.
+    shown = {"a value"} if "NUMBER" in names else {_TERMINALS[name] for name in names if name in _TERMINALS}
+    if "PLUS" in names or not shown:
+        shown.add("an operator")
+    return "expected " + " or ".join(sorted(shown))
 
 
 def children(node: Expression) -> Iterator[Expression]:
@@ -320,4 +344,5 @@ def _refuse_depth(tree: Expression) -> None:
         if not level:
             return
     at = getattr(level[0], "at", NOWHERE)
-    raise ExpressionError.at(at, f"the expression is nested deeper than {limits.EXPRESSION_DEPTH} levels")
+    problem = f"the expression is nested deeper than {limits.EXPRESSION_DEPTH} levels"
+    raise ExpressionError.at(at, problem, "split it into several mappings, or use decode for a long list of cases")

@@ -33,7 +33,7 @@ from mixpanel_aep_assets.dataprep.mapping_set import Mapping, MappingSet, Source
 from mixpanel_aep_assets.dataprep.methods import METHODS
 from mixpanel_aep_assets.dataprep.parser import parse
 from mixpanel_aep_assets.dataprep.paths import Steps, format_steps, iterations, parse_destination, parse_source
-from mixpanel_aep_assets.dataprep.targets import Target, TypeOf, convert, type_of
+from mixpanel_aep_assets.dataprep.targets import Target, TargetType, TypeOf, convert, type_of
 from mixpanel_aep_assets.dataprep.values import number_of_text, shown
 
 _CONTAINERS: Final = frozenset({Kind.ARRAY, Kind.OBJECT})
@@ -115,16 +115,18 @@ class _Checker:
             case Map(entries=entries):
                 for key, item in entries:
                     if self.kind(key, variables) in _UNREADABLE[Kind.TEXT] | {Kind.NULL}:
-                        self.refuse(key.at, "a key is a text or another scalar")
+                        self.refuse(key.at, "a key is a text or another scalar", "as in {'name': value}")
                     self.kind(item, variables)
                 return Kind.OBJECT
             case Lambda():
-                self.refuse(node.at, "a lambda stands only as an argument of filterArray or transformArray")
+                problem = "a lambda stands only as an argument of filterArray or transformArray"
+                self.refuse(node.at, problem, "as in filterArray(items, x -> x.price > 0)")
                 return Kind.LAMBDA
 
     def operand(self, node: Expression, kind: Kind) -> None:
         if kind in _CONTAINERS or kind is Kind.NULL:
-            self.refuse(node.at, f"{kind.value} cannot be calculated with")
+            hint = "put a value in its place, as in coalesce(field, 0)" if kind is Kind.NULL else "take one value of it"
+            self.refuse(node.at, f"{kind.value} cannot be calculated with", hint)
 
     def binary(self, node: Binary, variables: frozenset[str]) -> Kind:
         left, right = self.kind(node.left, variables), self.kind(node.right, variables)
@@ -136,9 +138,15 @@ class _Checker:
             return Kind.TEXT if Kind.TEXT in {left, right} else Kind.ANY
         for side, kind in ((node.left, left), (node.right, right)):
             if isinstance(side, Value) and isinstance(side.value, str) and number_of_text(side.value) is None:
-                self.refuse(side.at, f"{node.operator} takes numbers, {shown(side.value)} does not read as one")
+                problem = f"{node.operator} takes numbers, {shown(side.value)} does not read as one"
+                self.refuse(side.at, problem, "texts are joined with + or concat")
             elif kind in {Kind.BOOLEAN, Kind.DATE}:
-                self.refuse(side.at, f"{node.operator} takes numbers, this is {kind.value}")
+                hint = (
+                    "use iif(condition, 1, 0), or brackets"
+                    if kind is Kind.BOOLEAN
+                    else "use date_part or set_date_part"
+                )
+                self.refuse(side.at, f"{node.operator} takes numbers, this is {kind.value}", hint)
         return Kind.NUMBER
 
     def call(self, node: Call, variables: frozenset[str]) -> Kind:
@@ -146,7 +154,7 @@ class _Checker:
         if function is None:
             self.refuse(node.at, f"there is no function {node.name}", _suggest_function(node.name))
         elif function.refusal is not None:
-            self.refuse(node.at, f"{node.name} is not supported: {function.refusal}")
+            self.refuse(node.at, f"{node.name} is not supported: {function.refusal}", function.instead)
         elif problem := function.count_problem(len(node.arguments)):
             self.refuse(node.at, problem, f"its form is {function.signature}")
             function = None
@@ -165,11 +173,12 @@ class _Checker:
             self.refuse(argument.at, f"argument {index + 1} of {node.name} is a lambda", "for example x -> x > 0")
         found = self.kind(argument, variables)
         if found in _UNREADABLE[wanted]:
-            self.refuse(argument.at, f"argument {index + 1} of {node.name} is {wanted.value}, this is {found.value}")
+            problem = f"argument {index + 1} of {node.name} is {wanted.value}, this is {found.value}"
+            self.refuse(argument.at, problem, None if function is None else f"its form is {function.signature}")
         elif isinstance(argument, Value) and function is not None:
-            problem = _constant_problem(function, index, argument.value)
-            if problem:
-                self.refuse(argument.at, problem)
+            wrong = _constant_problem(function, index, argument.value)
+            if wrong:
+                self.refuse(argument.at, wrong, f"its form is {function.signature}")
 
     def method(self, node: Method, variables: frozenset[str]) -> Kind:
         receiver = self.kind(node.target, variables)
@@ -185,9 +194,11 @@ class _Checker:
             return Kind.ANY
         if len(node.arguments) != method.arguments:
             noun = "argument" if method.arguments == 1 else "arguments"
-            self.refuse(node.at, f".{node.name}() takes {method.arguments} {noun}, {len(node.arguments)} given")
+            form = f"its form is value.{node.name}({', '.join(['value'] * method.arguments)})"
+            self.refuse(node.at, f".{node.name}() takes {method.arguments} {noun}, {len(node.arguments)} given", form)
         if method.on is Kind.TEXT and receiver not in {Kind.TEXT, Kind.ANY, Kind.NULL}:
-            self.refuse(node.at, f".{node.name}() is a method of texts, this is {receiver.value}")
+            problem = f".{node.name}() is a method of texts, this is {receiver.value}"
+            self.refuse(node.at, problem, "make a text of it, as in concat(value)")
         return method.gives
 
 
@@ -201,11 +212,11 @@ def _literal_kind(value: Any) -> Kind:
     return Kind.INTEGER if isinstance(value, int) else Kind.NUMBER
 
 
-def _suggest_function(name: str) -> str | None:
+def _suggest_function(name: str) -> str:
     if name in METHODS:
         return f"{name} is a method: write value.{name}(...)"
     close = nearest(name, (known for known, function in FUNCTIONS.items() if function.refusal is None))
-    return f"did you mean {close}?" if close else None
+    return f"did you mean {close}?" if close else "`mixpanel-aep mapping functions` lists what there is"
 
 
 def _constant_problem(function: Function, index: int, value: Any) -> str | None:
@@ -301,7 +312,8 @@ def _mapping_problems(mapping: Mapping, types: TypeOf | None) -> list[tuple[str,
     try:
         steps = parse_destination(mapping.destination)
         if mapping.source_type is SourceType.STATIC and iterations(steps):
-            problems.append(("destination", ExpressionError("a constant has no elements to iterate over with [*]")))
+            problem = "a constant has no elements to iterate over with [*]"
+            problems.append(("destination", ExpressionError(problem, suggestion="name one element, as in [0]")))
         if types is not None:
             problems += _target_problems(mapping, steps, types)
     except ExpressionError as error:
@@ -317,8 +329,20 @@ def _target_problems(mapping: Mapping, steps: Steps, types: TypeOf) -> list[tupl
         try:
             convert(mapping.source, target)
         except EvaluationError as error:
-            return [("source", ExpressionError(f"the constant does not fit the {target.name} field: {error}"))]
+            problem = f"the constant does not fit the {target.name} field: {error}"
+            hint = _CONSTANTS.get(target.name, "use an expression, or a field of the input")
+            return [("source", ExpressionError(problem, suggestion=hint))]
     return []
+
+
+_CONSTANTS: Final = {
+    "boolean": "write true or false",
+    "integer": "write digits alone",
+    "number": "write digits, with a point before decimals",
+    "date": "write it as 2026-01-31",
+    "date-time": "write it as 2026-01-31T10:00:00Z",
+}
+_SHOWN_FIELDS: Final = 8
 
 
 def _unknown_destination(steps: Sequence[Any], types: TypeOf) -> ExpressionError:
@@ -334,6 +358,18 @@ def _unknown_destination(steps: Sequence[Any], types: TypeOf) -> ExpressionError
                 f"the target schema has no field {path}",
                 1,
                 len(parent_path) + 1,
-                f"did you mean {close}?" if close else None,
+                f"did you mean {close}?" if close else _fields_there(parent, name),
             )
-    return ExpressionError("the target schema has no such field")
+    return ExpressionError("the target schema has no such field", suggestion="see `mixpanel-aep mapping coverage`")
+
+
+def _fields_there(parent: TargetType | None, name: str | None) -> str:
+    """What may stand below a place of the target."""
+    if parent is None or (name is None) != (parent.name == "array"):
+        kind = "no field" if parent is None else "an array, write [0] or [*]" if parent.name == "array" else parent.name
+        return f"this place is {kind}"
+    fields = sorted(parent.fields)
+    more = ", ..." if len(fields) > _SHOWN_FIELDS else ""
+    return (
+        f"the fields here are {', '.join(fields[:_SHOWN_FIELDS])}{more}" if fields else f"this place is {parent.name}"
+    )

@@ -155,6 +155,13 @@ def bounded(text: str) -> str:
     return text
 
 
+def parts_of(text: str, separator: str) -> list[str]:
+    """The parts of a text between separators, as many as an array may have."""
+    if text.count(separator) >= limits.ARRAY_ITEMS:
+        raise EvaluationError(f"the text has more than {limits.ARRAY_ITEMS} parts")
+    return text.split(separator)
+
+
 def equal(left: Value, right: Value) -> bool:
     """`==`: null equals only null; a boolean or a number on one side makes the other side one."""
     if left is None or right is None:

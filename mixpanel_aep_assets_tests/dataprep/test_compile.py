@@ -267,6 +267,11 @@ def test_a_field_is_converted_to_each_target_type_as_the_evaluator_does(
     assert_agreement([field], records, target)
 
 
+def test_a_text_of_very_many_parts_agrees() -> None:
+    records = [json.dumps({"t": text}) for text in ("a," * 100_000, "a," * 99_999, "a" * 200_000, "a,b")]
+    assert_agreement(["explode(t)", "split(t, ',')", "split(t, ',;')"], records)
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.lists(TEXTS, min_size=1, max_size=8))
 @example([chr(code) for code in range(0x3000)])

@@ -75,6 +75,7 @@ from mixpanel_aep_assets.dataprep.values import to_json
         ("-a", {"a": ""}, EvaluationError),
         ("iif(true, 1, 1 / 0)", {}, 1),
         ("decode('a', 'a', 1, 'b', 1 / 0)", {}, 1),
+        ("decode('a', 'd')", {}, "d"),
         ("true ? 1 : 1 / 0", {}, 1),
         ("false && 1 / 0 == 1", {}, False),
         ("'s'.equalsIgnoreCase('S')", {}, True),
@@ -283,6 +284,26 @@ NESTED = "".join(f"{NINE}x{level} -> " for level in range(9)) + "1" + ")" * 9
 def test_a_result_that_grows_without_bound_is_an_error(text: str) -> None:
     with pytest.raises(EvaluationError):
         evaluate_expression(text, {"a": 10**39})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "explode(a, 'x')",
+        "explode(a, 'x*?')",
+        "split(a, 'x')",
+        "str_to_object(a, ':', 'x')",
+        "get_url_query_str(concat('/?', replacestr(a, 'x', '&')), 'remove')",
+        "aa_get_product_names(replacestr(a, 'x', ','))",
+        "contains_key(a)",
+        "hash(a, 'x')",
+        "sha1('x', a)",
+    ],
+)
+def test_a_long_text_of_a_record_makes_neither_endless_arrays_nor_long_messages(text: str) -> None:
+    with pytest.raises(EvaluationError) as error:
+        evaluate_expression(text, {"a": "x" * 200_000})
+    assert len(str(error.value)) < 300
 
 
 def test_a_deep_record_is_an_error_of_the_attribute_only() -> None:

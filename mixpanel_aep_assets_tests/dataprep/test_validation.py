@@ -14,6 +14,8 @@ from mixpanel_aep_assets.dataprep.validation import check_expression, validate
     ("text", "column", "words"),
     [
         ("uper(a)", 1, "did you mean upper?"),
+        ("xyzzy(a)", 1, "`mixpanel-aep mapping functions` lists what there is"),
+        ("decode(a)", 1, "takes 2 or more arguments, 1 given"),
         ("1 + Concat(a)", 5, "did you mean concat?"),
         ("toArray(true, a)", 1, "did you mean to_array?"),
         ("equals(a, b)", 1, "write value.equals(...)"),
@@ -59,6 +61,7 @@ def test_an_expression_that_cannot_run_is_refused_with_place_and_reason(text: st
     problems = check_expression(parse(text))
     assert [problem.column for problem in problems] == [column]
     assert words in str(problems[0])
+    assert problems[0].suggestion
 
 
 @pytest.mark.parametrize(
@@ -114,6 +117,11 @@ def mapping_set(source: str, destination: str, source_type: str = "ATTRIBUTE", *
         ("a", "", "ATTRIBUTE", "destination", "empty"),
         ("x", "c[*].d", "STATIC", "destination", "no elements to iterate"),
         ("a +", "c", "EXPRESSION", "source", "ends too early"),
+        ("a" * 4097, "c", "ATTRIBUTE", "source", "at most 4096"),
+        ("a", "c[1001]", "ATTRIBUTE", "destination", "above the highest index"),
+        ("a", ".".join("c" * 31), "ATTRIBUTE", "destination", "more than 30 steps"),
+        ("a", "[0].c", "ATTRIBUTE", "destination", "begins with a name"),
+        ("a\\", "c", "ATTRIBUTE", "source", "escapes nothing"),
     ],
 )
 def test_wrong_paths_and_expressions_of_a_set_are_refused(
@@ -122,6 +130,7 @@ def test_wrong_paths_and_expressions_of_a_set_are_refused(
     problems = list(validate(mapping_set(source, destination, source_type)))
     assert [problem.part for problem in problems] == [part]
     assert words in str(problems[0])
+    assert problems[0].error.suggestion
 
 
 PERSON = TargetType(
@@ -138,6 +147,20 @@ def test_a_destination_that_the_target_lacks_is_refused_with_the_nearest_field()
 def test_a_constant_that_does_not_fit_its_field_is_refused() -> None:
     (problem,) = validate(mapping_set("old", "age", "STATIC"), PERSON)
     assert "does not fit the integer field" in str(problem)
+    assert problem.error.suggestion == "write digits alone"
+
+
+@pytest.mark.parametrize(
+    ("destination", "hint"),
+    [
+        ("xyz", "the fields here are age, name"),
+        ("age.x", "this place is integer"),
+        ("name[0]", "this place is object"),
+    ],
+)
+def test_a_destination_like_none_of_the_target_is_told_what_there_is(destination: str, hint: str) -> None:
+    (problem,) = validate(mapping_set("a", destination), PERSON)
+    assert problem.error.suggestion == hint
 
 
 def test_a_target_may_be_any_function_of_the_path() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from mixpanel_aep_assets.dataprep.functions.registry import Kind, function, refuse
+from mixpanel_aep_assets.dataprep.values import parts_of
 
 _CATEGORY, _NAME, _QUANTITY, _PRICE, _EVENTS, _EVARS = range(6)
 _UNPUBLISHED: Final = "Adobe's page has it commented out, so the Platform may refuse it"
@@ -17,7 +18,7 @@ class _Event(NamedTuple):
 
 def _event(text: str, name: str, separator: str) -> _Event | None:
     """The first event of this name; a value that is not given counts as 1."""
-    for one in text.split(separator):
+    for one in parts_of(text, separator):
         before, colon, identifier = one.strip().partition(":")
         found, equals, value = before.partition("=")
         if found.strip() == name:
@@ -27,7 +28,7 @@ def _event(text: str, name: str, separator: str) -> _Event | None:
 
 def _parts(products: str, part: int) -> list[str | None]:
     """One part of every product; null where it is missing or empty."""
-    rows = [product.split(";") for product in products.split(",")]
+    rows = [product.split(";") for product in parts_of(products, ",")]
     return [row[part] or None if part < len(row) else None for row in rows]
 
 
@@ -86,4 +87,4 @@ def aa_get_product_evars(products: str, name: str) -> list[str | None]:
 
 
 for _refused in ("aa_get_product_events", "aa_get_product_event_ids"):
-    refuse(_refused, "analytics", (Kind.TEXT, Kind.TEXT), Kind.ARRAY, _UNPUBLISHED)
+    refuse(_refused, "analytics", (Kind.TEXT, Kind.TEXT), Kind.ARRAY, _UNPUBLISHED, "use aa_get_product_event_values")

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from mixpanel_aep_assets.dataprep.errors import EvaluationError, nearest
 from mixpanel_aep_assets.dataprep.functions.registry import Kind, function
-from mixpanel_aep_assets.dataprep.values import kind_of
+from mixpanel_aep_assets.dataprep.values import kind_of, shown
 
 _CHARSETS: Final = {
     "UTF-8": "utf-8",
@@ -30,7 +30,7 @@ def _bytes(text: str, charset: str | None) -> bytes:
     name = (charset or "UTF-8").upper()
     if name not in _CHARSETS:
         raise EvaluationError(
-            f"the character set {charset!r} is unknown, expected UTF-8, UTF-16, ISO-8859-1 or US-ASCII"
+            f"the character set {shown(charset)} is unknown, expected UTF-8, UTF-16, ISO-8859-1 or US-ASCII"
         )
     data = text.encode(_CHARSETS[name], errors="replace")
     return codecs.BOM_UTF16_BE + data if name == "UTF-16" else data
@@ -60,7 +60,9 @@ def _algorithm(name: str) -> Callable[[bytes], str]:
     found = _ALGORITHMS.get(name.lower().replace("-", ""))
     if found is None:
         close = nearest(name, _ALGORITHMS)
-        raise EvaluationError(f"the hash algorithm {name!r} is unknown" + (f", did you mean {close}?" if close else ""))
+        raise EvaluationError(
+            f"the hash algorithm {shown(name)} is unknown" + (f", did you mean {close}?" if close else "")
+        )
     return found
 
 

@@ -24,7 +24,7 @@ def iif(scope: Any, test: _Argument, then: _Argument, otherwise: _Argument) -> V
     return then(scope) if truth(test(scope)) else otherwise(scope)
 
 
-@function("decode", category="logical", takes=(Kind.ANY,), gives=Kind.ANY, required=3, variadic=True, style=Style.LAZY)
+@function("decode", category="logical", takes=(Kind.ANY,), gives=Kind.ANY, required=2, variadic=True, style=Style.LAZY)
 def decode(scope: Any, key: _Argument, *options: _Argument) -> Value:
     """The value after the first option that equals the key as `==` has it; a last single option is the default."""
     wanted = key(scope)

@@ -12,7 +12,7 @@ from mixpanel_aep_assets.dataprep.errors import EvaluationError, ExpressionError
 from mixpanel_aep_assets.dataprep.functions.registry import Kind, Style, function
 from mixpanel_aep_assets.dataprep.functions.strings import WHITE_SPACE
 from mixpanel_aep_assets.dataprep.paths import parse_source
-from mixpanel_aep_assets.dataprep.values import Value, kind_of, to_text
+from mixpanel_aep_assets.dataprep.values import Value, kind_of, parts_of, shown, to_text
 
 _TEXT = Kind.TEXT
 
@@ -63,7 +63,7 @@ def to_object(*arguments: Value) -> dict[str, Value]:
 def _entries(text: str, value_delimiter: str | None, field_delimiter: str | None) -> dict[str, str]:
     """Pairs of a text, trimmed. A part without the delimiter or without a key is no pair; the first of a key stays."""
     entries: dict[str, str] = {}
-    for part in text.split(field_delimiter or ","):
+    for part in parts_of(text, field_delimiter or ","):
         key, found, value = part.partition(value_delimiter or ":")
         key = key.strip(WHITE_SPACE)
         if found and key:
@@ -89,7 +89,7 @@ def _steps(path: str) -> tuple[Step, ...]:
     try:
         return parse_source(path)
     except ExpressionError as error:
-        raise EvaluationError(f"the path {path!r} is wrong: {error.message}") from None
+        raise EvaluationError(f"the path {shown(path)} is wrong: {error.message}") from None
 
 
 def check_path(path: Any) -> None:

@@ -32,6 +32,11 @@ class Kind(StrEnum):
     LAMBDA = "a lambda"
     NULL = "null"
 
+    @property
+    def bare(self) -> str:
+        """Without the article."""
+        return self.value.removeprefix("an ").removeprefix("a ")
+
 
 class Style(StrEnum):
     """How a body is called: with values; with the context and values; with the scope and unevaluated arguments."""
@@ -47,7 +52,7 @@ class Function:
 
     `takes` are the kinds of its parameters, of which the first `required` must be given; a `variadic` function repeats
     its last kind. Null in a parameter of `null_in` makes the result null before the body runs. `constants` check
-    literal arguments at validation. `refusal` says why a function is known and yet not offered.
+    literal arguments at validation. `refusal` says why a function is known and yet not offered, `instead` what may be done.
     """
 
     name: str
@@ -64,10 +69,11 @@ class Function:
     alias_of: str | None = None
     deprecated: bool = False
     refusal: str | None = None
+    instead: str | None = None
 
     @property
     def signature(self) -> str:
-        names = [kind.value.removeprefix("an ").removeprefix("a ") for kind in self.takes]
+        names = [kind.bare for kind in self.takes]
         shown = [name if n < self.required else f"[{name}]" for n, name in enumerate(names)]
         return f"{self.name}({', '.join(shown)}{', ...' if self.variadic else ''})"
 
@@ -183,10 +189,10 @@ def function(
     return register
 
 
-def refuse(name: str, category: str, takes: tuple[Kind, ...], gives: Kind, reason: str) -> None:
+def refuse(name: str, category: str, takes: tuple[Kind, ...], gives: Kind, reason: str, instead: str) -> None:
     """Registers a function that Adobe names and this project does not offer; validation shows the reason."""
 
     def body(*_: Value) -> Value:
         raise EvaluationError(f"{name} is not supported: {reason}")
 
-    REGISTER[name] = Function(name, category, takes, gives, body, len(takes), refusal=reason)
+    REGISTER[name] = Function(name, category, takes, gives, body, len(takes), refusal=reason, instead=instead)

@@ -17,5 +17,6 @@ refuse(
     "special",
     (Kind.TEXT,),
     Kind.TEXT,
-    "Adobe does not publish its algorithm; map the FPID itself under an identity namespace of its own",
+    "Adobe does not publish its algorithm",
+    "map the FPID itself under an identity namespace of its own",
 )

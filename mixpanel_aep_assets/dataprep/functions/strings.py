@@ -7,7 +7,7 @@ from typing import Final
 from mixpanel_aep_assets.dataprep import limits, regular
 from mixpanel_aep_assets.dataprep.errors import EvaluationError
 from mixpanel_aep_assets.dataprep.functions.registry import Kind, function
-from mixpanel_aep_assets.dataprep.values import Value, bounded, joined_text
+from mixpanel_aep_assets.dataprep.values import Value, bounded, joined_text, parts_of
 
 _ANY, _TEXT, _INTEGER, _ARRAY = Kind.ANY, Kind.TEXT, Kind.INTEGER, Kind.ARRAY
 
@@ -42,6 +42,8 @@ def explode(text: str, separator: str | None = None) -> list[str]:
     parts: list[str] = []
     start = 0
     for match in regular.compiled("," if separator is None else separator).finditer(text):
+        if len(parts) >= limits.ARRAY_ITEMS:
+            raise EvaluationError(f"the text has more than {limits.ARRAY_ITEMS} parts")
         if match.end() == 0:
             continue
         if match.start() == match.end() == len(text):
@@ -112,7 +114,7 @@ def split(text: str, separators: str | None) -> list[str]:
     characters = separators or WHITE_SPACE
     if len(characters) > 1:
         text = text.translate(dict.fromkeys(map(ord, characters), characters[0]))
-    return [part for part in text.split(characters[0]) if part]
+    return [part for part in parts_of(text, characters[0]) if part]
 
 
 @function("join", category="string", takes=(_TEXT, _ARRAY), gives=_TEXT, null_in=(1,))

@@ -8,6 +8,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from mixpanel_aep_assets.dataprep.errors import EvaluationError
 from mixpanel_aep_assets.dataprep.functions.registry import Kind, function
+from mixpanel_aep_assets.dataprep.values import parts_of, shown
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ftp": 21, "ftps": 990, "sftp": 22, "ssh": 22, "ws": 80, "wss": 443}
 _NOT_IN_A_URL: Final = re.compile(r"[\s\x00-\x1f<>\"{}|\\^`]")
@@ -70,7 +71,7 @@ def get_url_path(url: str, full: bool | None = True) -> str | None:
 def check_anchor(anchor: Any) -> None:
     """Raises EvaluationError for a constant that is no way to treat the anchor."""
     if anchor not in _ANCHORS:
-        raise EvaluationError(f"the anchor option is {' or '.join(_ANCHORS)}, found {anchor!r}")
+        raise EvaluationError(f"the anchor option is {' or '.join(_ANCHORS)}, found {shown(anchor)}")
 
 
 @function(
@@ -85,7 +86,7 @@ def get_url_query_str(url: str, anchor: str) -> dict[str, str]:
     """The parameters as written; of a repeated name the last value stays. Without a query an empty map."""
     check_anchor(anchor)
     before, mark, fragment = url.partition("#")
-    pairs = [pair.partition("=") for pair in before.partition("?")[2].split("&") if pair]
+    pairs = [pair.partition("=") for pair in parts_of(before.partition("?")[2], "&") if pair]
     parameters = {name: value for name, _, value in pairs}
     if mark and anchor == "retain" and pairs:
         parameters[pairs[-1][0]] += mark + fragment
