@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,14 +21,19 @@ _DEEPEST_TARGET = 30
 
 @dataclass(frozen=True)
 class Coverage:
-    """Paths, sorted. `required` are required fields of the target, `missing` those of them that no mapping fills."""
+    """Paths, sorted, without the marks of arrays.
+
+    `required` are the fields that the target requires, at its root or in an object that is mapped; `missing` those of them
+    that no mapping fills. `identity` are destinations that are marked as identities or lie in the identity map;
+    `unmapped` the target's fields, and `unmapped_sources` the attributes of the records, that no mapping names.
+    """
 
     mapped: list[str]
     required: list[str]
     missing: list[str]
     identity: list[str]
     refused: list[str]
-    unmapped_targets: list[str]
+    unmapped: list[str]
     unmapped_sources: list[str]
 
     def to_json(self) -> dict[str, Any]:
@@ -37,7 +43,7 @@ class Coverage:
             "missing": self.missing,
             "identity": self.identity,
             "refused": self.refused,
-            "unmappedTargets": self.unmapped_targets,
+            "unmapped": self.unmapped,
             "unmappedSources": self.unmapped_sources,
         }
 
@@ -52,7 +58,8 @@ def coverage(
     destinations = {_names(parse_destination(one.destination)) for one in _readable(mapping_set)}
     sources = {_names(steps) for one in mapping_set.mappings for steps in _source_paths(one)}
     seen = {path for record in records for path in _leaves(record)}
-    leaves = dict(_target_leaves(root, ()))
+    reached = {path[:length] for path in destinations for length in range(1, len(path))}
+    leaves = dict(_target_leaves(root, (), reached))
     required = {path for path, is_required in leaves.items() if is_required}
     return Coverage(
         mapped=_texts(destinations),
@@ -60,7 +67,7 @@ def coverage(
         missing=_texts(path for path in required if not _covered(path, destinations)),
         identity=sorted(one.destination for one in mapping_set.mappings if _is_identity(one)),
         refused=sorted({problem.mapping.destination for problem in validation}),
-        unmapped_targets=_texts(path for path in leaves if not _covered(path, destinations)),
+        unmapped=_texts(path for path in leaves if not _covered(path, destinations)),
         unmapped_sources=_texts(path for path in seen if not _covered(path, sources)),
     )
 
@@ -82,7 +89,8 @@ def _covered(path: _Names, by: set[_Names]) -> bool:
 
 
 def _is_identity(mapping: OneMapping) -> bool:
-    return bool(mapping.extra.get("identity") or mapping.extra.get("primaryIdentity"))
+    marked = mapping.extra.get("identity") or mapping.extra.get("primaryIdentity")
+    return bool(marked) or re.match(r"identityMap(?![^.\[])", mapping.destination) is not None
 
 
 def _readable(mapping_set: MappingSet) -> Iterator[OneMapping]:
@@ -114,15 +122,20 @@ def _fields(tree: Expression) -> Iterator[Steps]:
 
 
 def _leaves(value: Any, path: _Names = ()) -> Iterator[_Names]:
-    if isinstance(value, Mapping) and value and len(path) < _DEEPEST_TARGET:
+    if isinstance(value, list) and any(isinstance(item, Mapping | list) for item in value):
+        for item in value:
+            yield from _leaves(item, path)
+    elif isinstance(value, Mapping) and value and len(path) < _DEEPEST_TARGET:
         for name, item in value.items():
             yield from _leaves(item, (*path, name))
     elif path:
         yield path
 
 
-def _target_leaves(target: TargetType, path: _Names, *, required: bool = False) -> Iterator[tuple[_Names, bool]]:
-    """Leaves of the target and whether they are required: themselves, below objects that are required too."""
+def _target_leaves(
+    target: TargetType, path: _Names, reached: set[_Names], *, required: bool = False
+) -> Iterator[tuple[_Names, bool]]:
+    """Leaves of the target and whether they are required: themselves, in objects that are required or `reached`."""
     while target.name == "array" and target.items is not None:
         target = target.items
     if target.name != "object" or len(path) >= _DEEPEST_TARGET:
@@ -130,5 +143,5 @@ def _target_leaves(target: TargetType, path: _Names, *, required: bool = False) 
             yield path, required
         return
     for name, child in target.fields.items():
-        below = name in target.required and (required or not path)
-        yield from _target_leaves(child, (*path, name), required=below)
+        below = name in target.required and (required or not path or path in reached)
+        yield from _target_leaves(child, (*path, name), reached, required=below)

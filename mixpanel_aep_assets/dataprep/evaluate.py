@@ -120,7 +120,7 @@ class Evaluator:
             try:
                 put(data, one.steps, self._value(one, record), keep_nulls=self._keep_nulls)
             except EvaluationError as error:
-                failed[one.index] = _failure(one.mapping, str(error))
+                failed[one.index] = failure(one.mapping, str(error))
         errors = [failed[index] for index in sorted(failed)]
         missing = list(missing_fields(data, self._row_type)) if self._row_type else []
         errors += [MappingFailure(None, path, None, "a required field is null") for path in missing]
@@ -157,7 +157,8 @@ def _converted(value: Value, target: TargetType, nested: int) -> Value:
     return convert(value, target)
 
 
-def _failure(mapping: Mapping, exception: str) -> MappingFailure:
+def failure(mapping: Mapping, exception: str) -> MappingFailure:
+    """The error of a mapping. Adobe's `columnName` is the column read, which an expression has not."""
     column = mapping.source if mapping.source_type is SourceType.ATTRIBUTE else None
     return MappingFailure(mapping.source, mapping.destination, mapping.source_type.value, exception, column)
 

@@ -20,6 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixpanel_aep_assets.connection import DERIVED, Opened
+from mixpanel_aep_assets.dataprep.evaluate import failure
+from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
 from mixpanel_aep_assets.mixpanel import dedup
 from mixpanel_aep_assets.mixpanel.parts import ROW_GROUP
 from mixpanel_aep_assets.mixpanel.pipes import memory_kept
@@ -86,7 +88,7 @@ def transform_day(
                 "violations": _listed(counted.violations),
                 "warnings": _listed(counted.warnings),
                 "examples": counted.examples,
-                "mapping_errors": _errors(counted),
+                "mapping_errors": _errors(counted, opened.mapping_set),
                 "oversized": counted.oversized,
                 "raw_digest": source["digest"],
                 "data_version": version,
@@ -122,10 +124,13 @@ def _listed(counts: Counter[Place]) -> list[dict[str, Any]]:
     return [{"pointer": pointer, "rule": rule, "rows": rows} for (pointer, rule), rows in sorted(counts.items())]
 
 
-def _errors(counted: Counted) -> list[dict[str, Any]]:
-    """Destinations that could not be computed in some rows, the most frequent first, each with one of its exceptions."""
+def _errors(counted: Counted, mapping_set: MappingSet) -> list[dict[str, Any]]:
+    """Mappings that could not be computed in some rows, the most frequent first: Adobe's shape of an error, and the rows."""
+    known = {mapping.destination: mapping for mapping in mapping_set.mappings}
     found = sorted(counted.mapping_errors.items(), key=lambda item: (-item[1], item[0]))
-    return [{"destination": where, "exception": counted.exceptions[where], "rows": rows} for where, rows in found]
+    return [
+        {**failure(known[where], counted.exceptions[where]).to_json(), "rows": rows} for where, rows in found
+    ]
 
 
 def _data_version(opened: Opened, source: dict[str, Any]) -> str:

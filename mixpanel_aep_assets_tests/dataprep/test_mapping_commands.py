@@ -220,9 +220,37 @@ def test_coverage_tells_what_is_mapped_and_what_is_not(file: Path) -> None:
         "missing": ["_id"],
         "identity": ["_t.n"],
         "refused": [],
-        "unmappedTargets": ["_id", "_t.m"],
+        "unmapped": ["_id", "_t.m"],
         "unmappedSources": ["data.city"],
     }
+
+
+def test_coverage_counts_elements_of_arrays_and_what_a_mapped_object_requires(tmp_path: Path) -> None:
+    item = {"type": "object", "required": ["sku"], "properties": {"sku": {"type": "string"}, "name": {"type": "string"}}}
+    schema = {"type": "object", "properties": {"items": {"type": "array", "items": item}, "identityMap": {"type": "object"}}}
+    (tmp_path / "set.json").write_text(
+        json.dumps(
+            {
+                "mappings": [
+                    {"source": "cart[*].n", "destination": "items[*].name"},
+                    {"source": "ids", "destination": "identityMap"},
+                ],
+                "outputSchema": {"jsonSchema": schema},
+            }
+        )
+    )
+    record = '{"cart": [{"n": "a"}, {"n": "b", "q": 1}], "ids": {}}\n'
+    found = json.loads(run("coverage", str(tmp_path / "set.json"), "--input", "-", stdin=record).stdout)
+    assert found["missing"] == ["items.sku"]
+    assert found["identity"] == ["identityMap"]
+    assert found["unmappedSources"] == ["cart.q"]
+
+
+def test_functions_lists_every_form_and_why_one_is_refused() -> None:
+    lines = run("functions").stdout.splitlines()
+    assert any(line.startswith("substr(text, integer, integer) ") for line in lines)
+    assert any(line.startswith("fpid_to_ecid(text)") and "refused: Adobe does not publish" in line for line in lines)
+    assert any(line.startswith("text.equalsIgnoreCase(value)") for line in lines)
 
 
 SCHEMA = {

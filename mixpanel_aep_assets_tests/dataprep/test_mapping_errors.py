@@ -37,7 +37,10 @@ def test_a_failing_expression_is_counted_and_keeps_the_rows_other_fields(
     assert (manifest["rows"], manifest["quarantined"]) == (3, 0)
     assert manifest["mapping_errors"] == [
         {
+            "source": "to_integer(properties.width)",
             "destination": "device.screenWidth",
+            "sourceType": "EXPRESSION",
+            "columnName": None,
             "exception": "expected a number, the text 'wide' does not read as one",
             "rows": 1,
         }

@@ -89,6 +89,11 @@ def test_a_csv_template_may_name_its_columns_in_several_ways(header: str) -> Non
     assert read_mapping_set(f"{header}\na.b,c\n\n".encode(), ".csv").mappings == (Mapping("a.b", "c"),)
 
 
+def test_a_constant_may_be_empty_in_the_csv_template() -> None:
+    one = Mapping("", "c", SourceType.STATIC)
+    assert read_mapping_set(MappingSet((one,)).to_csv().encode(), ".csv").mappings == (one,)
+
+
 def test_yaml_is_read() -> None:
     text = b"mappings:\n  - {sourceType: STATIC, source: web, destination: channel}\n"
     assert read_mapping_set(text, ".yaml").mappings == (Mapping("web", "channel", SourceType.STATIC),)
