@@ -230,7 +230,11 @@ def _csv_mappings(text: str) -> Iterable[dict[str, str]]:
             raise MappingSetError(
                 f"line {rows.line_num} has {len(row)} cells under {len(columns)} columns; quote commas"
             )
-        yield {column: cell for column, cell in zip(columns, row, strict=False) if column is not None and (cell or column in {"source", "destination"})}
+        yield {
+            column: cell
+            for column, cell in zip(columns, row, strict=False)
+            if column is not None and (cell or column in {"source", "destination"})
+        }
 
 
 def _json_schema(document: Mapped[str, Any]) -> Mapped[str, Any] | None:

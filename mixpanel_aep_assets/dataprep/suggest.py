@@ -12,12 +12,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from mixpanel_aep_assets.dataprep.ast import Expression, Path, Step
+from mixpanel_aep_assets.dataprep.ast import Call, Expression, Path, Step
 from mixpanel_aep_assets.dataprep.closures import compile_closure, run
 from mixpanel_aep_assets.dataprep.compile_targets import fitted, target_type
 from mixpanel_aep_assets.dataprep.context import EvaluationContext
 from mixpanel_aep_assets.dataprep.errors import EvaluationError
 from mixpanel_aep_assets.dataprep.fallbacks import nodes
+from mixpanel_aep_assets.dataprep.functions.strings import WHITE_SPACE
 from mixpanel_aep_assets.dataprep.mapping_set import Mapping, MappingSet, SourceType
 from mixpanel_aep_assets.dataprep.names import likeness
 from mixpanel_aep_assets.dataprep.parser import RESERVED, parse
@@ -116,13 +117,39 @@ def flat(known: MappingSet) -> MappingSet:
     """The same for the flat records of Adobe's connector (`data.browser`): the mappings that take an attribute as it is."""
     rows = []
     for mapping in known.mappings:
-        if mapping.source_type is SourceType.ATTRIBUTE and mapping.source.startswith("properties."):
-            rows.append(replace(mapping, source="data." + mapping.source.removeprefix("properties.").removeprefix("$")))
-        elif mapping.source_type is SourceType.ATTRIBUTE and mapping.source == "event":
+        taken = _taken(mapping)
+        if taken is not None and taken.startswith("properties."):
+            source = "data." + taken.removeprefix("properties.").removeprefix("$")
+            rows.append(replace(mapping, source=source, source_type=SourceType.ATTRIBUTE))
+        elif taken == "event":
             rows.append(replace(mapping, source="data.event_name"))
         elif mapping.source_type is SourceType.STATIC or mapping.source.startswith("mixpanel."):
             rows.append(mapping)
     return replace(known, mappings=tuple(rows))
+
+
+def _taken(mapping: Mapping) -> str | None:
+    """The attribute that a mapping takes as it is, but for blanks around it and for the empty text."""
+    match _tree(mapping):
+        case Path() as path:
+            return format_steps(path.steps)
+        case Call(name="trim", arguments=(Path() as path,)):
+            return format_steps(path.steps)
+        case Call(name="iif", arguments=(Call(name="is_empty", arguments=(Path(),)), _, Path() as path)):
+            return format_steps(path.steps)
+    return None
+
+
+def _simplest(mapping: Mapping, seen: Seen) -> Mapping:
+    """The mapping as an attribute alone, where no value that was seen has anything to trim."""
+    taken = _taken(mapping)
+    if taken is None or mapping.source_type is not SourceType.EXPRESSION:
+        return mapping
+    property_ = seen.properties.get(tuple(step.name or "" for step in parse_source(taken)))
+    values = property_.values.items() if property_ is not None else ()
+    if any(isinstance(value, str) and value != value.strip(WHITE_SPACE) for value in values):
+        return mapping
+    return replace(mapping, source=taken, source_type=SourceType.ATTRIBUTE)
 
 
 def _targets(schema: Schema) -> Iterator[tuple[str, Field]]:
@@ -153,7 +180,8 @@ def _known(seen: Seen, schema: Schema, known: MappingSet, derived: frozenset[str
         if tree is None or any(".".join(path) in derived for path in sources):
             yield Suggestion(mapping, 1.0, f"{name}: {mapping.description or 'holds for every event'}")
         elif any(path in seen.properties or path == ("event",) for path in sources) and _holds(tree, sample, field):
-            yield Suggestion(mapping, 1.0, f"{name}: {mapping.description or 'a default property of Mixpanel'}")
+            reason = f"{name}: {mapping.description or 'a default property of Mixpanel'}"
+            yield Suggestion(_simplest(mapping, seen), 1.0, reason)
 
 
 def _holds(tree: Expression, sample: Sequence[Any], field: Field) -> bool:

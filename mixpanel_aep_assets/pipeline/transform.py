@@ -128,9 +128,7 @@ def _errors(counted: Counted, mapping_set: MappingSet) -> list[dict[str, Any]]:
     """Mappings that could not be computed in some rows, the most frequent first: Adobe's shape of an error, and the rows."""
     known = {mapping.destination: mapping for mapping in mapping_set.mappings}
     found = sorted(counted.mapping_errors.items(), key=lambda item: (-item[1], item[0]))
-    return [
-        {**failure(known[where], counted.exceptions[where]).to_json(), "rows": rows} for where, rows in found
-    ]
+    return [{**failure(known[where], counted.exceptions[where]).to_json(), "rows": rows} for where, rows in found]
 
 
 def _data_version(opened: Opened, source: dict[str, Any]) -> str:

@@ -226,8 +226,15 @@ def test_coverage_tells_what_is_mapped_and_what_is_not(file: Path) -> None:
 
 
 def test_coverage_counts_elements_of_arrays_and_what_a_mapped_object_requires(tmp_path: Path) -> None:
-    item = {"type": "object", "required": ["sku"], "properties": {"sku": {"type": "string"}, "name": {"type": "string"}}}
-    schema = {"type": "object", "properties": {"items": {"type": "array", "items": item}, "identityMap": {"type": "object"}}}
+    item = {
+        "type": "object",
+        "required": ["sku"],
+        "properties": {"sku": {"type": "string"}, "name": {"type": "string"}},
+    }
+    schema = {
+        "type": "object",
+        "properties": {"items": {"type": "array", "items": item}, "identityMap": {"type": "object"}},
+    }
     (tmp_path / "set.json").write_text(
         json.dumps(
             {

@@ -174,3 +174,36 @@ def test_the_order_of_events_does_not_matter() -> None:
     assert suggest(Seen(rows), SCHEMA, KNOWN) == suggest(Seen(shuffled), SCHEMA, KNOWN)
     assert Seen(rows).sample() == Seen(shuffled).sample()
     assert len(Seen(rows).sample()) == RECORDS
+
+
+TRIMMING = MappingSet.from_json(
+    [
+        {
+            "source": "trim(properties.$browser)",
+            "destination": "environment.browserDetails.name",
+            "sourceType": "EXPRESSION",
+        },
+        {
+            "source": "iif(is_empty(properties.$total), nullify(), properties.$total)",
+            "destination": "_acme.orderTotal",
+            "sourceType": "EXPRESSION",
+        },
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("browser", "source"), [("Chrome", "properties.$browser"), (" Chrome", "trim(properties.$browser)")]
+)
+def test_a_known_mapping_that_only_trims_is_suggested_as_the_attribute_where_that_changes_nothing(
+    browser: str, source: str
+) -> None:
+    found = suggested({"$browser": browser, "$total": 5}, known=TRIMMING)
+    assert pairs(found) == [(source, "environment.browserDetails.name"), ("properties.$total", "_acme.orderTotal")]
+
+
+def test_a_known_mapping_that_only_trims_serves_flat_records_too() -> None:
+    assert [(one.source, one.source_type) for one in flat(TRIMMING).mappings] == [
+        ("data.browser", "ATTRIBUTE"),
+        ("data.total", "ATTRIBUTE"),
+    ]
