@@ -83,7 +83,8 @@ def _expression(placed: Sequence[Placed], *, keep_nulls: bool) -> pl.Expr | None
             return None
         at = tree
         for step in one.steps:
-            if step.every:
+            # A null that is kept makes its element, too.
+            if step.every or (keep_nulls and step.index is not None):
                 return None
             key: Key = step.name if step.name is not None else step.index or 0
             at = at.children.setdefault(key, Node())

@@ -182,6 +182,14 @@ def test_elements_by_number_make_an_array_up_to_the_last_one() -> None:
     assert result.frame.get_column("tags").to_list() == [["x"], [None, None, "y"], None]
 
 
+def test_a_null_that_is_kept_makes_its_element() -> None:
+    mappings = [{"source": "a", "destination": "l[1]"}, {"source": "b", "destination": "o[0].x"}]
+    compiled = compile_mapping(MappingSet.from_json({"mappings": mappings, "allowNullValues": True}), layout="record")
+    result = compiled.apply(pl.DataFrame({"record": ['{"a": null}', '{"a": "y", "b": "z"}']}))
+    assert result.frame.get_column("l").to_list() == [[None, None], [None, "y"]]
+    assert result.frame.get_column("o").to_list() == [[{"x": None}], [{"x": "z"}]]
+
+
 def test_members_of_one_element_meet_in_it() -> None:
     result = mapped(
         [("properties.s", "products[0].sku"), ("properties.p", "products[0].price")], [{"s": 5, "p": "2"}, {"p": 1}, {}]
