@@ -115,13 +115,19 @@ class Evaluator:
     def row(self, record: Record) -> Mapped:
         """The mapped row of one record. Never raises for what the record holds: failures are in the result."""
         data: dict[str, Any] = {}
-        failed: dict[int, MappingFailure] = {}
+        failed: list[tuple[int, MappingFailure]] = []
         for one in self._mappings:
+            value = None
             try:
-                put(data, one.steps, self._value(one, record), keep_nulls=self._keep_nulls)
+                value = self._value(one, record)
             except EvaluationError as error:
-                failed[one.index] = failure(one.mapping, str(error))
-        errors = [failed[index] for index in sorted(failed)]
+                failed.append((one.index, failure(one.mapping, str(error))))
+            try:
+                # What failed is null (data-prep.md, 7), and written as such where nulls are kept.
+                put(data, one.steps, value, keep_nulls=self._keep_nulls)
+            except EvaluationError as error:
+                failed.append((one.index, failure(one.mapping, str(error))))
+        errors = [error for _, error in sorted(failed, key=lambda one: one[0])]
         missing = list(missing_fields(data, self._row_type)) if self._row_type else []
         errors += [MappingFailure(None, path, None, "a required field is null") for path in missing]
         return Mapped(data, errors, missing)
@@ -152,8 +158,8 @@ def _source(mapping: Mapping) -> Closure:
 
 def _converted(value: Value, target: TargetType, nested: int) -> Value:
     """Under `[*]` the value is an array of what the target describes, once per `[*]`."""
-    if nested and isinstance(value, list):
-        return [_converted(item, target, nested - 1) for item in value]
+    if nested:
+        return [_converted(item, target, nested - 1) for item in value] if isinstance(value, list) else value
     return convert(value, target)
 
 

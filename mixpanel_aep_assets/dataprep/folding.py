@@ -147,7 +147,8 @@ def _list(node: Node, *, has_outer: bool) -> tuple[pl.Expr, pl.DataType, pl.Expr
         raise _UntypedError
     elements = {key: _folded(child, None) for key, child in node.children.items() if isinstance(key, int)}
     dtype = next(iter(elements.values()))[1]
-    if any(str(other) != str(dtype) for _, other, _ in elements.values()):
+    # concat_list joins arrays instead of making an array of them.
+    if isinstance(dtype, pl.List) or any(str(other) != str(dtype) for _, other, _ in elements.values()):
         raise _UntypedError
     length = max(elements) + 1
     empty = pl.lit(None, dtype=dtype)

@@ -150,6 +150,8 @@ OPERATORS = [
     "=^",
     "=$",
     "!^",
+    "!$",
+    "!~",
     "&&",
     "||",
     "|",
@@ -193,9 +195,39 @@ def _deeper(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
         | st.tuples(inner, inner).map(lambda one: f'{{"k": {one[0]}, "l": {one[1]}}}')
         | st.tuples(inner, inner).map(lambda one: f"[{one[0]}, {one[1]}]")
         | st.tuples(inner, inner, inner).map(lambda one: f"(({one[0]}) ? ({one[1]}) : ({one[2]}))")
+        | st.tuples(inner, st.sampled_from(["contains", "startsWith", "endsWith"]), inner).map(
+            lambda one: f"({one[0]}).{one[1]}({one[2]})"
+        )
+        | st.tuples(inner, st.sampled_from(["length", "toUpperCase", "toLowerCase"])).map(
+            lambda one: f"({one[0]}).{one[1]}()"
+        )
+        | st.tuples(st.sampled_from(["filterArray", "transformArray"]), st.sampled_from("acot"), BODIES).map(
+            lambda one: f"{one[0]}({one[1]}, x -> {one[2]})"
+        )
+        | st.tuples(inner, PATTERNS).map(lambda one: f"matches_regex({one[0]}, '{one[1]}')")
+        | st.tuples(inner, st.sampled_from([",", ";,", " ", "a", "\\\\|", ".", "$"])).map(
+            lambda one: f"split({one[0]}, '{one[1]}')"
+        )
+        | st.tuples(inner, st.sampled_from([",", " ", "a", "\\\\|", "\\\\.", "[,;]", "--", "$"])).map(
+            lambda one: f"explode({one[0]}, '{one[1]}')"
+        )
+        | st.tuples(st.sampled_from(["date", "format", "dformat"]), inner, FORMATS).map(
+            lambda one: f'{one[0]}({one[1]}, "{one[2]}")'
+        )
+        | st.tuples(PARTS, inner).map(lambda one: f"date_part('{one[0]}', {one[1]})")
         | _calls(inner)
     )
 
+
+BODIES = st.sampled_from(
+    ["x.x == 1", "x.x != null", "x == null", "x.equals('a')", "upper(x)", "iif(x, 1, 'b')", "[x]", "x ?: 0", "x =~ ['a', 1]",
+     "size_of(x)", "-x", "!x", "x.y", "to_integer(x)", "coalesce(x, 'n')", "x + x", "x > 'a'", "{'v': x}", "x / 2"]
+)  # fmt: skip
+PATTERNS = st.sampled_from(["[a-c]+", "\\\\d+", ".*", "(?i)abc", "a|b", "\\\\s*", "[^a]+", "x{2,3}", "^a$", "a.b"])
+FORMATS = st.sampled_from(
+    ["yyyy", "MM", "dd HH:mm", "D", "SSS", "yyyy-MM-dd'T'HH:mm:ssX", "hh a", "yyyy-MM-dd", "yyyyMMdd", "MM/dd/yyyy"]
+)
+PARTS = st.sampled_from(["yyyy", "q", "m", "dy", "dd", "w", "dw", "hh", "hh12", "mi", "ss", "SSS"])
 
 EXPRESSIONS = st.recursive(FIELDS | LITERALS, _deeper, max_leaves=6)
 

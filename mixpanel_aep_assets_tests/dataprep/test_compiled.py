@@ -190,6 +190,13 @@ def test_a_null_that_is_kept_makes_its_element() -> None:
     assert result.frame.get_column("o").to_list() == [[{"x": None}], [{"x": "z"}]]
 
 
+def test_an_array_at_an_element_is_an_array_of_arrays() -> None:
+    result = mapped(
+        [("properties.a", "l[0]"), ("properties.b", "l[1]")], [{"a": ["x"], "b": ["y", "z"]}, {"a": []}], None
+    )
+    assert rows_of(result) == [{"l": [["x"], ["y", "z"]]}, {"l": [[]]}]
+
+
 def test_members_of_one_element_meet_in_it() -> None:
     result = mapped(
         [("properties.s", "products[0].sku"), ("properties.p", "products[0].price")], [{"s": 5, "p": "2"}, {"p": 1}, {}]

@@ -159,6 +159,12 @@ def test_null_leaves_nothing_behind_unless_nulls_are_allowed() -> None:
     assert mapped([attribute("a", "x.y")], {}, allowNullValues=True).data == {"x": {"y": None}}
 
 
+def test_an_attribute_that_fails_is_written_as_null_where_nulls_are_allowed() -> None:
+    failing = ("EXPRESSION", "a / 0", "x.y")
+    assert mapped([failing], {"a": 1}).data == {}
+    assert mapped([failing], {"a": 1}, allowNullValues=True).data == {"x": {"y": None}}
+
+
 def test_an_index_makes_the_elements_before_it_null() -> None:
     assert mapped([attribute("a", "l[2].v"), attribute("b", "l[0].v")], {"a": 1, "b": 2}).data == {
         "l": [{"v": 2}, None, {"v": 1}]
