@@ -10,6 +10,7 @@ import datetime as dt
 import json
 import math
 import re
+from decimal import Decimal
 from typing import Any, Final
 
 from mixpanel_aep_assets.dataprep import limits
@@ -20,7 +21,8 @@ Value = Any
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+")
 _DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_WHOLE_FLOAT_LIMIT: Final = 1e15
+_WHOLE_FLOAT_LIMIT: Final = 1e21
+_SMALLEST_PLAIN: Final = -6
 _SHOWN: Final = 60
 
 
@@ -114,12 +116,21 @@ def iso(moment: dt.datetime) -> str:
 
 
 def number_text(number: float) -> str:
-    """The shortest text of a number; a whole one has no point (P6). Raises EvaluationError for one that is not finite."""
-    if isinstance(number, float) and not math.isfinite(number):
+    """The shortest text of a number; a whole one has no point (P6). Raises EvaluationError for one that is not finite.
+
+    An exponent is written as JavaScript does, from whose events the numbers come: from 1e21 up, and below 1e-6.
+    """
+    if not isinstance(number, float):
+        return str(number)
+    if not math.isfinite(number):
         raise EvaluationError(f"{number} is no number that JSON can hold")
-    if isinstance(number, float) and number.is_integer() and abs(number) < _WHOLE_FLOAT_LIMIT:
+    if number.is_integer() and abs(number) < _WHOLE_FLOAT_LIMIT:
         return str(int(number))
-    return str(number)
+    digits, _, exponent = repr(number).partition("e")
+    if not exponent:
+        return digits
+    power = int(exponent)
+    return f"{digits}e{power:+d}" if power > 0 or power < _SMALLEST_PLAIN else f"{Decimal(repr(number)):f}"
 
 
 def to_text(value: Value, role: str = "a text") -> str:

@@ -23,6 +23,7 @@ GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.
     ("text", "value"),
     [
         ("concat('a', null, 1, true, 2.0, 2.5)", "a1true22.5"),
+        ("concat(1e18, ' ', 0.00001, ' ', 1e21, ' ', 2.5e-7)", "1000000000000000000 0.00001 1e+21 2.5e-7"),
         ("concat(date('2020-01-02'), '!')", "2020-01-02T00:00:00Z!"),
         ("concat(date('2020-01-02 03:04:05.678'))", "2020-01-02T03:04:05.678Z"),
         ("explode('a,,b,,')", ["a", "", "b"]),
