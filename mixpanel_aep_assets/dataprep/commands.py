@@ -214,18 +214,18 @@ def _functions() -> None:
 def _import_command(connections: Connections | None) -> click.Command:
     @click.command("import")
     @click.argument("source")
-    @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+    @click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
     @click.option("--force", is_flag=True, help="Overwrite FILE.")
     @_connection
-    def import_(source: str, file: Path, connection: str, *, force: bool) -> None:
-        """Write the mapping set SOURCE to FILE (.json, .yaml or .csv).
+    def import_(source: str, file: Path | None, connection: str, *, force: bool) -> None:
+        """Write the mapping set SOURCE to FILE (.json, .yaml or .csv), or print it as JSON.
 
         SOURCE is a JSON, YAML or CSV file, or the id of a mapping set of the Platform.
         """
         from mixpanel_aep_assets.dataprep.errors import MappingSetError
         from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
 
-        if file.exists() and not force:
+        if file is not None and file.exists() and not force:
             _fail(f"{file} exists; add --force to overwrite it")
         if Path(source).is_file():
             mapping_set = _load(Path(source))
@@ -236,7 +236,10 @@ def _import_command(connections: Connections | None) -> click.Command:
                 mapping_set = MappingSet.from_json(connections.mapping_set(connection, source))
             except MappingSetError as error:
                 _fail(f"the Platform's mapping set {source}: {error}")
-        text = _written(mapping_set, file.suffix.lower().removeprefix("."))
+        text = _written(mapping_set, "json" if file is None else file.suffix.lower().removeprefix("."))
+        if file is None:
+            click.echo(text, nl=False)
+            return
         try:
             file.write_text(text, encoding="utf-8")
         except OSError as error:
@@ -322,11 +325,21 @@ def _table(found: Suggestions, records: int) -> None:
 
 
 @click.command("export")
-@click.argument("file", type=_FILE)
+@click.argument("file", type=_FILE, required=False)
 @click.option("--format", "form", type=click.Choice(["json", "yaml", "csv"]), default="json", show_default=True)
-def _export(file: Path, form: str) -> None:
-    """Print the mapping set of FILE in the newer JSON form, as YAML, or as the CSV template."""
-    click.echo(_written(_load(file), form), nl=False)
+def _export(file: Path | None, form: str) -> None:
+    """Print the mapping set of FILE in the newer JSON form, as YAML, or as the CSV template.
+
+    Without FILE: the standard mapping, in which {TENANT_ID} stands for the organisation's tenant id.
+    """
+    if file is None:
+        from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
+        from mixpanel_aep_assets.xdm.standard import TENANT, standard_mapping
+
+        mapping_set = MappingSet.from_json(standard_mapping(TENANT))
+    else:
+        mapping_set = _load(file)
+    click.echo(_written(mapping_set, form), nl=False)
 
 
 @click.command("coverage")
@@ -352,6 +365,13 @@ def _written(mapping_set: MappingSet, form: str) -> str:
 
         return yaml.safe_dump(mapping_set.to_json(), sort_keys=False, allow_unicode=True)
     if form == "csv":
+        lost = [
+            name
+            for name in ("inputSchema", "outputSchema", "xdmSchema", "allowNullValues")
+            if mapping_set.document.get(name)
+        ]
+        if lost:
+            click.echo(f"The CSV template holds mappings alone; left out: {', '.join(lost)}", err=True)
         return mapping_set.to_csv()
     return _fail(f"a mapping set is written as .json, .yaml or .csv, not {form or 'without suffix'}")
 

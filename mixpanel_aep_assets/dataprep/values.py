@@ -115,7 +115,7 @@ def iso(moment: dt.datetime) -> str:
     return text[:-6] + "Z" if text.endswith("+00:00") else text
 
 
-def number_text(number: float) -> str:
+def number_text(number: int | float) -> str:
     """The shortest text of a number; a whole one has no point (P6). Raises EvaluationError for one that is not finite.
 
     An exponent is written as JavaScript does, from whose events the numbers come: from 1e21 up, and below 1e-6.

@@ -193,6 +193,20 @@ def test_import_converts_between_templates(file: Path, tmp_path: Path) -> None:
     assert run("validate", str(tmp_path / "again.yaml")).exit_code == 0
 
 
+def test_import_prints_json_where_no_file_is_named(file: Path) -> None:
+    assert json.loads(run("import", str(file)).stdout)["mappings"][0]["destination"] == "eventType"
+
+
+def test_export_without_a_file_is_the_standard_mapping(tmp_path: Path) -> None:
+    (tmp_path / "standard.json").write_text(run("export").stdout)
+    assert "{TENANT_ID}" in (tmp_path / "standard.json").read_text()
+    assert run("validate", str(tmp_path / "standard.json")).exit_code == 0
+
+
+def test_what_the_csv_template_cannot_hold_is_told(file: Path) -> None:
+    assert "left out: outputSchema" in run("export", str(file), "--format", "csv").stderr
+
+
 def test_import_never_overwrites_unasked(file: Path, tmp_path: Path) -> None:
     refused = run("import", str(file), str(file))
     assert refused.exit_code == 1
