@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Protocol
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mixpanel_aep_assets.dataprep.fallbacks import Fallback
     from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
     from mixpanel_aep_assets.dataprep.suggest import Suggestions
+    from mixpanel_aep_assets.dataprep.targets import TargetType
     from mixpanel_aep_assets.xdm.schema import Schema
 
 
@@ -51,14 +53,18 @@ def mapping_group(connections: Connections | None = None) -> click.Group:
     """The group. Without `connections` all commands work on files alone."""
     group = click.Group("mapping", help="Check, try and convert mapping sets in Adobe's Data Prep language.")
     group.add_command(_validate_command(connections))
-    for command in (_preview, _eval, _functions, _export, _coverage):
+    for command in (_preview, _eval, _functions, _export):
         group.add_command(command)
+    group.add_command(_coverage_command(connections))
     group.add_command(_import_command(connections))
     group.add_command(_suggest_command(connections))
     return group
 
 
 _connection = click.option("--connection", default="default", show_default=True, help="`default` is the environment's.")
+_dataset_of = click.option(
+    "--connection", help="Against the schema of this connection's dataset; `default` is the environment's."
+)
 
 
 def _validate_command(connections: Connections | None) -> click.Command:
@@ -67,13 +73,16 @@ def _validate_command(connections: Connections | None) -> click.Command:
     @click.option(
         "--json", "as_json", is_flag=True, help="Print one entry per mapping, as the Platform's validate call does."
     )
-    def validate_(file: Path, *, as_json: bool) -> None:
+    @_dataset_of
+    def validate_(file: Path, connection: str | None, *, as_json: bool) -> None:
         """Check every mapping of FILE (JSON, YAML or the CSV template), and say which ones run in Python and why."""
         from mixpanel_aep_assets.dataprep.validation import validate
 
         mapping_set = _load(file)
-        validation = validate(mapping_set)
-        fallbacks = _fallbacks(mapping_set, connections) if validation.ok else ()
+        schema = _dataset_schema(connections, connection)
+        mapping_set = mapping_set if schema is None else _of_tenant(mapping_set, schema)
+        validation = validate(mapping_set, None if schema is None else _target(schema))
+        fallbacks = _fallbacks(mapping_set, schema, connections) if validation.ok else ()
         if as_json:
             entries = validation.to_json()
             for fallback in fallbacks:
@@ -92,14 +101,42 @@ def _validate_command(connections: Connections | None) -> click.Command:
     return validate_
 
 
-def _fallbacks(mapping_set: MappingSet, connections: Connections | None) -> tuple[Fallback, ...]:
+def _dataset_schema(connections: Connections | None, connection: str | None) -> Schema | None:
+    if connection is None:
+        return None
+    if connections is None:
+        raise click.UsageError("there is no connection here")
+    return connections.schema(connection)
+
+
+def _tenant(schema: Schema) -> str:
+    """The tenant id that the schema's own fields stand below; empty where it has none."""
+    return next((one.name[1:] for one in schema.root.children if one.name[0] == "_" and one.kind == "object"), "")
+
+
+def _of_tenant(mapping_set: MappingSet, schema: Schema) -> MappingSet:
+    """The set with the tenant id in place of `{TENANT_ID}`, as a connection reads it."""
+    tenant = _tenant(schema)
+    mappings = (
+        replace(one, destination=one.destination.replace("{TENANT_ID}", tenant)) for one in mapping_set.mappings
+    )
+    return replace(mapping_set, mappings=tuple(mappings))
+
+
+def _target(schema: Schema) -> TargetType:
+    from mixpanel_aep_assets.dataprep.compile_targets import target_type
+
+    return target_type(schema.root, required=True)
+
+
+def _fallbacks(mapping_set: MappingSet, schema: Schema | None, connections: Connections | None) -> tuple[Fallback, ...]:
     """What of a valid set runs in Python, on events as they are stored, or on the records that its sources suppose."""
     from mixpanel_aep_assets.dataprep.compiled import compile_mapping
 
     derived = {source: source for source in connections.derived()} if connections else {}
-    compiled = compile_mapping(mapping_set, derived=derived)
+    compiled = compile_mapping(mapping_set, schema, derived)
     if not {steps[0].name for steps in compiled.sources} & {"event", "properties", "data", "mixpanel"}:
-        compiled = compile_mapping(mapping_set, layout="record")
+        compiled = compile_mapping(mapping_set, schema, layout="record")
     return compiled.fallbacks
 
 
@@ -278,8 +315,7 @@ def _suggest_command(connections: Connections | None) -> click.Command:
         else:
             records = connections.records(connection, None if day is None else day.strftime("%Y-%m-%d"))
         seen = Seen(records)
-        tenant = next((one.name[1:] for one in fields.root.children if one.name[0] == "_" and one.kind == "object"), "")
-        known = MappingSet.from_json(standard_mapping(tenant))
+        known = MappingSet.from_json(standard_mapping(_tenant(fields)))
         is_flat = not any(path[0] == "properties" for path in seen.properties)
         found = suggest(seen, fields, flat(known) if is_flat else known, connections.derived() if connections else ())
         click.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
@@ -342,19 +378,28 @@ def _export(file: Path | None, form: str) -> None:
     click.echo(_written(mapping_set, form), nl=False)
 
 
-@click.command("coverage")
-@click.argument("file", type=_FILE)
-@click.option("--schema", type=_FILE, help="JSON Schema of the target; default: the one that FILE carries.")
-@click.option("--input", "source", type=click.File("rb"), help="Records (NDJSON) whose attributes are to be mapped.")
-def _coverage(file: Path, schema: Path | None, source: BinaryIO | None) -> None:
-    """Print as JSON what FILE maps: mapped, required and identity fields, and what is left unmapped."""
-    from mixpanel_aep_assets.dataprep.coverage import coverage
+def _coverage_command(connections: Connections | None) -> click.Command:
+    @click.command("coverage")
+    @click.argument("file", type=_FILE)
+    @click.option("--schema", type=_FILE, help="JSON Schema of the target; default: the one that FILE carries.")
+    @click.option(
+        "--input", "source", type=click.File("rb"), help="Records (NDJSON) whose attributes are to be mapped."
+    )
+    @_dataset_of
+    def coverage_(file: Path, schema: Path | None, source: BinaryIO | None, connection: str | None) -> None:
+        """Print as JSON what FILE maps: mapped, required and identity fields, and what is left unmapped."""
+        from mixpanel_aep_assets.dataprep.coverage import coverage
 
-    target = None if schema is None else _json(str(schema), schema.read_bytes())
-    if target is not None and not isinstance(target, dict):
-        _fail(f"{schema}: expected a JSON Schema, which is an object")
-    records = (record for _, record in _records(source) if isinstance(record, dict)) if source else ()
-    _print(coverage(_load(file), target, records).to_json())
+        mapping_set = _load(file)
+        target: Any = None if schema is None else _json(str(schema), schema.read_bytes())
+        if target is not None and not isinstance(target, dict):
+            _fail(f"{schema}: expected a JSON Schema, which is an object")
+        dataset = _dataset_schema(connections, connection)
+        if dataset is not None:
+            mapping_set, target = _of_tenant(mapping_set, dataset), _target(dataset)
+        _print(coverage(mapping_set, target, _readable(source)).to_json())
+
+    return coverage_
 
 
 def _written(mapping_set: MappingSet, form: str) -> str:

@@ -47,14 +47,19 @@ _NAMES: Final[Mapping[str, TypeName]] = {
 }
 
 
-def target_type(field: Field) -> TargetType:
-    """What the plain evaluator converts to, for a field of an XDM schema. Required fields are the conformance's matter."""
+def target_type(field: Field, *, required: bool = False) -> TargetType:
+    """What the plain evaluator converts to, for a field of an XDM schema.
+
+    Required fields are the conformance's matter; `required` keeps them for those who only look.
+    """
     if field.kind == "object":
         if not field.children:
             return TargetType()
-        return TargetType("object", {child.name: target_type(child) for child in field.children})
+        children = {child.name: target_type(child, required=required) for child in field.children}
+        return TargetType("object", children, required=frozenset(field.required if required else ()))
     inner = field.items if field.kind == "array" else field.values if field.kind == "map" else None
-    return TargetType(_NAMES.get(field.kind, "any"), items=target_type(inner) if inner is not None else None)
+    items = target_type(inner, required=required) if inner is not None else None
+    return TargetType(_NAMES.get(field.kind, "any"), items=items)
 
 
 _DTYPES: Final[Mapping[TypeName, pl.DataType]] = {

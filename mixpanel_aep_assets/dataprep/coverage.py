@@ -49,11 +49,14 @@ class Coverage:
 
 
 def coverage(
-    mapping_set: MappingSet, target: Mapping[str, Any] | None = None, records: Iterable[Mapping[str, Any]] = ()
+    mapping_set: MappingSet,
+    target: TargetType | Mapping[str, Any] | None = None,
+    records: Iterable[Mapping[str, Any]] = (),
 ) -> Coverage:
-    """Coverage against a JSON Schema (default: the set's own) and the attributes seen in `records`."""
+    """Coverage against a type or a JSON Schema (default: the set's own) and the attributes seen in `records`."""
     schema = mapping_set.output_schema if target is None else target
-    root = TargetType() if schema is None else TargetType.from_json_schema(schema)
+    root = TargetType() if schema is None else schema
+    root = root if isinstance(root, TargetType) else TargetType.from_json_schema(root)
     validation = validate(mapping_set, schema)
     destinations = {_names(parse_destination(one.destination)) for one in _readable(mapping_set)}
     sources = {_names(steps) for one in mapping_set.mappings for steps in _source_paths(one)}

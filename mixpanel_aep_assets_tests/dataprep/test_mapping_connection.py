@@ -49,6 +49,23 @@ def test_suggest_reads_the_newest_stored_day_and_the_datasets_schema(emulator: E
     assert "properties.seat" in result.stderr
 
 
+def test_validate_and_coverage_hold_a_set_against_the_datasets_schema(emulator: EmulatorThread, tmp_path: Path) -> None:
+    with provisioned(opened(emulator, tmp_path)):
+        pass
+    (tmp_path / "standard.json").write_text(run(emulator, tmp_path, "export").stdout)
+    good = run(emulator, tmp_path, "validate", str(tmp_path / "standard.json"), "--connection", "default")
+    assert (good.exit_code, good.stdout) == (0, "107 mappings, 0 refused\n")
+    found = run(emulator, tmp_path, "coverage", str(tmp_path / "standard.json"), "--connection", "default")
+    told = json.loads(found.stdout)
+    assert told["identity"] == ["identityMap"]
+    assert {"_id", "timestamp", "dataSource._id", "productListItems.SKU"} <= set(told["required"])
+    assert told["missing"] == []
+    (tmp_path / "wrong.json").write_text(json.dumps([{"source": "a", "destination": "eventTyp"}]))
+    wrong = run(emulator, tmp_path, "validate", str(tmp_path / "wrong.json"), "--connection", "default")
+    assert wrong.exit_code == 1
+    assert "the target schema has no field eventTyp (did you mean eventType?)" in wrong.stdout
+
+
 def test_suggest_on_a_day_that_is_not_stored_tells_so(emulator: EmulatorThread, tmp_path: Path) -> None:
     with provisioned(opened(emulator, tmp_path)):
         pass
