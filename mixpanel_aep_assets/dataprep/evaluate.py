@@ -17,7 +17,7 @@ from mixpanel_aep_assets.dataprep.errors import EvaluationError, MappingSetError
 from mixpanel_aep_assets.dataprep.mapping_set import Mapping, MappingSet, SourceType
 from mixpanel_aep_assets.dataprep.parser import parse
 from mixpanel_aep_assets.dataprep.paths import Steps, escape, iterations, parse_destination, parse_source
-from mixpanel_aep_assets.dataprep.targets import Target, TargetType, convert, type_of
+from mixpanel_aep_assets.dataprep.targets import Target, TargetType, convert, convert_nested, type_of
 from mixpanel_aep_assets.dataprep.validation import checked, validate
 from mixpanel_aep_assets.dataprep.values import Value, to_json
 
@@ -139,7 +139,7 @@ class Evaluator:
         value = run(one.source, record, self._context)
         try:
             if one.target is not None:
-                value = _converted(value, one.target, one.nested)
+                value = convert_nested(value, one.target, one.nested)
             return to_json(value)
         except RecursionError:
             raise EvaluationError("the value is nested too deeply") from None
@@ -154,13 +154,6 @@ def _source(mapping: Mapping) -> Closure:
             return lambda _: constant
         case SourceType.EXPRESSION:
             return compile_closure(parse(mapping.source))
-
-
-def _converted(value: Value, target: TargetType, nested: int) -> Value:
-    """Under `[*]` the value is an array of what the target describes, once per `[*]`."""
-    if nested:
-        return [_converted(item, target, nested - 1) for item in value] if isinstance(value, list) else value
-    return convert(value, target)
 
 
 def failure(mapping: Mapping, exception: str) -> MappingFailure:

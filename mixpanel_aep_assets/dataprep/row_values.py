@@ -19,8 +19,8 @@ from mixpanel_aep_assets.dataprep.context import EvaluationContext
 from mixpanel_aep_assets.dataprep.errors import EvaluationError
 from mixpanel_aep_assets.dataprep.records import decode_object, flattened
 from mixpanel_aep_assets.dataprep.shred import Layout
-from mixpanel_aep_assets.dataprep.targets import TargetType, convert
-from mixpanel_aep_assets.dataprep.values import kind_of, to_json
+from mixpanel_aep_assets.dataprep.targets import TargetType, convert_nested
+from mixpanel_aep_assets.dataprep.values import to_json
 
 
 class Records:
@@ -98,19 +98,12 @@ class RowMapping:
             if self.target is None or self.dtype is None:
                 return to_json(value)
             # What no text of JSON can hold is refused, though the column takes the value itself.
-            to_json(value := self._converted(value, self.target, self.nested))
+            to_json(value := convert_nested(value, self.target, self.nested))
             return fitted(value, self.dtype)
         except EvaluationError as error:
             return error
         except RecursionError:
             return EvaluationError("the value is nested too deeply")
-
-    def _converted(self, value: Any, target: TargetType, nested: int) -> Any:
-        if nested and isinstance(value, list):
-            return [self._converted(item, target, nested - 1) for item in value]
-        if nested and value is not None:
-            raise EvaluationError(f"the destination iterates with [*], which takes an array, found {kind_of(value)}")
-        return convert(value, target)
 
 
 def _keys(frame: pl.DataFrame, count: int) -> list[tuple[Any, ...]]:

@@ -119,6 +119,15 @@ def convert(value: Value, target: TargetType) -> Value:
             return {key: convert(item, target.fields[key]) for key, item in known}
 
 
+def convert_nested(value: Value, target: TargetType, nested: int) -> Value:
+    """The same under a destination with `nested` times `[*]`: arrays, once per `[*]`, of what the target describes."""
+    if nested == 0 or value is None:
+        return convert(value, target)
+    if not isinstance(value, list):
+        raise EvaluationError(f"the destination iterates with [*], which takes an array, found {kind_of(value)}")
+    return [convert_nested(item, target, nested - 1) for item in value]
+
+
 def _entries(value: Value) -> dict[str, Value]:
     if isinstance(value, dict):
         return value
