@@ -169,7 +169,11 @@ def _preview(file: Path, source: BinaryIO) -> None:
 @click.command("eval", context_settings={"ignore_unknown_options": True})
 @click.argument("expression", required=False)
 @click.option("--input", "source", default=None, help="The record as JSON text; - is stdin. Default: an empty record.")
-@click.option("--batch", type=_FILE, help='A JSON array of {"id", "expression", "input"}.')
+@click.option(
+    "--batch",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+    help='A JSON array of {"id", "expression", "input"}; - is stdin.',
+)
 def _eval(expression: str | None, source: str | None, batch: Path | None) -> None:
     """Print the value of EXPRESSION as JSON, or {"error": ...} with exit code 1.
 
@@ -200,7 +204,7 @@ def _outcome_of_text(expression: Any, record: str | bytes) -> dict[str, Any]:
 
 
 def _batch(path: Path) -> Iterator[dict[str, Any]]:
-    elements = _json(str(path), path.read_bytes())
+    elements = _json(str(path), sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes())
     if not isinstance(elements, list) or not all(isinstance(element, dict) for element in elements):
         _fail(f'{path}: expected a JSON array of objects with "id", "expression" and "input"')
     for element in elements:
