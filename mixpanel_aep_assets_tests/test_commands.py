@@ -126,6 +126,14 @@ def test_doctor_finds_nothing_wrong_with_a_ready_connection(ready: dict[str, str
     assert "wrong" not in done.stdout
 
 
+def test_doctor_names_what_is_wrong_with_a_mapping_set(ready: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "set.json"
+    file.write_text('[{"source": "uper(event)", "destination": "eventType", "sourceType": "EXPRESSION"}]')
+    done = call(ready | {"MIXPANEL_AEP_MAPPING": str(file)}, "doctor")
+    assert done.returncode == 1
+    assert "there is no function uper (did you mean upper?)" in done.stdout
+
+
 def test_doctor_names_each_wrong_thing_and_goes_on(ready: dict[str, str]) -> None:
     done = call(ready | {"MIXPANEL_SECRET": "no", "AEP_DATASET_NAME": "none of that name"}, "doctor")
     assert done.returncode == 1

@@ -138,8 +138,18 @@ def _schema(opened: Opened, name: str) -> Iterator[Diagnosis]:
     elif missing:
         text = f"the mapping sets fields that the schema lacks: {', '.join(missing[:8])}. Run `mixpanel-aep provision`."
         yield Diagnosis("mapping", "wrong", text)
+    elif problems := _problems(opened):
+        text = f"{problems[0]}. `mixpanel-aep mapping validate FILE` names all problems ({len(problems)})."
+        yield Diagnosis("mapping", "wrong", text)
     else:
         yield Diagnosis("mapping", "ok", opened.mapping_name)
+
+
+def _problems(opened: Opened) -> list[str]:
+    from mixpanel_aep_assets.dataprep.compile_targets import target_type
+    from mixpanel_aep_assets.dataprep.validation import validate
+
+    return [str(problem) for problem in validate(opened.mapping_set, target_type(opened.schema.root))]
 
 
 def _limits(opened: Opened, name: str) -> Iterator[Diagnosis]:
