@@ -62,6 +62,9 @@ ERRORS: Final = pl.Schema(
 _TOLD: Final = 10
 """Problems of a refused set that its error tells."""
 
+_MOST_STEPS: Final = 24
+"""Steps of one mapping, each of which keeps columns of a whole batch until the mapping is computed."""
+
 _PLANS: Final = 32
 """Combinations of kinds for which expressions are made. Batches of yet others use one plan for all the kinds seen."""
 
@@ -105,8 +108,9 @@ class _Output:
 class _Plan:
     """How batches of certain kinds are computed."""
 
-    steps: tuple[Step, ...]
     expressions: tuple[pl.Expr, ...]
+    staged: tuple[tuple[tuple[Step, ...], tuple[pl.Expr, ...]], ...]
+    """Mappings that need steps before their expressions, each on its own, so that its columns go when it is done."""
     outputs: Mapping[int, _Output]
     notes: Mapping[int, tuple[Note, ...]]
 
@@ -191,9 +195,12 @@ class CompiledMapping:
         rows = pl.DataFrame({"row": pl.int_range(len(frame), dtype=pl.UInt32, eager=True)})
         batch = rows.hstack(shredded.frame).with_columns(missing)
         context = self._context or EvaluationContext()
-        for step in plan.steps:
-            batch = step.run(batch, context)
         computed = batch.lazy().select(pl.col("row"), *plan.expressions).collect()
+        for steps, expressions in plan.staged:
+            stage = batch
+            for step in steps:
+                stage = step.run(stage, context)
+            computed = computed.hstack(stage.lazy().select(pl.col("row"), *expressions).collect().drop("row"))
         records = Records(frame, self._layout, self._derived, flat=self._flat)
         failures: list[tuple[int, int, str]] = []
         placed: list[Placed] = []
@@ -278,27 +285,35 @@ class CompiledMapping:
         }
         compiler = ExpressionCompiler(sources)
         expressions: list[pl.Expr] = []
+        staged: list[tuple[tuple[Step, ...], tuple[pl.Expr, ...]]] = []
         outputs: dict[int, _Output] = {}
         notes: dict[int, tuple[Note, ...]] = {}
         for one in self._mappings:
             compiler.notes = []
+            first = len(compiler.steps)
             try:
                 vector = self._vector(one, compiler)
                 columns, escape = _computed(one, vector)
+                steps = tuple(compiler.steps[first:])
+                if len(steps) > _MOST_STEPS:
+                    raise NotNativeError("an expression of very many parts")
             except NotNativeError as error:
                 notes[one.index] = (Note(Extent.MAPPING, str(error)),)
                 continue
             is_derived = any(format_steps(path) in self._derived for path in one.sources)
             found = [*compiler.notes, *([] if is_derived else notes_of(one.tree, one.rows.target))]
             notes[one.index] = tuple(dict.fromkeys(found))
-            for _, name, expression in columns:
-                expressions.append(expression.alias(name))
+            own = [expression.alias(name) for _, name, expression in columns]
             if escape is not None:
-                expressions.append(escape.alias(f"e{one.index}"))
+                own.append(escape.alias(f"e{one.index}"))
+            if steps:
+                staged.append((steps, tuple(own)))
+            else:
+                expressions += own
             outputs[one.index] = _Output(
                 tuple((kind, name) for kind, name, _ in columns), None if escape is None else f"e{one.index}"
             )
-        return _Plan(tuple(compiler.steps), tuple(expressions), outputs, notes)
+        return _Plan(tuple(expressions), tuple(staged), outputs, notes)
 
     def _vector(self, one: _Mapping, compiler: ExpressionCompiler) -> Vector:
         for path in one.sources:

@@ -38,7 +38,7 @@ FILE_BYTES: Final = 16 * 1024 * 1024
 YAML_BYTES: Final = 1024 * 1024
 """YAML is read a hundred times slower than JSON."""
 
-TEXT_CHARACTERS: Final = 262_144
+TEXT_CHARACTERS: Final = 65_536
 """Longest text that a function may grow (padding, joining, replacing). Texts of the record itself may be longer."""
 
 ARRAY_ITEMS: Final = 100_000

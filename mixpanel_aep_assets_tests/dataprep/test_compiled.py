@@ -280,6 +280,13 @@ def test_a_row_of_unusual_shape_stays_bounded(places: list[str]) -> None:
     assert result.errors.is_empty()
 
 
+def test_an_expression_of_very_many_parts_takes_no_columns_for_them() -> None:
+    compiled = compile_mapping(a_set([("+".join(["properties.a", "'x'"] * 90), "_id", "EXPRESSION")]))
+    assert [one.reason for one in compiled.fallbacks] == ["an expression of very many parts"]
+    result = compiled.apply(pl.DataFrame({"event": ["e"], "properties": ['{"a": "y"}']}))
+    assert rows_of(result) == [{"_id": "yx" * 90}]
+
+
 def test_every_function_without_columns_is_named() -> None:
     offered = {name: one for name, one in FUNCTIONS.items() if one.refusal is None and one.takes}
     calls = {
