@@ -135,7 +135,10 @@ def _taken(mapping: Mapping) -> str | None:
             return format_steps(path.steps)
         case Call(name="trim", arguments=(Path() as path,)):
             return format_steps(path.steps)
-        case Call(name="iif", arguments=(Call(name="is_empty", arguments=(Path(),)), _, Path() as path)):
+        case Call(
+            name="iif",
+            arguments=(Call(name="is_empty", arguments=(Path() as tested,)), Call(name="nullify"), Path() as path),
+        ) if tested == path:
             return format_steps(path.steps)
     return None
 
