@@ -15,16 +15,37 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mixpanel_aep_assets.xdm.rules import OWN, SCHEMA_KEYWORDS, Violation
+from mixpanel_aep_assets.xdm.rules import OWN, SCHEMA_KEYWORDS, Violation, severity
 
 if TYPE_CHECKING:
     from mixpanel_aep_assets.xdm.conformance import Conformance
+    from mixpanel_aep_assets.xdm.schema import Schema
 
 _PARQUET = b"PAR1"
 _BATCH_ROWS = 65_536
 _SHOWN_BYTES = 200
 
-_HELP_RULES = "\n".join(f"  {name:<18} {meaning}" for name, meaning in OWN.items())
+_GZIP = b"\x1f\x8b"
+_BOM = b"\xef\xbb\xbf"
+
+_HELP_RULES = "\n".join(f"  {name:<18} {severity(name):<11} {meaning}" for name, meaning in OWN.items())
+_HELP = f"""\b
+Rules named as in JSON Schema draft-06, on the schema closed (no name that it lacks):
+  {", ".join(SCHEMA_KEYWORDS[:9])},
+  {", ".join(SCHEMA_KEYWORDS[9:15])},
+  {", ".join(SCHEMA_KEYWORDS[15:])}
+The pointer of required and additionalProperties is that of the object.
+
+\b
+Rules of our own, with what they do in a run (block: the day stops; quarantine: the
+row is set aside; warn: it is told). Schema rules are quarantine, but for
+additionalProperties, which is block.
+{_HELP_RULES}
+
+\b
+Every line counts, those of rules that only warn as well: any of them makes the exit
+code 1. --ignore leaves a rule out.
+"""
 
 
 class _Counted:
@@ -43,10 +64,7 @@ class _Counted:
         self._last = row
 
 
-@click.command(
-    epilog=f"\b\nRules named as in JSON Schema:\n  {', '.join(SCHEMA_KEYWORDS[:8])},\n"
-    f"  {', '.join(SCHEMA_KEYWORDS[8:])}\n\n\b\nRules of our own:\n{_HELP_RULES}"
-)
+@click.command(epilog=_HELP)
 @click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--schema",
@@ -56,38 +74,57 @@ class _Counted:
     help="A schema in the Registry's full form (application/vnd.adobe.xed-full+json).",
 )
 @click.option("--now", type=click.DateTime(["%Y-%m-%dT%H:%M:%SZ"]), help="Judge timestamps as of this instant, in UTC.")
-def conformance(data: Path, schema_file: Path, now: datetime.datetime | None) -> None:
+@click.option(
+    "--ignore",
+    multiple=True,
+    metavar="RULE",
+    type=click.Choice([*SCHEMA_KEYWORDS, *OWN]),
+    help="Leave a rule out, by its name below. May be given several times.",
+)
+def conformance(data: Path, schema_file: Path, now: datetime.datetime | None, ignore: tuple[str, ...]) -> None:
     """Checks DATA (Parquet or NDJSON with Platform names) against a schema.
 
     Writes one JSON line per violation to standard output, {"row", "pointer", "keyword", "value", "message"} with rows
     from 0, and a summary to standard error. Exit code 0: every row conforms; 1: some row violates; 2: the input cannot
-    be read.
+    be read. Empty lines are no rows; null in a Parquet column means that the field is absent.
     """
-    import orjson
-
     from mixpanel_aep_assets.xdm.conformance import Conformance
-    from mixpanel_aep_assets.xdm.schema import Schema, SchemaError
 
-    try:
-        schema = Schema.from_registry(orjson.loads(schema_file.read_bytes()))
-    except (SchemaError, orjson.JSONDecodeError) as error:
-        raise click.UsageError(f"{schema_file} cannot be used as a schema: {error}") from None
+    schema = _schema(schema_file)
     instant = now.replace(tzinfo=datetime.UTC) if now is not None else datetime.datetime.now(datetime.UTC)
     rules = Conformance(schema, now=instant)
     counted = _Counted()
-    find = _in_parquet if _is_parquet(data) else _in_lines
-    for row, violation in find(data, rules, counted):
-        counted.add(row, violation.keyword)
-        sys.stdout.write(_json_line(row, violation))
-    sys.stdout.flush()
+    found = _in_parquet(data, rules, counted) if _starts_with(data, _PARQUET) else _in_lines(data, rules, counted)
+    out = sys.stdout.buffer
+    for row, violation in found:
+        if violation.keyword not in ignore:
+            counted.add(row, violation.keyword)
+            out.write(_json_line(row, violation))
+    out.flush()
     click.echo(_summary(data, counted), err=True)
     if counted.offending:
         sys.exit(1)
 
 
-def _is_parquet(path: Path) -> bool:
+def _schema(path: Path) -> Schema:
+    import orjson
+
+    from mixpanel_aep_assets.xdm.schema import Schema, SchemaError
+
+    try:
+        schema = Schema.from_registry(orjson.loads(path.read_bytes().removeprefix(_BOM)))
+    except (SchemaError, orjson.JSONDecodeError) as error:
+        raise click.UsageError(f"{path} cannot be used as a schema: {error}") from None
+    if schema.unchecked:
+        click.echo(f"{path.name}: not checked: {', '.join(schema.unchecked)}", err=True)
+    if not schema.root.children:
+        click.echo(f"{path.name}: declares no field, so that any object conforms to it", err=True)
+    return schema
+
+
+def _starts_with(path: Path, magic: bytes) -> bool:
     with path.open("rb") as file:
-        return file.read(len(_PARQUET)) == _PARQUET
+        return file.read(len(magic)) == magic
 
 
 def _in_parquet(path: Path, rules: Conformance, counted: _Counted) -> Iterator[tuple[int, Violation]]:
@@ -100,7 +137,9 @@ def _in_parquet(path: Path, rules: Conformance, counted: _Counted) -> Iterator[t
 
     seen = SeenIds()
     try:
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=_BATCH_ROWS):
+        file = pq.ParquetFile(path)
+        groups = ([group] for group in range(file.num_row_groups))
+        for batch in (b for group in groups for b in file.iter_batches(_BATCH_ROWS, row_groups=group)):
             frame = pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch])))
             for row, violation in rules.find(frame, seen):
                 yield counted.rows + row, violation
@@ -113,8 +152,12 @@ def _in_lines(path: Path, rules: Conformance, counted: _Counted) -> Iterator[tup
     """Line by line; empty lines are no rows."""
     from mixpanel_aep_assets.xdm.conformance import repeated_id
 
-    seen: set[str] = set()
+    if _starts_with(path, _GZIP):
+        raise click.UsageError(f"{path} is a gzip file; unpack it first.")
+    seen: set[int] = set()
     with path.open("rb") as file:
+        if file.read(len(_BOM)) != _BOM:
+            file.seek(0)
         for line in file:
             if not line.strip():
                 continue
@@ -122,20 +165,18 @@ def _in_lines(path: Path, rules: Conformance, counted: _Counted) -> Iterator[tup
             counted.rows += 1
             try:
                 record = _parse(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 shown = line[:_SHOWN_BYTES].decode(errors="replace").strip()
                 yield row, Violation("", "json", shown, f"the line is not JSON: {error}")
                 continue
-            if not isinstance(record, dict):
-                yield row, Violation("", "json", record, "the line is JSON, but no object")
-                continue
             for violation in rules.record(record):
                 yield row, violation
-            record_id = record.get("_id")
+            record_id = record.get("_id") if isinstance(record, dict) else None
             if isinstance(record_id, str) and record_id:
-                if record_id in seen:
+                hashed = hash(record_id)  # the texts themselves would fill the memory
+                if hashed in seen:
                     yield row, repeated_id(record_id)
-                seen.add(record_id)
+                seen.add(hashed)
 
 
 def _parse(line: bytes) -> Any:
@@ -152,12 +193,21 @@ def _parse(line: bytes) -> Any:
         return json.loads(line)
 
 
-def _json_line(row: int, violation: Violation) -> str:
+def _json_line(row: int, violation: Violation) -> bytes:
     from mixpanel_aep_assets.xdm.conformance import json_text
 
-    head = json.dumps({"row": row, "pointer": violation.pointer, "keyword": violation.keyword}, ensure_ascii=False)
-    message = json.dumps(violation.message, ensure_ascii=False)
-    return f'{head[:-1]}, "value": {json_text(violation.value)}, "message": {message}}}\n'
+    head = {"row": row, "pointer": violation.pointer, "keyword": violation.keyword}
+    value = json_text(violation.value)
+
+    def line(*, escaped: bool) -> bytes:
+        start = json.dumps(head, ensure_ascii=escaped)
+        message = json.dumps(violation.message, ensure_ascii=escaped)
+        return f'{start[:-1]}, "value": {value}, "message": {message}}}\n'.encode()
+
+    try:
+        return line(escaped=False)
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON may hold and UTF-8 may not
+        return line(escaped=True)
 
 
 def _summary(path: Path, counted: _Counted) -> str:

@@ -8,7 +8,7 @@ another type is suspect wherever it holds a value. The mask never misses a viola
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import polars as pl
@@ -26,7 +26,9 @@ from mixpanel_aep_assets.xdm.rules import (
 )
 from mixpanel_aep_assets.xdm.schema import INTEGER_RANGES, Field, Schema
 
-_REFUSED = rf"(?i)^\s*(?:{'|'.join(REFUSED_IDS)})?\s*$"
+_BLANK = r"[\s\x1c-\x1f]*"
+"""What Python strips: here `\\s` lacks four controls of it."""
+_REFUSED = rf"(?i)^{_BLANK}(?:{'|'.join(REFUSED_IDS)})?{_BLANK}$"
 
 _INTEGER_LIMITS: dict[type[pl.DataType], tuple[int, int]] = {
     pl.Int8: (-(2**7), 2**7 - 1),
@@ -56,7 +58,11 @@ def suspects(schema: Schema, frame: pl.Schema, now: datetime.datetime) -> list[p
         checks += _future(pl.col("timestamp"), frame["timestamp"], now)
     identities = root.child("identityMap")
     if identities is not None and identities.kind == "map" and "identityMap" in frame:
-        checks += _identities(pl.col("identityMap"), frame["identityMap"])
+        fewest = 1 if schema.primary is None else 0
+        checks += _identities(pl.col("identityMap"), frame["identityMap"], fewest)
+    if schema.primary is not None:
+        primary, _ = _at(frame, schema.primary)
+        checks.append(pl.lit(value=True) if primary is None else primary.is_null())
     checks += _state_province(frame)
     checks += _size(frame)
     return [check.fill_null(value=False) for check in checks]
@@ -64,14 +70,15 @@ def suspects(schema: Schema, frame: pl.Schema, now: datetime.datetime) -> list[p
 
 def _value(field: Field, dtype: pl.DataType, value: pl.Expr) -> list[pl.Expr]:
     kind = field.kind
-    if kind == "any" or dtype == pl.Null():
+    if dtype == pl.Null() or (kind == "any" and field.enum is None):
         return []
     if isinstance(dtype, pl.Categorical | pl.Enum):
         dtype, value = pl.String(), value.cast(pl.String)
     checks: list[pl.Expr] = []
     if field.enum is not None:
-        texts = [allowed for allowed in field.enum if isinstance(allowed, str)]
-        checks.append(~value.is_in(texts) if dtype == pl.String() else value.is_not_null())
+        checks.append(_not_allowed(field.enum, dtype, value))
+    if kind == "any":
+        return checks
     if kind == "object":
         return checks + _object(field, dtype, value)
     if kind == "array":
@@ -89,6 +96,14 @@ def _value(field: Field, dtype: pl.DataType, value: pl.Expr) -> list[pl.Expr]:
     if kind == "date_time" and isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
         return checks
     return checks if kind == "date" and dtype == pl.Date() else [value.is_not_null()]
+
+
+def _not_allowed(allowed: Iterable[object], dtype: pl.DataType, value: pl.Expr) -> pl.Expr:
+    if dtype == pl.String():
+        return ~value.is_in([one for one in allowed if isinstance(one, str)])
+    if dtype.is_integer():
+        return ~value.cast(pl.Int64, strict=False).is_in([one for one in allowed if type(one) is int])
+    return value.is_not_null()
 
 
 def _text(field: Field, value: pl.Expr) -> list[pl.Expr]:
@@ -123,6 +138,8 @@ def _number(field: Field, dtype: pl.DataType, value: pl.Expr) -> list[pl.Expr]:
         checks.append(value <= field.exclusive_minimum)
     if field.exclusive_maximum is not None:
         checks.append(value >= field.exclusive_maximum)
+    if field.multiple_of is not None:
+        checks.append(value.is_not_null())
     return checks
 
 
@@ -136,7 +153,7 @@ def _object(field: Field, dtype: pl.DataType, value: pl.Expr) -> list[pl.Expr]:
         member = value.struct.field(name)
         if child is not None:
             checks += _value(child, inner, member)
-        elif field.children:
+        elif field.children or field.closed:
             checks.append(member.is_not_null())
     # Without a required member, or without any: the object is there, but all (or one) of its members are null.
     alone = [value.struct.field(name).is_null() for name in members]
@@ -144,7 +161,12 @@ def _object(field: Field, dtype: pl.DataType, value: pl.Expr) -> list[pl.Expr]:
     for name in field.required:
         missing = value.struct.field(name).is_null() if name in members else pl.lit(value=True)
         checks.append(value.is_not_null() & missing)
-    return checks
+    return checks + _counted(field, value)
+
+
+def _counted(field: Field, value: pl.Expr) -> list[pl.Expr]:
+    """The number of members is left to the walker."""
+    return [] if field.min_properties is None and field.max_properties is None else [value.is_not_null()]
 
 
 def _array(field: Field, dtype: pl.DataType, value: pl.Expr) -> list[pl.Expr]:
@@ -155,6 +177,8 @@ def _array(field: Field, dtype: pl.DataType, value: pl.Expr) -> list[pl.Expr]:
     length = value.list.len()
     at_least, at_most = max(field.min_items or 1, 1), min(field.max_items or MAX_ARRAY_ITEMS, MAX_ARRAY_ITEMS)
     checks = [length < at_least, length > at_most]
+    if field.unique_items:
+        checks.append(length > 1)
     if field.items is not None and field.items.kind != "any":
         inner = [pl.element().is_null(), *_value(field.items, cast("pl.DataType", dtype.inner), pl.element())]
         checks.append(_any_item(value, inner))
@@ -170,11 +194,13 @@ def _map(field: Field, dtype: pl.DataType, value: pl.Expr) -> list[pl.Expr]:
             for check in _value(field.values, cast("pl.DataType", member.dtype), value.struct.field(member.name))
         ]
         empty = [value.struct.field(member.name).is_null() for member in dtype.fields]
-        return [*checks, value.is_not_null() & pl.all_horizontal(empty)] if empty else [value.is_not_null()]
+        if not empty:
+            return [value.is_not_null()]
+        return [*checks, *_counted(field, value), value.is_not_null() & pl.all_horizontal(empty)]
     entries, inner = _entries(dtype, value)
     if entries is None or inner is None:
         return [value.is_not_null()]
-    checks = [entries.list.len() == 0]
+    checks = [entries.list.len() == 0, *_counted(field, value)]
     if field.values is not None:
         item = pl.element().struct.field("value")
         checks.append(_any_item(entries, [item.is_null(), *_value(field.values, inner, item)]))
@@ -200,7 +226,7 @@ def _any_item(listed: pl.Expr, checks: Iterable[pl.Expr]) -> pl.Expr:
 
 def _future(value: pl.Expr, dtype: pl.DataType, now: datetime.datetime) -> list[pl.Expr]:
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
-        return [value > pl.lit(now)]
+        return [(value if dtype.time_zone == "UTC" else value.dt.convert_time_zone("UTC")) > pl.lit(now)]
     if dtype == pl.String():
         # By the calendar day, two days of room for offsets: the walker decides.
         horizon = (now - datetime.timedelta(days=2)).strftime("%Y-%m-%d")
@@ -208,14 +234,15 @@ def _future(value: pl.Expr, dtype: pl.DataType, now: datetime.datetime) -> list[
     return []
 
 
-def _identities(value: pl.Expr, dtype: pl.DataType) -> list[pl.Expr]:
+def _identities(value: pl.Expr, dtype: pl.DataType, fewest: int) -> list[pl.Expr]:
+    """`fewest` primary identities are needed, one is allowed."""
     entries, inner = _entries(dtype, value)
     members = (
-        {member.name for member in inner.inner.fields}
+        {member.name: member.dtype for member in inner.inner.fields}
         if isinstance(inner, pl.List) and isinstance(inner.inner, pl.Struct)
-        else set()
+        else {}
     )
-    if entries is None or "id" not in members or "primary" not in members:
+    if entries is None or (members.get("id"), members.get("primary")) != (pl.String(), pl.Boolean()):
         return [value.is_not_null()]
     key, items = pl.element().struct.field("key"), pl.element().struct.field("value")
     item_id = pl.element().struct.field("id")
@@ -230,45 +257,79 @@ def _identities(value: pl.Expr, dtype: pl.DataType) -> list[pl.Expr]:
     primaries = entries.list.eval(items.list.eval(pl.element().struct.field("primary").cast(pl.UInt32)).list.sum())
     return [
         entries.list.eval(wrong_entry.fill_null(value=False)).list.any(),
-        value.is_not_null() & (primaries.list.sum() != 1),
+        value.is_not_null() & ~primaries.list.sum().is_between(fewest, 1),
         entries.list.len() > MAX_IDENTITIES,
     ]
 
 
 def _state_province(frame: pl.Schema) -> list[pl.Expr]:
-    first, *rest = STATE_PROVINCE.split(".")
+    value, dtype = _at(frame, STATE_PROVINCE.split("."))
+    return [~value.str.contains(STATE_PROVINCE_PATTERN)] if value is not None and dtype == pl.String() else []
+
+
+def _at(frame: pl.Schema, path: Sequence[str]) -> tuple[pl.Expr | None, pl.DataType | None]:
+    """The value at a path through structs, and its type; None where the frame has no such place."""
+    first, *rest = path
     if first not in frame:
-        return []
+        return None, None
     value, dtype = pl.col(first), frame[first]
     for step in rest:
         inner = {m.name: cast("pl.DataType", m.dtype) for m in dtype.fields} if isinstance(dtype, pl.Struct) else {}
         if step not in inner:
-            return []
+            return None, None
         value, dtype = value.struct.field(step), inner[step]
-    return [~value.str.contains(STATE_PROVINCE_PATTERN)] if dtype == pl.String() else []
+    return value, dtype
 
 
 def _size(frame: pl.Schema) -> list[pl.Expr]:
     """Rows that may be over the size limit: twice the text (quotes are escaped) and room for names and numbers."""
     texts: list[pl.Expr] = []
-    room = sum(_estimate(name, dtype, pl.col(name), texts) for name, dtype in frame.items())
+    leaves: list[tuple[pl.Expr, int]] = []
+    room = sum(_estimate(name, dtype, pl.col(name), texts, leaves) for name, dtype in frame.items())
+    if room > MAX_EVENT_BYTES // 2:  # a wide schema, of which a row fills little: room only for what is there
+        texts += [value.is_not_null() * pl.lit(size // 2 + 1, pl.UInt32) for value, size in leaves]
+        room = 0
     if not texts:
         return [pl.lit(value=room > MAX_EVENT_BYTES)]
     return [pl.sum_horizontal(texts) * 2 > MAX_EVENT_BYTES - min(room, MAX_EVENT_BYTES)]
 
 
-def _estimate(name: str, dtype: pl.DataType, value: pl.Expr, texts: list[pl.Expr]) -> int:
-    """Adds the lengths that vary to `texts`; returns the bytes of names, numbers and punctuation."""
-    around = len(name.encode()) + 6
-    if dtype == pl.String():
-        texts.append(value.str.len_bytes())
-        return around
+def _estimate(
+    name: str, dtype: pl.DataType, value: pl.Expr, texts: list[pl.Expr], leaves: list[tuple[pl.Expr, int]]
+) -> int:
+    """Adds the lengths that vary to `texts`; returns the bytes of names, numbers and punctuation, of which each value's
+    own are told in `leaves`."""
+    size = len(name.encode()) + (6 if dtype == pl.String() or isinstance(dtype, pl.Struct) else 36)
+    leaves.append((value, size))
     if isinstance(dtype, pl.Struct):
-        return around + sum(
-            _estimate(m.name, cast("pl.DataType", m.dtype), value.struct.field(m.name), texts) for m in dtype.fields
+        return size + sum(
+            _estimate(m.name, cast("pl.DataType", m.dtype), value.struct.field(m.name), texts, leaves)
+            for m in dtype.fields
         )
     if isinstance(dtype, pl.List):
         texts.append(value.list.len() * _LIST_BYTES)
     elif isinstance(dtype, pl.Map):
         texts.append(value.map.len() * _LIST_BYTES)
-    return around + 30
+    inside = _text_bytes(dtype, value)
+    if inside is not None:
+        texts.append(inside)
+    return size
+
+
+def _text_bytes(dtype: pl.DataType, value: pl.Expr) -> pl.Expr | None:
+    """Bytes of all texts in a value, None where it has none."""
+    if dtype == pl.String():
+        return value.str.len_bytes()
+    if isinstance(dtype, pl.Struct):
+        members = [_text_bytes(cast("pl.DataType", m.dtype), value.struct.field(m.name)) for m in dtype.fields]
+        texts = [member for member in members if member is not None]
+        return pl.sum_horizontal(texts) if texts else None
+    if isinstance(dtype, pl.Map):
+        entries, inner = _entries(dtype, value)
+        assert entries is not None
+        assert inner is not None
+        return _text_bytes(pl.List(pl.Struct({"key": pl.String(), "value": inner})), entries)
+    if isinstance(dtype, pl.List):
+        inner_bytes = _text_bytes(cast("pl.DataType", dtype.inner), pl.element())
+        return None if inner_bytes is None else value.list.eval(inner_bytes).list.sum()
+    return None

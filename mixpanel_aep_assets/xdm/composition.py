@@ -7,10 +7,14 @@ official repository's files (draft-06, JSON-LD names), which are renamed on the 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import orjson
+
+from mixpanel_aep_assets.xdm import formats
 from mixpanel_aep_assets.xdm.names import platform_path
 from mixpanel_aep_assets.xdm.schema import INTEGER_RANGES, Field, Kind, Schema, SchemaError
 
@@ -46,7 +50,25 @@ _CONSTRAINTS = {
     "maxLength": "max_length",
     "minItems": "min_items",
     "maxItems": "max_items",
+    "minProperties": "min_properties",
+    "maxProperties": "max_properties",
+    "multipleOf": "multiple_of",
 }
+
+_UNCHECKED = (
+    "not",
+    "contains",
+    "dependencies",
+    "propertyNames",
+    "additionalItems",
+    "anyOf",
+    "oneOf",
+    "patternProperties",
+)
+"""Keywords of draft-06 that the closed model has no place for; XDM itself does not use them for data."""
+
+FULL_FORM = "application/vnd.adobe.xed-full+json; version=1"
+_ASK = f"Ask the Registry for the schema with the header Accept: {FULL_FORM}."
 
 
 @dataclass(frozen=True)
@@ -58,25 +80,57 @@ class _Place:
 
 
 def registry_schema(document: Document, descriptors: Sequence[Document] = ()) -> Schema:
-    """See `Schema.from_registry`."""
-    if not isinstance(document, Mapping) or not ({"properties", "allOf", "$ref"} & document.keys()):
-        raise SchemaError(
-            "This is no schema in the Registry's full form: it has neither properties nor allOf. "
-            "Ask the Registry for it with the header Accept: application/vnd.adobe.xed-full+json; version=1."
-        )
+    """See `Schema.from_registry`. The model of a document, which holds its version, is made once in a process."""
+    try:
+        text = orjson.dumps([document, list(descriptors)])
+    except TypeError as error:
+        raise SchemaError(f"This is no schema: {error}.") from None
+    return _registry_schema(text)
+
+
+@functools.lru_cache(maxsize=16)
+def _registry_schema(text: bytes) -> Schema:
+    document, descriptors = orjson.loads(text)
+    _demand_full_form(document)
     composer = _Composer({}, rename=lambda name: (name,))
-    root = composer.field("", [_Place(document, document)], ())
-    extends = tuple(str(uri) for uri in document.get("meta:extends", ()))
-    return Schema(
-        root=dataclasses.replace(root, kind="object", title=None, description=None),
-        id=str(document.get("$id", "")),
-        title=str(document.get("title", "")),
-        version=str(document.get("version", "")),
-        class_id=str(document.get("meta:class", "")),
-        extends=extends,
-        descriptors=tuple(dict(descriptor) for descriptor in (*document.get("meta:descriptors", ()), *descriptors)),
-        union="union" in document.get("meta:immutableTags", ()),
-    )
+    try:
+        root = composer.field("", [_Place(document, document)], ())
+        return Schema(
+            root=dataclasses.replace(root, kind="object", title=None, description=None),
+            id=str(document.get("$id", "")),
+            title=str(document.get("title", "")),
+            version=str(document.get("version", "")),
+            class_id=str(document.get("meta:class", "")),
+            extends=tuple(str(uri) for uri in document.get("meta:extends", ())),
+            descriptors=tuple(dict(one) for one in (*document.get("meta:descriptors", ()), *descriptors)),
+            union="union" in document.get("meta:immutableTags", ()),
+            unchecked=composer.unchecked,
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise SchemaError(f"This is no well-formed JSON Schema: {error}. {_ASK}") from None
+
+
+def _demand_full_form(document: Any) -> None:
+    if not isinstance(document, Mapping) or not (
+        {"properties", "allOf", "$ref"} & document.keys() or document.get("type") == "object"
+    ):
+        raise SchemaError(f"This is no schema in the Registry's full form: it has neither properties nor allOf. {_ASK}")
+    outside = next((uri for uri in _references(document) if not uri.startswith("#")), None)
+    if outside is not None:
+        raise SchemaError(f"This is not the Registry's full form: a $ref to {outside!r} is left in it. {_ASK}")
+
+
+def _references(node: Any) -> Iterator[str]:
+    """Every `$ref` below; a property may be called so as well."""
+    if isinstance(node, Mapping):
+        for key, inner in node.items():
+            if key == "$ref" and isinstance(inner, str):
+                yield inner
+            elif key not in ("enum", "const", "default", "examples", "meta:enum"):
+                yield from _references(inner)
+    elif isinstance(node, list):
+        for inner in node:
+            yield from _references(inner)
 
 
 def repository_schema(
@@ -97,6 +151,7 @@ def repository_schema(
         title=title or str(places[0].node.get("title", "")),
         class_id=class_id,
         extends=(class_id, *field_groups),
+        unchecked=composer.unchecked,
     )
 
 
@@ -104,6 +159,12 @@ class _Composer:
     def __init__(self, documents: Mapping[str, Document], rename: Callable[[str], tuple[str, ...]]) -> None:
         self._documents = documents
         self._rename = rename
+        self._unchecked: set[str] = set()
+
+    @property
+    def unchecked(self) -> tuple[str, ...]:
+        """What the schema demands and the model has no place for, in words."""
+        return tuple(sorted(self._unchecked))
 
     def lookup(self, reference: str, base: Document | None) -> _Place:
         uri, _, pointer = reference.partition("#")
@@ -131,13 +192,15 @@ class _Composer:
         items = [_Place(p.node["items"], p.document) for p in parts if isinstance(p.node.get("items"), Mapping)]
         extra = [_Place(node, part.document) for part in parts for node in _map_values(part.node)]
         kind = _kind(keywords, has_children=bool(children), has_items=bool(items), has_values=bool(extra))
+        self._note_unchecked(parts, keywords)
         low, high = keywords.get("minimum"), keywords.get("maximum")
         constraints = {ours: keywords[theirs] for theirs, ours in _CONSTRAINTS.items() if theirs in keywords}
         if kind in INTEGER_RANGES:
             smallest, largest = INTEGER_RANGES[kind]
             constraints["minimum"] = None if low is None or low <= smallest else low
             constraints["maximum"] = None if high is None or high >= largest else high
-        enum = keywords.get("enum", [keywords["const"]] if "const" in keywords else None)
+        constant = "const" in keywords
+        enum = [keywords["const"]] if constant else keywords.get("enum")
         text_format = keywords.get("format")
         # Titles beside a $ref have no force in draft-06, but they are what a reader sees.
         outer = places[0].node
@@ -149,8 +212,11 @@ class _Composer:
             items=self.field("", items, trail) if kind == "array" and items else None,
             values=self.field("", extra, trail) if kind == "map" and extra else None,
             enum=tuple(enum) if enum is not None else None,
+            constant=constant,
             suggested=tuple(str(value) for value in keywords.get("meta:enum", ())) if enum is None else (),
             format=text_format if kind == "string" else None,
+            unique_items=keywords.get("uniqueItems") is True,
+            closed=kind == "object" and not children and keywords.get("additionalProperties") is False,
             title=outer.get("title") or keywords.get("title"),
             description=outer.get("description") or keywords.get("description"),
             origin=keywords.get("meta:xdmField") or origin,
@@ -188,12 +254,12 @@ class _Composer:
         tree = _Branch()
         for part in parts:
             for name, node in part.node.get("properties", {}).items():
-                if name == "@context" or not isinstance(node, Mapping):
+                if name == "@context" or not isinstance(node, Mapping | bool) or node is False:
                     continue
                 branch = tree
                 for step in self._rename(str(name)):
                     branch = branch.members.setdefault(step, _Branch())
-                branch.places.append(_Place(node, part.document))
+                branch.places.append(_Place({} if node is True else node, part.document))
                 branch.origin = str(name)
         return tuple(self._branch(name, branch, trail) for name, branch in tree.members.items())
 
@@ -205,10 +271,21 @@ class _Composer:
         return dataclasses.replace(field, children=(*field.children, *nested)) if nested else field
 
     def _required(self, parts: Sequence[_Place], children: Sequence[Field]) -> tuple[str, ...]:
-        """Required members that are direct children. A prefixed name lies deeper and has no such case upstream."""
+        """Required members that are direct children. A prefixed name lies deeper and has no such case upstream, where
+        a name may also be required that only another schema declares."""
         known = {child.name for child in children}
         paths = (self._rename(str(name)) for part in parts for name in part.node.get("required", ()))
-        return tuple(dict.fromkeys(path[0] for path in paths if len(path) == 1 and path[0] in known))
+        single = (path[0] for path in paths if len(path) == 1)
+        return tuple(dict.fromkeys(name for name in single if name in known or not self._documents))
+
+    def _note_unchecked(self, parts: Sequence[_Place], keywords: Document) -> None:
+        pattern = keywords.get("pattern")
+        if pattern is not None and not formats.is_readable(pattern):
+            self._unchecked.add(f"pattern {pattern!r}")
+        for part in parts:
+            self._unchecked.update(key for key in _UNCHECKED if key in part.node)
+            if isinstance(part.node.get("items"), list):
+                self._unchecked.add("items as a list")
 
 
 class _Branch:
@@ -226,13 +303,28 @@ def _merge(parts: Sequence[_Place]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for part in parts:
         for key, value in part.node.items():
+            _demand_type(key, value, part.node)
             if key not in merged:
                 merged[key] = value
-            elif key in ("minimum", "minLength", "minItems", "exclusiveMinimum"):
+            elif key in ("minimum", "minLength", "minItems", "minProperties", "exclusiveMinimum"):
                 merged[key] = max(merged[key], value)
-            elif key in ("maximum", "maxLength", "maxItems", "exclusiveMaximum"):
+            elif key in ("maximum", "maxLength", "maxItems", "maxProperties", "exclusiveMaximum"):
                 merged[key] = min(merged[key], value)
     return merged
+
+
+def _demand_type(key: str, value: object, node: Document) -> None:
+    """Of keywords whose value is used as it stands."""
+    if key in ("pattern", "format"):
+        right = isinstance(value, str)
+    elif key in _CONSTRAINTS:
+        right = isinstance(value, int | float) and not isinstance(value, bool)
+    else:
+        right = isinstance(value, list) or key not in ("enum", "required", "allOf", "anyOf", "oneOf")
+    if not right:
+        raise SchemaError(
+            f"{key} is {value!r} in the schema ({node.get('title', 'untitled field')!r}): not as in draft-06."
+        )
 
 
 def _map_values(node: Document) -> list[Any]:
@@ -260,7 +352,9 @@ def _kind(keywords: Document, *, has_children: bool, has_items: bool, has_values
             return "object"
         if has_items:
             return "array"
-        if stated is None and not ({"enum", "const", "format", "pattern", "meta:enum"} & keywords.keys()):
+        allowed = keywords.get("enum", [keywords["const"]] if "const" in keywords else [])
+        speaks = {"enum", "const", "format", "pattern", "meta:enum"} & keywords.keys()
+        if stated is None and (not speaks or not all(isinstance(one, str) for one in allowed)):
             return "any"
         json_type = "string" if stated is None else None
     if json_type == "integer":

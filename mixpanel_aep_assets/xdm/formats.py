@@ -50,8 +50,11 @@ FORMATS: dict[str, str] = {
     "email": rf"(?:{_ATOM}(?:\.{_ATOM})*|\"[ !#-\[\]-~]+\")@(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.IPv]+\])",
     "ipv4": _IPV4,
     "ipv6": _IPV6,
+    "hostname": rf"{_LABEL}(?:\.{_LABEL})*",
+    "json-pointer": "(?:/(?:[^~/]|~[01])*)*",
+    "time": _TIME,
 }
-"""Formats that are checked; any other name is an annotation, as in JSON Schema."""
+"""Formats that are checked: those of XDM's own schemas and others of JSON Schema. Any other name is an annotation."""
 
 
 @functools.cache
@@ -89,8 +92,8 @@ def lacks_format(value: pl.Expr, name: str) -> pl.Expr:
 
 @functools.cache
 def _ecma(pattern: str) -> re.Pattern[str]:
-    """Python's `$` also matches before a final newline, ECMA-262's does not."""
-    return re.compile(_ascii_end(pattern), re.ASCII)
+    """Python's `$` also matches before a final newline, ECMA-262's does not; named groups have another spelling."""
+    return re.compile(re.sub(r"\(\?<(?![=!])", "(?P<", _ascii_end(pattern)), re.ASCII)
 
 
 def _ascii_end(pattern: str) -> str:
@@ -106,6 +109,15 @@ def _ascii_end(pattern: str) -> str:
         out.append(r"\Z" if char == "$" and not in_class else char)
         at += 1
     return "".join(out)
+
+
+def is_readable(pattern: str) -> bool:
+    """Whether the pattern can be checked here."""
+    try:
+        _ecma(pattern)
+    except re.error:
+        return False
+    return True
 
 
 def matches(text: str, pattern: str) -> bool:

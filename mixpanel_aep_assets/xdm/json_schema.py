@@ -19,19 +19,24 @@ def closed_json_schema(schema: Schema) -> dict[str, Any]:
 
 
 def _node(field: Field) -> dict[str, Any]:
+    node: dict[str, Any] = {}
+    if field.enum is not None:
+        node = {"const": field.enum[0]} if field.constant else {"enum": list(field.enum)}
     if field.kind == "any":
-        return {}
-    node: dict[str, Any] = {"enum": list(field.enum)} if field.enum is not None else {}
+        return node
+    node |= _given({"minProperties": field.min_properties, "maxProperties": field.max_properties})
     if field.kind == "object":
         node["type"] = "object"
         if field.children:
             node["properties"] = {child.name: _node(child) for child in field.children}
+        if field.children or field.closed:
             node["additionalProperties"] = False
         if field.required:
             node["required"] = list(field.required)
     elif field.kind == "array":
         node |= {"type": "array", "items": _node(field.items) if field.items is not None else {}}
         node |= _given({"minItems": field.min_items, "maxItems": field.max_items})
+        node |= {"uniqueItems": True} if field.unique_items else {}
     elif field.kind == "map":
         node |= {"type": "object", "additionalProperties": _node(field.values) if field.values is not None else {}}
     else:
@@ -44,6 +49,7 @@ def _node(field: Field) -> dict[str, Any]:
                 "maximum": high,
                 "exclusiveMinimum": field.exclusive_minimum,
                 "exclusiveMaximum": field.exclusive_maximum,
+                "multipleOf": field.multiple_of,
                 "minLength": field.min_length,
                 "maxLength": field.max_length,
                 "pattern": field.pattern,

@@ -19,6 +19,7 @@ SCHEMA_KEYWORDS = (
     "required",
     "additionalProperties",
     "enum",
+    "const",
     "pattern",
     "format",
     "minimum",
@@ -29,10 +30,14 @@ SCHEMA_KEYWORDS = (
     "maxLength",
     "minItems",
     "maxItems",
+    "uniqueItems",
+    "minProperties",
+    "maxProperties",
+    "multipleOf",
 )
 
 OWN: Mapping[str, str] = {
-    "json": "the line is not one JSON object",
+    "json": "the line is no JSON text",
     "finite": "NaN and infinities are no JSON numbers",
     "notEmpty": "no empty text, list, map or object: leave the key out",
     "notFuture": "timestamp is not after now",
@@ -41,7 +46,7 @@ OWN: Mapping[str, str] = {
     "arraySize": "a list has at most 10 items in an event (advice)",
     "stateProvince": "placeContext.geo.stateProvince is a whole ISO 3166-2 code",
     "identityId": "an identity's id is there, is not blank, null, anonymous or invalid, has at most 1024 characters",
-    "identityPrimary": "exactly one identity is primary",
+    "identityPrimary": "exactly one identity is primary; one that a descriptor names is there",
     "identityNamespace": "a namespace code is not empty",
     "identityEcid": "an ECID has exactly 38 digits",
     "identityCount": "a record has at most 20 identities",

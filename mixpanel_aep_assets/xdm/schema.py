@@ -70,9 +70,9 @@ class Field:
     """One field: its name on the Platform, its type, and what the schema demands of a value.
 
     `required` names children that must be present. `items` is set for arrays, `values` for maps, `children` for
-    objects. An object without children is free-form: the schema declares nothing about its members. `suggested` are the
-    values of `meta:enum`, which the Platform never enforces. `origin` is the name in the official repository
-    (`meta:xdmField`).
+    objects. An object without children is free-form: the schema declares nothing about its members, unless it is
+    `closed`. `constant` says that `enum` was a `const`. `suggested` are the values of `meta:enum`, which the Platform
+    never enforces. `origin` is the name in the official repository (`meta:xdmField`).
     """
 
     name: str
@@ -82,6 +82,7 @@ class Field:
     items: Field | None = None
     values: Field | None = None
     enum: tuple[str | int | float | bool, ...] | None = None
+    constant: bool = False
     suggested: tuple[str, ...] = ()
     pattern: str | None = None
     format: str | None = None
@@ -93,6 +94,11 @@ class Field:
     max_length: int | None = None
     min_items: int | None = None
     max_items: int | None = None
+    unique_items: bool = False
+    min_properties: int | None = None
+    max_properties: int | None = None
+    multiple_of: int | float | None = None
+    closed: bool = False
     title: str | None = None
     description: str | None = None
     origin: str | None = None
@@ -135,7 +141,7 @@ class Schema:
     """A whole schema: its identity in the Registry and the root object.
 
     `union` tells whether it carries the Profile tag; `descriptors` are the Registry's identity and other descriptors as
-    sent (their `xdm:sourceProperty` uses Platform names).
+    sent (their `xdm:sourceProperty` uses Platform names). `unchecked` names what the documents demand beyond the model.
     """
 
     root: Field
@@ -146,6 +152,17 @@ class Schema:
     extends: tuple[str, ...] = ()
     descriptors: tuple[dict[str, Any], ...] = ()
     union: bool = False
+    unchecked: tuple[str, ...] = ()
+
+    @property
+    def primary(self) -> tuple[str, ...] | None:
+        """Path of the field that an identity descriptor makes the primary identity, and so mandatory (xdm.md section 5);
+        None where there is none, and the primary identity is marked in `identityMap`."""
+        for one in self.descriptors:
+            if one.get("@type") == "xdm:descriptorIdentity" and one.get("xdm:isPrimary") is True:
+                steps = str(one.get("xdm:sourceProperty", "")).strip("/").split("/")
+                return tuple(step.replace("~1", "/").replace("~0", "~") for step in steps)
+        return None
 
     @classmethod
     def from_registry(cls, document: Mapping[str, Any], descriptors: Sequence[Mapping[str, Any]] = ()) -> Schema:

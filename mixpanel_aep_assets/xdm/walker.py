@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import fractions
 import functools
 import json
 import math
@@ -44,6 +45,7 @@ class Walker:
         identities = schema.root.child("identityMap")
         self._has_identities = identities is not None and identities.kind == "map"
         self._has_timestamp = schema.root.child("timestamp") is not None
+        self._primary = schema.primary
         self._has_state = schema.field(STATE_PROVINCE) is not None
 
     def violations(self, record: Any, now: datetime.datetime) -> list[Violation]:
@@ -58,7 +60,9 @@ class Walker:
             if self._has_timestamp:
                 _timestamp(record.get("timestamp"), now, report)
             if self._has_identities and isinstance(record.get("identityMap"), dict):
-                _identities(record["identityMap"], report)
+                _identities(record["identityMap"], 1 if self._primary is None else 0, report)
+            if self._primary is not None:
+                _primary(record, self._primary, report)
             if self._has_state:
                 _state_province(record, report)
             size = event_bytes(record)
@@ -68,10 +72,11 @@ class Walker:
 
     def _check(self, field: Field, value: Any, at: str, report: Report) -> None:
         kind = field.kind
+        if field.enum is not None and not _is_one_of(value, field.enum):
+            keyword = "const" if field.constant else "enum"
+            report(at, keyword, value, f"{_shown(value)} is none of {', '.join(map(str, field.enum))}")
         if kind == "any":
             return
-        if field.enum is not None and not _is_one_of(value, field.enum):
-            report(at, "enum", value, f"{_shown(value)} is none of {', '.join(map(str, field.enum))}")
         if kind == "object":
             self._object(field, value, at, report)
         elif kind == "array":
@@ -100,11 +105,12 @@ class Walker:
             child = field.by_name.get(name)
             if child is not None:
                 self._check(child, member, f"{at}/{escape(name)}", report)
-            elif field.children:
+            elif field.children or field.closed:
                 report(at, "additionalProperties", {name: member}, f"extraneous key [{name}] is not permitted")
         for name in field.required:
             if name not in value or (self._typed and value[name] is None):
                 report(at, "required", None, f"required key [{name}] not found")
+        _members(field, present, value, at, report)
         if not present and at:
             report(at, "notEmpty", value, "an object without members")
 
@@ -116,6 +122,8 @@ class Walker:
             report(at, "minItems", value, f"{len(value)} items, at least {field.min_items} expected")
         if field.max_items is not None and len(value) > field.max_items:
             report(at, "maxItems", value, f"{len(value)} items, at most {field.max_items} expected")
+        if field.unique_items and not _is_unique(value):
+            report(at, "uniqueItems", value, "an item occurs twice")
         if not value:
             report(at, "notEmpty", value, "a list without items")
         elif len(value) > MAX_ARRAY_ITEMS:
@@ -129,6 +137,7 @@ class Walker:
             _wrong_type(value, "a map", at, report)
             return
         entries = [(key, item) for key, item in value.items() if item is not None or not self._typed]
+        _members(field, len(entries), value, at, report)
         if not entries:
             report(at, "notEmpty", value, "a map without entries")
         if field.values is not None:
@@ -168,6 +177,27 @@ def _is_one_of(value: object, allowed: tuple[str | int | float | bool, ...]) -> 
     return any(value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in allowed)
 
 
+def _is_unique(items: list[Any]) -> bool:
+    """As JSON compares: 1 is 1.0, and the order of members does not matter."""
+    texts = [json.dumps(_plain_numbers(item), sort_keys=True, default=str) for item in items]
+    return len(set(texts)) == len(texts)
+
+
+def _plain_numbers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain_numbers(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _members(field: Field, count: int, value: object, at: str, report: Report) -> None:
+    if field.min_properties is not None and count < field.min_properties:
+        report(at, "minProperties", value, f"{count} members, at least {field.min_properties} expected")
+    if field.max_properties is not None and count > field.max_properties:
+        report(at, "maxProperties", value, f"{count} members, at most {field.max_properties} expected")
+
+
 def _shown(value: object) -> str:
     text = str(value)
     return repr(text if len(text) <= 60 else text[:57] + "...")
@@ -199,6 +229,14 @@ def _number(field: Field, value: Any, at: str, report: Report) -> None:
         report(at, "exclusiveMinimum", value, f"{value} is not above {field.exclusive_minimum}")
     if field.exclusive_maximum is not None and value >= field.exclusive_maximum:
         report(at, "exclusiveMaximum", value, f"{value} is not below {field.exclusive_maximum}")
+    if field.multiple_of is not None and not is_multiple(value, field.multiple_of):
+        report(at, "multipleOf", value, f"{value} is no multiple of {field.multiple_of}")
+
+
+def is_multiple(value: int | float, of: int | float) -> bool:
+    """Whether the decimal numbers divide: 0.3 is a multiple of 0.1."""
+    quotient = fractions.Fraction(str(value)) / fractions.Fraction(str(of))
+    return quotient.denominator == 1
 
 
 def _text(field: Field, value: Any, at: str, report: Report) -> None:
@@ -262,8 +300,19 @@ def _state_province(record: dict[str, Any], report: Report) -> None:
         )
 
 
-def _identities(identities: dict[str, Any], report: Report) -> None:
-    """Rules of Identity Service (xdm.md section 5); values of a wrong type are left to the schema's rules."""
+def _primary(record: dict[str, Any], path: tuple[str, ...], report: Report) -> None:
+    """The field that a descriptor makes the primary identity is mandatory."""
+    value: Any = record
+    for step in path:
+        value = value.get(step) if isinstance(value, dict) else None
+    if value is None:
+        at = "".join(f"/{escape(step)}" for step in path)
+        report(at, "identityPrimary", None, "the primary identity is missing, which a descriptor puts here")
+
+
+def _identities(identities: dict[str, Any], fewest: int, report: Report) -> None:
+    """Rules of Identity Service (xdm.md section 5), with `fewest` primary identities at least; values of a wrong type are
+    left to the schema's rules."""
     items = list(_items(identities))
     if "" in identities:
         report("/identityMap", "identityNamespace", "", "a namespace code is empty")
@@ -276,7 +325,7 @@ def _identities(identities: dict[str, Any], report: Report) -> None:
             "/identityMap", "identityCount", len(items), f"{len(items)} identities, at most {MAX_IDENTITIES} allowed"
         )
     primary = [namespace for namespace, _, item in items if item.get("primary") is True]
-    if len(primary) != 1:
+    if not fewest <= len(primary) <= 1:
         report("/identityMap", "identityPrimary", len(primary), f"{len(primary)} identities are primary, expected one")
     for namespace in dict.fromkeys(primary):
         ids = {item["id"] for other, _, item in items if other == namespace and isinstance(item.get("id"), str)}
