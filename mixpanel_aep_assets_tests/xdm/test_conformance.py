@@ -52,8 +52,9 @@ def foretold(oracle: jsonschema_rs.Draft6Validator, record: Any) -> Pairs:
     }
 
 
-def in_frame(rules: Conformance, record: Any) -> Pairs:
-    findings = rules.check(pl.DataFrame([record], strict=False)).findings
+def in_frame(rules: Conformance, row: Any) -> Pairs:
+    frame = row if isinstance(row, pl.DataFrame) else pl.DataFrame([row], strict=False)
+    findings = rules.check(frame).findings
     return set(zip(findings["pointer"], findings["keyword"], strict=True))
 
 
@@ -93,19 +94,19 @@ def test_a_frame_finds_what_a_record_finds(mutation: Mutation, rules: Conformanc
     except (pl.exceptions.PolarsError, TypeError):
         pytest.skip("no column holds this value")
     back = frame.to_dicts()[0]
-    if (mutation.path.startswith("/productListItems/") and "null" in str(back)) or not _same(record, back):
+    if (mutation.path.startswith("/productListItems/") and "null" in str(back)) or not same(record, back):
         pytest.skip("the frame does not hold this value as it stands")
     findings = rules.check(frame).findings
     assert set(zip(findings["pointer"], findings["keyword"], strict=True)) == found(rules, record)
 
 
-def _same(left: Any, right: Any) -> bool:
+def same(left: Any, right: Any) -> bool:
     """Whether a frame gave a record back, but for nulls where nothing was."""
     if isinstance(left, dict) and isinstance(right, dict):
         kept = {key: value for key, value in right.items() if value is not None}
-        return left.keys() == kept.keys() and all(_same(left[key], kept[key]) for key in left)
+        return left.keys() == kept.keys() and all(same(left[key], kept[key]) for key in left)
     if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(_same(a, b) for a, b in zip(left, right, strict=True))
+        return len(left) == len(right) and all(same(a, b) for a, b in zip(left, right, strict=True))
     return type(left) is type(right) and (left == right or left != left)
 
 
