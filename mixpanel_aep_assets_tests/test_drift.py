@@ -59,7 +59,7 @@ def test_a_day_is_held_against_the_days_before(emulator: EmulatorThread, connect
     assert found(manifest) == {"new": ["coupon"], "changed": ["price"], "vanished": ["gone"]}
     assert {key: manifest[key] for key in ("new", "changed", "vanished")} == {"new": 1, "changed": 1, "vanished": 1}
     (price,) = [row for row in manifest["found"] if row["property"] == "price"]
-    assert (price["before"], price["now"], price["examples"]) == ("number", "string 1", "1.5")
+    assert (price["before"], price["now"], price["examples"]) == ("number", "numeral 1", "1.5")
     assert manifest["against"] == "the 2 exported days before (2026-03-08 to 2026-03-09)"
     finding = verify.properties_have_not_drifted(connection, DAYS[2])
     assert not finding.passed
@@ -83,6 +83,8 @@ def test_with_an_accepted_plan_the_day_is_held_against_it(emulator: EmulatorThre
         fields=(
             PlannedField(name="price", field="price", type="double"),
             PlannedField(name="note", field="note", type="string"),
+            PlannedField(name="both", field="both", type="double", text_field="bothText"),
+            PlannedField(name="turned", field="turned", type="double", text_field="turnedText"),
             PlannedField(name="left out", field="leftOut", type="string", include=False),
             PlannedField(name="rare", field="rare", type="string"),
             PlannedField(name="gone", field="gone", type="string"),
@@ -92,11 +94,23 @@ def test_with_an_accepted_plan_the_day_is_held_against_it(emulator: EmulatorThre
     exported(
         emulator,
         connection,
-        d1=[{"rare": "x", "$city": "Köln"}],
-        d2=[{"price": "much", "note": 1, "left out": 1, "coupon": "A", "$browser": "Chrome", "$city": 5}],
+        d1=[{"rare": "x", "$city": "Köln", "both": "n/a", "turned": 1}, {"both": 1, "turned": 2}],
+        d2=[
+            {
+                "price": "much",
+                "note": 1,
+                "": 1,
+                "both": "n/a",
+                "turned": "n/a",
+                "left out": 1,
+                "coupon": "A",
+                "$browser": "Chrome",
+                "$city": 5,
+            }
+        ],
     )
     manifest = drift.drift_day(connection, DAYS[2])
-    assert found(manifest) == {"new": ["coupon"], "changed": ["$city", "price"], "vanished": ["gone"]}
+    assert found(manifest) == {"new": ["coupon"], "changed": ["$city", "price", "turned"], "vanished": ["gone"]}
     assert manifest["against"] == "the accepted schema plan (2026-03-08)"
     assert {row["property"]: row["before"] for row in manifest["found"]}["price"] == "planned as double"
 

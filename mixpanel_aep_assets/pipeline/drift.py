@@ -23,7 +23,7 @@ from mixpanel_aep_assets.xdm.growth.seen import NO_VALUE, Property
 from mixpanel_aep_assets.xdm.growth.types import Type
 
 TABLE = "property_drift"
-VERSION = "1"
+VERSION = "2"
 
 DAYS_BEFORE = 7
 """Exported days that a day is held against: a week, since weekdays differ."""
@@ -31,10 +31,18 @@ DAYS_BEFORE = 7
 HISTORY = 30
 """Days in the table of the days before."""
 
+_UNPLANNED = ("", profile.OTHER)
+"""Names for which there can be no field, so that no plan ever knows them."""
+
 LISTED = 200
 """Properties of a kind that a manifest names; the counts are of all."""
 
-_FAMILIES: Mapping[str, str] = {"integer": "number", "date": "date", "date_time": "date"}
+_FAMILIES: Mapping[str, str] = {
+    "integer": "number",
+    "date": "date",
+    "date_time": "date",
+    "numeral": "string",
+}
 """Kinds that take each other's place without a word; dates also where texts were seen before."""
 
 
@@ -42,8 +50,9 @@ _FAMILIES: Mapping[str, str] = {"integer": "number", "date": "date", "date_time"
 class Known:
     """What a day is held against: `text` says it in words.
 
-    A property that is none of `names` is new. One with a planned type (`types`) changed if values do not fit it, another one
-    if values are of no family seen before (`families`). Of `expected`, those without a value vanished.
+    A property that is none of `names` is new. One with a planned type (`types`) and no text column for the rest changed if
+    values do not fit it, another one if values are of no family seen before (`families`). Of `expected`, those without a
+    value vanished.
     """
 
     text: str
@@ -117,11 +126,12 @@ def _known(opened: Opened, day: str) -> Known | None:
     }
     plan = opened.accepted_plan
     if plan is not None:
-        planned = {one.name: one.type for one in plan.included}
+        planned = {one.name: one.type for one in plan.included if one.text is None}
+        included = frozenset(one.name for one in plan.included)
         names = frozenset(one.name for one in plan.fields) | grow.covered(opened)
         text = f"the accepted schema plan ({plan.days})"
         # A rare property may be away for some days; it is missed once a week has none.
-        return Known(text, names, families, planned, frozenset(planned) - families.keys())
+        return Known(text, names, families, planned, included - families.keys())
     if not each:
         return None
     steady = frozenset.intersection(*(frozenset(of_day) for of_day in per_day))
@@ -161,7 +171,7 @@ def _found(seen: profile.Profile, known: Known) -> dict[str, previews.Rows]:
     valued = sorted((one for one in seen.properties.values() if one.count), key=lambda one: (-one.count, one.name))
     missing = sorted(known.expected - {one.name for one in valued})
     return {
-        "new": [_row(one.name, "", one) for one in valued if one.name not in known.names],
+        "new": [_row(one.name, "", one) for one in valued if one.name not in {*known.names, *_UNPLANNED}],
         "changed": [_row(one.name, before, one) for one in valued if (before := _other_type(one, known)) is not None],
         "vanished": [_row(name, _before(name, known), None) for name in missing],
     }

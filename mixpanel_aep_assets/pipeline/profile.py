@@ -17,6 +17,7 @@ kind           values
 ``oversized``  an integer beyond ±(2^53-1), whose digits no XDM number keeps; any number from 2^63 on
 ``date``       a text such as ``2026-11-20``
 ``date_time``  a text such as ``2026-11-20T09:30:00`` (Mixpanel's own form), also with fraction and offset
+``numeral``    a text that is a number as JSON writes it: ``"12.5"``, not ``"007"`` nor the 20 digits of an id
 ``string``     any other text
 ``booleans``   an array of booleans; ``numbers``, ``strings``, ``objects`` likewise
 ``mixed``      an array of several of them, or with nulls or arrays in it
@@ -45,10 +46,10 @@ import pyarrow.parquet as pq
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.dataprep.records import decode_object
 from mixpanel_aep_assets.pipeline import extract, redaction
-from mixpanel_aep_assets.xdm.growth.seen import DATE_PATTERN, DATE_TIME_PATTERN, NO_VALUE, Property
+from mixpanel_aep_assets.xdm.growth.seen import DATE_PATTERN, DATE_TIME_PATTERN, NO_VALUE, NUMBER_PATTERN, Property
 
 TABLE = "property_profile"
-VERSION = "1"
+VERSION = "2"
 
 SAMPLE: Final = 256
 """Values kept of each kind of each property; up to so many distinct ones are counted exactly, more within some 6 %."""
@@ -385,6 +386,8 @@ def _kind_of_text(text: pl.Expr) -> pl.Expr:
         .then(pl.lit("date"))
         .when(text.str.contains(rf"\A{DATE_TIME_PATTERN}\z"))
         .then(pl.lit("date_time"))
+        .when(text.str.contains(rf"\A(?:{NUMBER_PATTERN})\z"))
+        .then(pl.lit("numeral"))
         .otherwise(pl.lit("string"))
     )
 

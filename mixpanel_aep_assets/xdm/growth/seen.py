@@ -12,6 +12,10 @@ DATE_TIME_PATTERN: Final = (
 )
 """Texts that are taken for dates: Mixpanel's own form (no zone, UTC) and ISO 8601. Whole matches count."""
 
+NUMBER_PATTERN: Final = "-?(0|[1-9][0-9]{0,14}|[1-8][0-9]{15})([.][0-9]+)?([eE][+-]?[0-9]{1,3})?"
+"""Texts that a number's own JSON text may be; whole ones up to nine quadrillions, just below 2^53, so that a double keeps
+their digits. `007` is none. Whole matches count."""
+
 NO_VALUE: Final = ("null", "empty")
 """Kinds that the Platform takes for no value (xdm.md section 4)."""
 
@@ -45,11 +49,11 @@ class Property:
     @property
     def is_conflict(self) -> bool:
         """Whether values of kinds that share no type were seen: more than one once null and empty are left out,
-        numbers are taken together, and dates with date-times."""
+        numbers are taken together, dates with date-times, and texts that are numbers with texts."""
         return len({_FAMILIES.get(kind, kind) for kind in self.kinds if kind not in NO_VALUE}) > 1
 
 
-_FAMILIES: Final[Mapping[str, str]] = {"integer": "number", "date": "date_time"}
+_FAMILIES: Final[Mapping[str, str]] = {"integer": "number", "date": "date_time", "numeral": "string"}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
-from mixpanel_aep_assets.xdm.growth.seen import DATE_PATTERN, DATE_TIME_PATTERN, NO_VALUE, Declared, Property
+from mixpanel_aep_assets.xdm.growth.seen import (
+    DATE_PATTERN,
+    DATE_TIME_PATTERN,
+    NO_VALUE,
+    NUMBER_PATTERN,
+    Declared,
+    Property,
+)
 from mixpanel_aep_assets.xdm.schema import Field
 from mixpanel_aep_assets.xdm.standard import JSON_TYPES
 
@@ -23,10 +30,10 @@ LEADING_SHARE: Final = 0.2
 """A property gets a typed column if at least this share of its values has that type; else a text column takes all."""
 
 _WHOLE: Final = "0|[1-9][0-9]{0,14}|[1-8][0-9]{15}"
-"""Whole numbers up to nine quadrillions, just below 2^53: a double keeps their digits. `007` is none."""
+"""The whole ones of `NUMBER_PATTERN`."""
 
 FITTING: Final[Mapping[Type, str]] = {
-    "double": f"-?({_WHOLE})([.][0-9]+)?([eE][+-]?[0-9]{{1,3}})?",
+    "double": NUMBER_PATTERN,
     "long": f"-?({_WHOLE})",
     "int": "-?(0|[1-9][0-9]{0,8}|1[0-9]{9})",
     "boolean": "true|false",
@@ -64,6 +71,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "oversized": "numbers beyond 2^53",
     "date": "dates",
     "date_time": "dates with time",
+    "numeral": "numbers as text",
     "string": "texts",
     "booleans": "lists of true and false",
     "numbers": "lists of numbers",
@@ -97,7 +105,8 @@ def decide(seen: Property, declared: Declared | None = None) -> Decision:
         if group is not None:
             counts[group] = counts.get(group, 0) + count  # type: ignore[index, call-overload]
     wanted = _DECLARED.get(declared.type or "") if declared is not None else None
-    if wanted is not None and (wanted == "string" or counts.get(wanted)):
+    readable = wanted == "double" and seen.kinds.get("numeral")
+    if wanted is not None and (wanted == "string" or counts.get(wanted) or readable):
         return Decision(wanted, f"{_counted(seen)}; Lexicon declares {declared.type}", misfits(seen, wanted))  # type: ignore[union-attr]
     leading = max(sorted(counts), key=lambda one: counts[one], default=None)
     if leading is None or counts[leading] < LEADING_SHARE * seen.count:
@@ -113,7 +122,7 @@ def misfits(seen: Property, wanted: Type) -> int:
     if wanted == "string":
         return 0
     fitting = {kind for kind, group in _GROUPS.items() if group == wanted}
-    fitting |= {"long": {"integer"}, "int": {"integer"}, "date": {"date"}}.get(wanted, set())
+    fitting |= {"double": {"numeral"}, "long": {"integer"}, "int": {"integer"}, "date": {"date"}}.get(wanted, set())
     return sum(count for kind, count in seen.kinds.items() if kind not in fitting and kind not in NO_VALUE)
 
 

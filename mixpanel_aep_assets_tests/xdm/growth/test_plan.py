@@ -40,6 +40,9 @@ def one(prop: Property, **ground: Any) -> PlannedField:
         ({"oversized": 5}, "string", 0),
         ({"oversized": 1, "integer": 9}, "double", 1),
         ({"object": 5}, "string", 0),
+        ({"numeral": 5}, "string", 0),
+        ({"numeral": 4, "integer": 2}, "double", 0),
+        ({"numeral": 4, "integer": 2, "string": 1}, "double", 1),
     ],
     ids=str,
 )
@@ -53,6 +56,7 @@ def test_what_lexicon_declares_counts_where_it_fits_what_was_seen() -> None:
     assert types.decide(seen("p", integer=5), Declared("string")).type == "string"
     assert types.decide(seen("p", string=95, integer=5), Declared("number")).type == "double"
     assert types.decide(seen("p", string=5), Declared("number")).type == "string"
+    assert types.decide(seen("p", numeral=4, string=1), Declared("number")).type == "double"
 
 
 def test_only_properties_with_values_and_without_a_mapping_are_proposed() -> None:
