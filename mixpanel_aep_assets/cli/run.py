@@ -116,16 +116,17 @@ class Runner:
     def together(self, days: list[str]) -> Iterator[dict[str, str]]:
         """Tags of runs that read these days together. A command that is stopped is taken up by the next one like it.
 
-        Raises UsageError, before anything is read, for a day that is no partition.
+        Raises UsageError, before anything is read, for a day that is no partition, and SettingsError for a secret that
+        is not set.
         """
         from mixpanel_aep_assets import backfill
         from mixpanel_aep_assets.pipeline import passes
 
         self._require_partitions(days)
-        if len(days) == 1:
-            yield {}
-            return
         with self.open() as opened:
+            if len(days) == 1:
+                yield {}
+                return
             together = passes.begin(opened.storage, self.connection, days)
             yield backfill.tags(together)
             passes.finish(opened.storage, self.connection, together)
