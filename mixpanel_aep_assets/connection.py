@@ -335,14 +335,15 @@ class Opened:
 
     @cached_property
     def schema(self) -> Schema:
-        """The dataset's schema, closed, with Platform names."""
+        """The dataset's schema, closed, with Platform names, and the primary identity that a descriptor names."""
         from mixpanel_aep_assets.aep import catalog, registry
         from mixpanel_aep_assets.xdm.schema import Schema
 
         reference = catalog.dataset(self.platform, self.dataset).get("schemaRef") or {}
         if not reference.get("id"):
             raise SettingsError(f"The dataset {self.dataset} has no schema; choose one that has (AEP_DATASET_ID).")
-        return Schema.from_registry(registry.schema_document(self.platform, str(reference["id"])))
+        document = registry.schema_document(self.platform, str(reference["id"]))
+        return Schema.from_registry(document, registry.primary_identities(self.platform, str(reference["id"])))
 
     @cached_property
     def tenant(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from mixpanel_aep_assets.aep import registry
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.dataprep.errors import MappingSetError
 from mixpanel_aep_assets.emulator import EmulatorThread
@@ -292,3 +293,30 @@ def test_a_mapping_set_that_does_not_fit_the_schema_is_refused_with_every_proble
         extract.extract_day(connection, DAY)
         with pytest.raises(MappingSetError, match=r"(?s)environment\.nosuch.*upper"):
             transform.transform_day(connection, DAY)
+
+
+def test_an_event_without_the_primary_identity_that_a_descriptor_names_is_set_aside(
+    emulator: EmulatorThread, connection: Opened, tmp_path: Path
+) -> None:
+    descriptor = {
+        "@type": "xdm:descriptorIdentity",
+        "xdm:sourceSchema": connection.schema.id,
+        "xdm:sourceVersion": 1,
+        "xdm:sourceProperty": "/_demotenant/mixpanel/utmSource",
+        "xdm:namespace": "mixpanelUserId",
+        "xdm:property": "xdm:code",
+        "xdm:isPrimary": True,
+    }
+    registry.create_descriptor(connection.platform, descriptor)
+    rows = [*events(40, utm_source="u"), event(40)]
+    emulator.control.seed_day(DAY, lines(rows))
+    with opened(emulator, tmp_path) as again:
+        assert again.schema.primary == ("_demotenant", "mixpanel", "utmSource")
+        extract.extract_day(again, DAY)
+        manifest = transform.transform_day(again, DAY)
+        assert (manifest["rows"], manifest["quarantined"]) == (40, 1)
+        (path,) = again.day(transform.TABLE, DAY).files(manifest, "quarantine")
+        with again.storage.open_read(path) as file:
+            text = str(pl.read_parquet(file).to_dicts())
+    assert "identityPrimary" in text
+    assert "/_demotenant/mixpanel/utmSource" in text

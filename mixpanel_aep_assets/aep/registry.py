@@ -101,6 +101,18 @@ def descriptors(client: PlatformClient, schema_id: str) -> list[Resource]:
     return [d for d in every if d.get("xdm:sourceSchema") == schema_id]
 
 
+def primary_identities(client: PlatformClient, schema_id: str) -> list[Resource]:
+    """The descriptors that make a field the primary identity (one at most is allowed), without what changes from call to
+    call."""
+    told = ("@type", "xdm:sourceProperty", "xdm:namespace", "xdm:isPrimary")
+    found = [
+        {key: one[key] for key in told if key in one}
+        for one in descriptors(client, schema_id)
+        if one.get("@type") == "xdm:descriptorIdentity" and one.get("xdm:isPrimary") is True
+    ]
+    return sorted(found, key=lambda one: str(one.get("xdm:sourceProperty")))
+
+
 def create_descriptor(client: PlatformClient, body: Resource) -> None:
     client.request("POST", f"{REGISTRY}/tenant/descriptors", call=Call.CREATE, json=body)
 
