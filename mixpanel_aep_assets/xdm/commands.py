@@ -155,6 +155,7 @@ def _in_lines(path: Path, rules: Conformance, counted: _Counted) -> Iterator[tup
     if _starts_with(path, _GZIP):
         raise click.UsageError(f"{path} is a gzip file; unpack it first.")
     seen: set[int] = set()
+    screen = rules.screen()
     with path.open("rb") as file:
         if file.read(len(_BOM)) != _BOM:
             file.seek(0)
@@ -163,15 +164,19 @@ def _in_lines(path: Path, rules: Conformance, counted: _Counted) -> Iterator[tup
                 continue
             row = counted.rows
             counted.rows += 1
-            try:
-                record = _parse(line)
-            except (ValueError, RecursionError) as error:
-                shown = line[:_SHOWN_BYTES].decode(errors="replace").strip()
-                yield row, Violation("", "json", shown, f"the line is not JSON: {error}")
-                continue
-            for violation in rules.record(record):
-                yield row, violation
-            record_id = record.get("_id") if isinstance(record, dict) else None
+            passed = screen.passed(line)
+            if passed is not None:
+                record_id = screen.member(passed, "_id")
+            else:
+                try:
+                    record = _parse(line)
+                except (ValueError, RecursionError) as error:
+                    shown = line[:_SHOWN_BYTES].decode(errors="replace").strip()
+                    yield row, Violation("", "json", shown, f"the line is not JSON: {error}")
+                    continue
+                for violation in rules.record(record):
+                    yield row, violation
+                record_id = record.get("_id") if isinstance(record, dict) else None
             if isinstance(record_id, str) and record_id:
                 hashed = hash(record_id)  # the texts themselves would fill the memory
                 if hashed in seen:

@@ -21,6 +21,7 @@ import polars as pl
 from mixpanel_aep_assets.xdm import compiled
 from mixpanel_aep_assets.xdm.rules import Severity, Violation, severity
 from mixpanel_aep_assets.xdm.schema import Schema
+from mixpanel_aep_assets.xdm.screen import Screen
 from mixpanel_aep_assets.xdm.walker import Walker
 
 VIOLATIONS = pl.Schema(
@@ -138,6 +139,10 @@ class Conformance:
     def record(self, record: Any) -> list[Violation]:
         """Findings of one JSON record as parsed (null is a value here). `uniqueId` is the caller's to watch."""
         return self._records.violations(record, self._instant())
+
+    def screen(self) -> Screen:
+        """Finds the JSON lines for which `record` would find nothing, as of now."""
+        return Screen(self._schema, self._instant())
 
     def suspects(self, frame: pl.DataFrame, now: datetime.datetime | None = None) -> pl.Series:
         """The compiled mask: false only for rows that conform."""

@@ -92,8 +92,13 @@ def lacks_format(value: pl.Expr, name: str) -> pl.Expr:
 
 @functools.cache
 def _ecma(pattern: str) -> re.Pattern[str]:
-    """Python's `$` also matches before a final newline, ECMA-262's does not; named groups have another spelling."""
-    return re.compile(re.sub(r"\(\?<(?![=!])", "(?P<", _ascii_end(pattern)), re.ASCII)
+    return re.compile(as_python(pattern), re.ASCII)
+
+
+def as_python(pattern: str) -> str:
+    """An ECMA-262 pattern in Python's spelling, for the flag ASCII: Python's `$` also matches before a final newline, and
+    named groups are written otherwise."""
+    return re.sub(r"\(\?<(?![=!])", "(?P<", _ascii_end(pattern))
 
 
 def _ascii_end(pattern: str) -> str:

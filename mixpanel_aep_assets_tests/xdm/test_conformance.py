@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from typing import Any
 
 import jsonschema_rs
@@ -13,6 +14,7 @@ from mixpanel_aep_assets.xdm.conformance import Conformance, SeenIds
 from mixpanel_aep_assets.xdm.json_schema import closed_json_schema
 from mixpanel_aep_assets.xdm.rules import OWN
 from mixpanel_aep_assets.xdm.schema import Schema
+from mixpanel_aep_assets.xdm.screen import Screen
 from mixpanel_aep_assets_tests.xdm.conftest import NOW
 from mixpanel_aep_assets_tests.xdm.events import (
     Mutation,
@@ -31,6 +33,11 @@ Pairs = set[tuple[str, str]]
 @pytest.fixture(scope="module")
 def rules(event_schema: Schema) -> Conformance:
     return Conformance(event_schema, now=NOW)
+
+
+@pytest.fixture(scope="module")
+def screen(rules: Conformance) -> Screen:
+    return rules.screen()
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +105,18 @@ def test_a_frame_finds_what_a_record_finds(mutation: Mutation, rules: Conformanc
         pytest.skip("the frame does not hold this value as it stands")
     findings = rules.check(frame).findings
     assert set(zip(findings["pointer"], findings["keyword"], strict=True)) == found(rules, record)
+
+
+@pytest.mark.parametrize("mutation", [*SCHEMA_MUTATIONS, *OWN_MUTATIONS], ids=str)
+def test_a_line_that_violates_does_not_pass_the_screen(mutation: Mutation, screen: Screen) -> None:
+    assert screen.passed(json.dumps(apply(valid_event(), mutation.path, mutation.value)).encode()) is None
+
+
+def test_a_line_that_conforms_passes_the_screen_and_shows_its_id(screen: Screen) -> None:
+    record = screen.passed(json.dumps(apply(valid_event(), "/dataSource/tags", ["a"])).encode())
+    assert record is not None
+    assert screen.member(record, "_id") == "a1b2c3d4-0001"
+    assert screen.member(record, "eventMergeId") is None
 
 
 def same(left: Any, right: Any) -> bool:

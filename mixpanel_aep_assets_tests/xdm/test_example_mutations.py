@@ -5,6 +5,7 @@ What must be reported is written down with each mutation; the oracle and the fra
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -85,11 +86,13 @@ def test_each_mutation_of_a_clean_example_is_refused_by_record_oracle_and_frame(
     schema, example = converted(name, files)
     rules = Conformance(schema, now=NOW)
     oracle = jsonschema_rs.Draft6Validator(closed_json_schema(schema), validate_formats=True)
+    screen = rules.screen()
     for mutation in mutations(schema.root, example):
         record = apply(example, mutation.path, mutation.value)
         pairs = found(rules, record)
         assert (mutation.pointer, mutation.keyword) in pairs, str(mutation)
         assert of_the_schema(pairs) == foretold(oracle, record), str(mutation)
+        assert screen.passed(json.dumps(record).encode()) is None, str(mutation)
         frame = as_frame(record)
         if frame is not None:
             assert in_frame(rules, frame) == pairs, str(mutation)
