@@ -69,7 +69,6 @@ def oracle(connection: Opened, day: str) -> Report:
     """The compiled check over a million rows, and jsonschema-rs over a sample that is Python objects already."""
     import jsonschema_rs
 
-    from mixpanel_aep_assets.xdm.conformance import rows_of
     from mixpanel_aep_assets.xdm.json_schema import closed_json_schema
 
     rows = bad = 0
@@ -81,7 +80,7 @@ def oracle(connection: Opened, day: str) -> Report:
         compiled, findings = timed(connection.conformance.check, frame, compiled)
         rows, bad = rows + frame.height, bad + int(findings.bad.sum() or 0)
         if len(sample) < SAMPLE:
-            records = rows_of(frame.head(SAMPLE - len(sample)), connection.schema)
+            records = frame.head(SAMPLE - len(sample)).iter_rows(named=True)
             sample += [json.loads(json.dumps(without_nulls(record), default=text)) for record in records]
     validator = jsonschema_rs.Draft6Validator(closed_json_schema(connection.schema), validate_formats=True)
     began = time.perf_counter()

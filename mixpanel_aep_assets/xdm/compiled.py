@@ -212,10 +212,6 @@ def _entries(dtype: pl.DataType, value: pl.Expr) -> tuple[pl.Expr | None, pl.Dat
     if isinstance(dtype, pl.Map):
         inner = cast("pl.DataType", dtype.value)
         return value.cast(pl.List(pl.Struct({"key": pl.String(), "value": inner}))), inner
-    if isinstance(dtype, pl.List) and isinstance(dtype.inner, pl.Struct):
-        members = {member.name: cast("pl.DataType", member.dtype) for member in dtype.inner.fields}
-        if set(members) == {"key", "value"}:
-            return value, members["value"]
     return None, None
 
 

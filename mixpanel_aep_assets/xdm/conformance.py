@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -129,8 +129,7 @@ class Conformance:
         numbers = (suspect | repeated).arg_true()
         for chunk in range(0, len(numbers), _WALK_ROWS):
             part = numbers.slice(chunk, _WALK_ROWS)
-            records = rows_of(frame[part], self._schema)
-            for row, record in zip(part, records, strict=True):
+            for row, record in zip(part, frame[part].iter_rows(named=True), strict=True):
                 for violation in self._rows.violations(record, now):
                     yield row, violation
                 if repeated[row]:
@@ -192,22 +191,3 @@ def json_text(value: object) -> str:
         return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z).decode()
     except orjson.JSONEncodeError:  # an integer beyond 64 bits, or a lone surrogate
         return json.dumps(value, default=str)
-
-
-def rows_of(frame: pl.DataFrame, schema: Schema) -> Iterable[dict[str, Any]]:
-    """Rows as records; maps that came as a list of `{key, value}` become dicts."""
-    listed = [
-        child.name
-        for child in schema.root.children
-        if child.kind == "map" and isinstance(frame.schema.get(child.name), pl.List)
-    ]
-    for row in frame.iter_rows(named=True):
-        for name in listed:
-            row[name] = _as_dict(row[name])
-        yield row
-
-
-def _as_dict(value: Any) -> Any:
-    if isinstance(value, list) and all(isinstance(entry, dict) and set(entry) == {"key", "value"} for entry in value):
-        return {entry["key"]: entry["value"] for entry in value}
-    return value
