@@ -122,6 +122,15 @@ def test_an_instance_database_without_room_is_told_as_a_full_disk() -> None:
     assert full_disk(RuntimeError("a bug")) is None
 
 
+def test_provision_enables_profile_when_told_to_and_then_has_nothing_to_change(ready: dict[str, str]) -> None:
+    plan = call(ready, "provision", "--profile")
+    assert plan.returncode == 0, plan.stdout + plan.stderr
+    assert "enable" in plan.stdout
+    assert "Nothing was changed" in plan.stdout
+    assert call(ready, "provision", "--profile", "--apply").returncode == 0
+    assert "Nothing to change" in call(ready, "provision", "--profile").stdout
+
+
 def test_doctor_finds_nothing_wrong_with_a_ready_connection(ready: dict[str, str]) -> None:
     done = call(ready, "doctor")
     assert done.returncode == 0, done.stdout + done.stderr

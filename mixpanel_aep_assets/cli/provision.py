@@ -35,6 +35,9 @@ _DAY = click.DateTime(["%Y-%m-%d"])
     type=click.Path(dir_okay=False, path_type=Path),
     help="File of the reviewed fields (YAML). With --from-data it is written; what was decided in it stays.",
 )
+@click.option(
+    "--profile", is_flag=True, help="Also enable schema and dataset for Real-Time Customer Profile; cannot be undone."
+)
 @connection_option
 def provision(
     apply_plan: bool,
@@ -43,6 +46,7 @@ def provision(
     since: datetime.datetime | None,
     until: datetime.datetime | None,
     file: Path | None,
+    profile: bool,
     connection: str,
 ) -> int:
     """Plan the namespaces, field group, schema, descriptors and dataset; make them with --apply.
@@ -57,6 +61,8 @@ def provision(
         raise click.UsageError("--since and --until belong to --from-data.")
     console = Console(highlight=False, soft_wrap=True)
     with open_connection(connection) as opened:
+        if profile:
+            opened.settings = opened.settings.model_copy(update={"profile": True})
         fields = opened.accepted_plan
         if from_data:
             fields = _proposed(opened, since, until, file)

@@ -52,6 +52,9 @@ class PlatformSettings(dg.Model, dg.Resolvable):
     sandbox: str | None = Field(None, description="Sandbox name, `prod` unless given.")
     dataset_id: str | None = Field(None, description="Target dataset by id …")
     dataset_name: str | None = Field(None, description="… or by name; `mixpanel-aep provision` makes one.")
+    profile: bool | None = Field(
+        None, description="`provision` also enables schema and dataset for Profile, which cannot be undone. false."
+    )
     client_id_env: str = Field(SECRET_VARIABLES["adobe_client_id"], description="Variable: OAuth client id.")
     client_secret_env: str = Field(SECRET_VARIABLES["adobe_client_secret"], description="Variable: client secret.")
     scopes: str | None = Field(None, description="OAuth scopes, separated by commas.")
