@@ -285,7 +285,7 @@ class _Sender:
             candidate = first if number == 1 else f"{first}-a{number}"
             same = catalog.batches_of(self.client, candidate, self.steps.dataset_id)
             before = len(self.recovery.attempts())
-            self.recovery.meet(same, found)
+            self.recovery.meet(same, found, named_by_us=self.part)
             if len(self.recovery.attempts()) > before:
                 self.recovery.refresh(found)
                 self._require_base(found)

@@ -80,15 +80,18 @@ class Recovery:
                 found.live.append((attempt, batch))
         found.live.sort(key=lambda pair: (pair[1].created, pair[0].number))
 
-    def meet(self, batches: Iterable[Batch], found: Found) -> None:
+    def meet(self, batches: Iterable[Batch], found: Found, named_by_us: str | None = None) -> None:
         """Batches of the day that the receipts do not know: live ones are taken in, loading ones are cancelled.
+
+        A batch is the day's by its tags; with `named_by_us` (a part) by its external id, which the caller has compared:
+        it says as much, and is there where a gateway keeps no tags.
 
         A loading one is an orphan of a lost answer, or belongs to a process that works without our receipts; once it is
         cancelled it cannot become a second copy of the day.
         """
         known = self.steps.known()
         for batch in batches:
-            if batch.id in known or not self._ours(batch):
+            if batch.id in known or not (self._ours(batch) or (named_by_us and not batch.tag(PARTITION_TAG))):
                 continue
             if batch.status == LOADING:
                 self._cancel(batch)
@@ -96,7 +99,7 @@ class Recovery:
                 new = NewBatch(self.steps.dataset_id, batch.external_id, {}, batch.predecessors)
                 rows = int(batch.metrics.get("inputRecordCount") or 0)
                 size = int(batch.metrics.get("inputByteSize") or 0)
-                version, part = batch.tag(VERSION_TAG) or self.version, batch.tag(PART_TAG) or MAIN
+                version, part = batch.tag(VERSION_TAG) or self.version, batch.tag(PART_TAG) or named_by_us or MAIN
                 attempt = self.steps.intend(new, version, "", rows, size, part)
                 attempt = self.steps.note(attempt, batch)
                 if attempt.handed_over:

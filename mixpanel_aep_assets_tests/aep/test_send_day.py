@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mixpanel_aep_assets.aep import follow_batch, receipts
+from mixpanel_aep_assets.aep.batch import external_id
 from mixpanel_aep_assets.aep.errors import (
     BatchInProgress,
     BatchRefused,
@@ -19,7 +20,7 @@ from mixpanel_aep_assets.aep.errors import (
     RateLimited,
     ServerFault,
 )
-from mixpanel_aep_assets.aep.ingest import abort, create, revert, upload
+from mixpanel_aep_assets.aep.ingest import NewBatch, abort, complete, create, revert, upload
 from mixpanel_aep_assets.aep.recovery import PARTITION_TAG, VERSION_TAG
 from mixpanel_aep_assets.storage import open_storage
 from mixpanel_aep_assets_tests.aep.conftest import COMPLETE, CREATE, LOOK_UP, PUT, REVERT, TOKEN, Sandbox
@@ -315,9 +316,18 @@ def test_lost_receipts_do_not_make_a_second_copy_of_the_day(sandbox: Sandbox, tm
     assert sandbox.live() == Counter(ids(6))
 
 
-def test_an_orphan_in_loading_that_no_receipt_knows_is_cancelled(sandbox: Sandbox) -> None:
-    from mixpanel_aep_assets.aep.ingest import NewBatch
+def test_lost_receipts_do_not_make_a_second_copy_where_no_tags_are_kept(sandbox: Sandbox) -> None:
+    with sandbox.client() as client:
+        name = external_id(f"default_{DAY}", "v1", sandbox.dataset_id, client)
+        before = create(client, NewBatch(sandbox.dataset_id, name, {}))
+        upload(client, before, sandbox.dataset_id, files(ids(3))[0])
+        complete(client, before)
+    receipt = sandbox.send(files(ids(3)), "v1")
+    assert (receipt.action, receipt.batch_id) == ("adopted", before)
+    assert sandbox.live() == Counter(ids(3))
 
+
+def test_an_orphan_in_loading_that_no_receipt_knows_is_cancelled(sandbox: Sandbox) -> None:
     with sandbox.client() as client:
         tags = {PARTITION_TAG: [f"default_{DAY}"], VERSION_TAG: ["v1"]}
         orphan = create(client, NewBatch(sandbox.dataset_id, "mp-orphan", tags))
