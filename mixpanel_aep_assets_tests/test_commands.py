@@ -131,6 +131,15 @@ def test_provision_enables_profile_when_told_to_and_then_has_nothing_to_change(r
     assert "Nothing to change" in call(ready, "provision", "--profile").stdout
 
 
+def test_doctor_takes_a_project_secret_for_what_it_is(ready: dict[str, str], emulator: EmulatorThread) -> None:
+    emulator.control.project(id=12345, secret="the-project-secret")
+    others = {"MIXPANEL_USERNAME": "", "MIXPANEL_SECRET": "", "MIXPANEL_PROJECT_ID": ""}
+    done = call(ready | others | {"MIXPANEL_PROJECT_SECRET": "the-project-secret"}, "doctor")
+    assert done.returncode == 0, done.stdout
+    assert "3 March 2027" in done.stdout
+    assert "the-project-secret" not in done.stdout
+
+
 def test_doctor_finds_nothing_wrong_with_a_ready_connection(ready: dict[str, str]) -> None:
     done = call(ready, "doctor")
     assert done.returncode == 0, done.stdout + done.stderr

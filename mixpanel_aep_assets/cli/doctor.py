@@ -63,6 +63,11 @@ def _storage(opened: Opened, name: str) -> Iterator[Diagnosis]:
 
 
 def _project(opened: Opened, name: str) -> Iterator[Diagnosis]:
+    if opened.source.credentials.kind == "project secret":
+        zone_told = opened.settings.timezone or "not set: MIXPANEL_TIMEZONE is needed unless the project counts in UTC"
+        text = f"a project secret may not ask for its project, only an export shows whether it holds; time zone {zone_told}"
+        yield Diagnosis(name, "warning", text)
+        return
     try:
         project = opened.mixpanel.project()
     except AuthenticationFailed as error:

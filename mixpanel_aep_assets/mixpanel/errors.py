@@ -35,8 +35,8 @@ class AuthenticationFailed(MixpanelError):
 
     fix = (
         "Check, in this order: MIXPANEL_USERNAME and MIXPANEL_SECRET (a service account may have expired or been "
-        "deleted), MIXPANEL_REGION (the hosts of another region know none of your accounts), MIXPANEL_PROJECT_ID, and that "
-        "the account is a member of the project."
+        "deleted) or the project secret or bearer token used instead, MIXPANEL_REGION (the hosts of another region know "
+        "none of your accounts), MIXPANEL_PROJECT_ID, and that the account is a member of the project."
     )
 
 
