@@ -150,10 +150,13 @@ def open_budget(key: str, share: float = 1.0, location: str | None = None, **opt
 
 
 def _not_kept(place: str, error: Exception) -> SettingsWrong:
-    return SettingsWrong(
-        f"The request budget cannot be kept at {place}: {error}",
-        fix="Free space there, name another writable path (MIXPANEL_AEP_BUDGET), or install the package.",
-    )
+    fix = "Free space there, name another writable path (MIXPANEL_AEP_BUDGET), or install the package."
+    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+        fix = (
+            "The file is damaged or another program's: remove it, it only counts the requests of the last hour, or name "
+            "another path (MIXPANEL_AEP_BUDGET)."
+        )
+    return SettingsWrong(f"The request budget cannot be kept at {place}: {error}", fix=fix)
 
 
 def default_location() -> Path:

@@ -171,6 +171,30 @@ def test_processes_together_keep_the_limit(tmp_path: Path) -> None:
     assert sum(int(process.communicate(timeout=60)[0]) for process in running) == 12
 
 
+SPEND = """
+from mixpanel_aep_assets.mixpanel.budget import open_budget
+budget = open_budget("project", 0.05)
+for _ in range(2):
+    budget.acquire()
+"""
+
+
+def test_without_a_place_all_processes_of_a_user_share_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    subprocess.run([sys.executable, "-c", SPEND], check=True, timeout=60)
+    budget = open_budget("project", 0.05)
+    budget.acquire()
+    with pytest.raises(BudgetExhausted):
+        budget.acquire()
+    budget.close()
+
+
+def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, clock: Clock) -> None:
+    (tmp_path / "b.sqlite").write_bytes(b"no database " * 100)
+    with pytest.raises(SettingsWrong, match=r"b\.sqlite.*remove it"):
+        opened(tmp_path, clock)
+
+
 def test_a_clock_that_is_set_back_holds_nobody_longer_than_the_window(tmp_path: Path, clock: Clock) -> None:
     budget = opened(tmp_path, clock)
     spend(budget, clock, 60)
