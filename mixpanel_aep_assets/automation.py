@@ -203,7 +203,9 @@ def requeue_sensor(name: str, jobs: Sequence[Any], *, running: bool) -> dg.Senso
         requests = []
         for run in reversed(runs):  # oldest first
             day = run.tags.get("dagster/partition")
-            if not day or datetime.datetime.fromisoformat(run.tags[failures.RETRY_AT_TAG]) > at:
+            if not day or run.tags.get(failures.LET_GO_TAG) != run.run_id:
+                continue
+            if datetime.datetime.fromisoformat(run.tags[failures.RETRY_AT_TAG]) > at:
                 continue
             job = run.job_name if run.job_name in by_name else jobs[0].name
             tags = {"dagster/partition": day} | {tag: value for tag, value in run.tags.items() if tag in KEPT_TAGS}

@@ -55,6 +55,9 @@ REQUEUES_TAG = "mixpanel_aep/requeues"
 WAITS_TAG = "mixpanel_aep/waits"
 """Run tag: how often it was brought back after a wait."""
 
+LET_GO_TAG = "mixpanel_aep/let_go"
+"""Run tag: the id of the run that let go. A re-execution from the UI has its parent's tags, and is not meant by them."""
+
 REQUEUE_TAG = "mixpanel_aep/requeue"
 """Run tag: `due` on a run that is to be brought back, `done` once it was."""
 
@@ -98,6 +101,7 @@ def _later(
         CONNECTION_TAG: connection,
         WAITING_TAG: str(wait is not None).lower(),
         times: str(before + 1),
+        LET_GO_TAG: context.run.run_id,
         REQUEUE_TAG: "due",
     }
     context.instance.add_run_tags(context.run.run_id, told)

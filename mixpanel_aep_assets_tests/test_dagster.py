@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 
 from mixpanel_aep_assets import automation, failures
-from mixpanel_aep_assets.aep.errors import PartitionBusy, ServerFault
+from mixpanel_aep_assets.aep.errors import BatchRefused, PartitionBusy, ServerFault
 from mixpanel_aep_assets.components import MixpanelToAep
 from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection
 from mixpanel_aep_assets.emulator import EmulatorThread
@@ -169,6 +169,18 @@ def test_a_run_that_was_brought_back_makes_room_for_those_behind_it(
         asked.append([request.run_key for request in tick.run_requests or []])
         cursor = tick.cursor
     assert asked == [[f"after {waiting[0]}"], [f"after {waiting[1]}"], []]
+
+
+def test_a_repetition_from_the_ui_that_failed_for_good_is_not_brought_back_by_its_parents_tags(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        raising(patch, PartitionBusy("busy", wait=900))
+        tags = instance.get_run_by_id(let_go(definitions, instance)).tags
+    cursor = requeue(definitions, instance).cursor
+    raising(monkeypatch, BatchRefused("no"))
+    let_go(definitions, instance, **tags)
+    assert not requeue(definitions, instance, cursor).run_requests
 
 
 def raising(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
