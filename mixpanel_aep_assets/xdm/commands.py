@@ -170,11 +170,12 @@ def _in_lines(path: Path, rules: Conformance, counted: _Counted) -> Iterator[tup
             else:
                 try:
                     record = _parse(line)
-                except (ValueError, RecursionError) as error:
+                    violations = rules.record(record)
+                except (_NotJson, RecursionError) as error:
                     shown = line[:_SHOWN_BYTES].decode(errors="replace").strip()
                     yield row, Violation("", "json", shown, f"the line is not JSON: {error}")
                     continue
-                for violation in rules.record(record):
+                for violation in violations:
                     yield row, violation
                 record_id = record.get("_id") if isinstance(record, dict) else None
             if isinstance(record_id, str) and record_id:
@@ -184,18 +185,24 @@ def _in_lines(path: Path, rules: Conformance, counted: _Counted) -> Iterator[tup
                 seen.add(hashed)
 
 
-def _parse(line: bytes) -> Any:
-    """JSON as Python reads it: NaN and Infinity come through, to be reported where they stand; integers keep their
-    digits.
+class _NotJson(Exception):
+    """A line cannot be parsed."""
 
-    Raises ValueError.
+
+def _parse(line: bytes) -> Any:
+    """JSON as Python reads it: NaN and Infinity come through, to be reported where they stand.
+
+    Raises _NotJson, RecursionError.
     """
     import orjson
 
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError:
-        return json.loads(line)
+        try:
+            return json.loads(line)
+        except ValueError as error:  # also for thousands of digits
+            raise _NotJson(str(error)) from None
 
 
 def _json_line(row: int, violation: Violation) -> bytes:

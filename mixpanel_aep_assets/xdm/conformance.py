@@ -189,5 +189,8 @@ def json_text(value: object) -> str:
     """A value as JSON text, whatever it is."""
     try:
         return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z).decode()
-    except orjson.JSONEncodeError:  # an integer beyond 64 bits, or a lone surrogate
-        return json.dumps(value, default=str)
+    except orjson.JSONEncodeError:  # an integer beyond 64 bits, half a surrogate pair, or too deep
+        try:
+            return json.dumps(value, default=str)
+        except RecursionError:
+            return '"nested too deeply to be shown"'

@@ -159,8 +159,12 @@ def event_bytes(record: Any) -> int:
 def _json_bytes(record: Any) -> int:
     try:
         return len(orjson.dumps(record, default=str, option=orjson.OPT_NON_STR_KEYS))
-    except orjson.JSONEncodeError:  # an integer beyond 64 bits, or a lone surrogate
-        return len(json.dumps(record, default=str, separators=(",", ":"), ensure_ascii=False).encode(errors="replace"))
+    except orjson.JSONEncodeError:  # an integer beyond 64 bits, a lone surrogate, or too deep
+        try:
+            text = json.dumps(record, default=str, separators=(",", ":"), ensure_ascii=False)
+        except RecursionError:
+            return 0  # so deep that it is no record of any schema, and refused for that
+        return len(text.encode(errors="replace"))
 
 
 def _without_nulls(value: Any) -> Any:

@@ -194,6 +194,16 @@ def test_half_a_surrogate_pair_is_told_as_json(schema_file: Path, tmp_path: Path
     assert (line["pointer"], line["keyword"], line["value"]) == ("/_id", "format", "\ud800")
 
 
+@pytest.mark.parametrize("depth", [300, 985, 5_000, 200_000])
+@pytest.mark.parametrize("name", ["x", "_id"])
+def test_a_line_of_whatever_depth_is_told(depth: int, name: str, schema_file: Path, tmp_path: Path) -> None:
+    deep = "[" * depth + "]" * depth
+    (tmp_path / "d.ndjson").write_text(f'{{"{name}": {deep}, "timestamp": "2026-01-10T06:00:00Z"}}\n' + "{}\n")
+    result = run(schema_file, tmp_path / "d.ndjson")
+    assert {line["row"] for line in lines(result)} == {0, 1}
+    assert result.exit_code == 1
+
+
 def test_a_gzip_file_is_one_clear_message(schema_file: Path, tmp_path: Path) -> None:
     (tmp_path / "d.gz").write_bytes(b"\x1f\x8b\x08")
     result = run(schema_file, tmp_path / "d.gz")
