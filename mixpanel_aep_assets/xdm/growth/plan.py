@@ -245,6 +245,9 @@ def _entry(
         text = made[0] if made else names.beside(column, used)
     if decision.misfits:
         reason += f"; {decision.misfits:,} of {seen.count:,} do not fit {decision.type}"
+    there_labels = ground.labels.get(column, ())
+    if there_labels:
+        reason += f"; labelled {', '.join(there_labels)}"
     if suspicion is not None:
         reason += f"; {suspicion.label} proposed, as {suspicion.reason}"
     return PlannedField(
@@ -257,7 +260,7 @@ def _entry(
         reason=reason,
         description=(before.description if before is not None else "")
         or ((declared.description if declared else None) or ""),
-        labels=(*ground.labels.get(column, ()), *((f"proposed: {suspicion.label}",) if suspicion else ())),
+        labels=(*there_labels, *((f"proposed: {suspicion.label}",) if suspicion else ())),
         examples=() if suspicion is not None else _examples(seen),
     )
 

@@ -173,7 +173,9 @@ def test_bookkeeping_hidden_properties_and_objects_are_left_out_with_the_reason(
 
 def test_labels_on_the_platform_are_shown() -> None:
     existing = {"plan": Field("plan", "string", title="plan")}
-    assert one(seen("plan", string=1), existing=existing, labels={"plan": ("core/C2",)}).labels == ("core/C2",)
+    entry = one(seen("plan", string=1), existing=existing, labels={"plan": ("core/C2",)})
+    assert entry.labels == ("core/C2",)
+    assert entry.reason.endswith("labelled core/C2")
 
 
 def test_where_there_is_no_room_the_most_frequent_properties_get_in() -> None:
