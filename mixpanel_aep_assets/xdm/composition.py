@@ -102,12 +102,19 @@ def _registry_schema(text: bytes) -> Schema:
             version=str(document.get("version", "")),
             class_id=str(document.get("meta:class", "")),
             extends=tuple(str(uri) for uri in document.get("meta:extends", ())),
-            descriptors=tuple(dict(one) for one in (*document.get("meta:descriptors", ()), *descriptors)),
+            descriptors=tuple(dict(one) for one in (*_descriptors(document), *descriptors)),
             union="union" in document.get("meta:immutableTags", ()),
             unchecked=composer.unchecked,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise SchemaError(f"This is no well-formed JSON Schema: {error}. {_ASK}") from None
+
+
+def _descriptors(document: Document) -> Iterator[Document]:
+    """Those in the document (`xed-full-desc`): a list, or lists by `@type` as `GET …/descriptors` answers."""
+    found = document.get("meta:descriptors") or document.get("descriptors") or ()
+    for entry in found.values() if isinstance(found, Mapping) else [found]:
+        yield from entry
 
 
 def _demand_full_form(document: Any) -> None:

@@ -261,18 +261,18 @@ def test_the_size_of_an_event_counts_what_stands_in_lists_and_maps(schema_file: 
     assert [(line["row"], line["keyword"]) for line in lines(result)] == [(0, "eventSize")]
 
 
-def test_a_primary_identity_that_a_descriptor_names_is_mandatory(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_type", [False, True], ids=["list", "lists by type"])
+def test_a_primary_identity_that_a_descriptor_names_is_mandatory(by_type: bool, tmp_path: Path) -> None:
     text, identity = {"type": "string"}, {"type": "array", "items": {"type": "object", "properties": {
         "id": {"type": "string"}, "primary": {"type": "boolean"}}}}  # fmt: skip
-    schema = {
+    schema: dict[str, Any] = {
         "properties": {
             "_acme": {"type": "object", "properties": {"crm/Id": text, "b": text}},
             "identityMap": {"type": "object", "meta:xdmType": "map", "additionalProperties": identity},
         },
-        "meta:descriptors": [
-            {"@type": "xdm:descriptorIdentity", "xdm:sourceProperty": "/_acme/crm~1Id", "xdm:isPrimary": True}
-        ],
     }
+    one = {"@type": "xdm:descriptorIdentity", "xdm:sourceProperty": "/_acme/crm~1Id", "xdm:isPrimary": True}
+    schema["meta:descriptors"] = {one["@type"]: [one]} if by_type else [one]
     (tmp_path / "s.json").write_text(json.dumps(schema))
     rows = [{"_acme": {"crm/Id": "1"}, "identityMap": {"ECID": [{"id": "1" * 38}]}}, {"_acme": {"b": "x"}}]
     expected = [(1, "/_acme/crm~1Id", "identityPrimary")]
