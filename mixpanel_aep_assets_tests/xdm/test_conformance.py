@@ -235,3 +235,10 @@ def test_an_empty_frame_has_no_findings(rules: Conformance, event_schema: Schema
 def test_a_frame_without_the_required_columns_is_refused_row_by_row(rules: Conformance) -> None:
     frame = pl.DataFrame({"eventType": ["a", "b"]})
     assert rules.violations(frame).select("row", "keyword").rows() == [(row, "required") for row in (0, 0, 1, 1)]
+
+
+def test_a_frame_without_any_value_lacks_what_is_required(rules: Conformance) -> None:
+    frame = pl.DataFrame(
+        {"_id": [None, None], "eventType": [None, None]}, schema={"_id": pl.String, "eventType": pl.String}
+    )
+    assert rules.violations(frame).select("row", "keyword").rows() == [(row, "required") for row in (0, 0, 1, 1)]
