@@ -24,7 +24,6 @@ from mixpanel_aep_assets.dataprep.evaluate import failure
 from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
 from mixpanel_aep_assets.mixpanel import dedup
 from mixpanel_aep_assets.mixpanel.parts import ROW_GROUP
-from mixpanel_aep_assets.mixpanel.pipes import memory_kept
 from mixpanel_aep_assets.pipeline import extract, redaction, workers
 from mixpanel_aep_assets.pipeline.shaping import QUARANTINE_SCHEMA, Counted, Place, Shaper, slices
 from mixpanel_aep_assets.storage import Staging, Storage
@@ -113,7 +112,7 @@ def _transform(opened: Opened, storage: Storage, files: list[str], source: dict[
     )
     processes = workers.cores() if source["rows"] >= LARGE else 1
     counted = Counted()
-    with memory_kept(), workers.workers(processes) as over:
+    with workers.workers(processes) as over:
         twice = dedup.find([storage.location(path) for path in files], over)
         for part in over(shaper.shape, slices(storage, files, twice, processes)):
             counted.add(part)

@@ -1,7 +1,7 @@
 """Processes beside this one, for work on large days that the interpreter's lock would keep on one core.
 
 loky starts them anew (nothing is forked from a process with threads) and does not run the caller's main module again, so
-they cost about a second each: callers use them for days where that is little. This process works too, from the first moment.
+they cost about a second each: callers use them for days where that is little. Until then this process does the work.
 """
 
 from __future__ import annotations
@@ -55,27 +55,25 @@ def cores() -> int:
 
 @contextmanager
 def workers(count: int) -> Iterator[Over]:
-    """`count` processes, this one among them, as a `map`. Functions, items and results must be picklable.
+    """`count` processes as a `map`, this process until the first of them has started. With one, the map of this process.
 
-    Two items a process wait at most, so that results do not pile up. An error ends the processes. Raises WorkerLost where
-    the system killed one.
+    Functions, items and results must be picklable. One item a process is computed ahead of the caller, so that results do
+    not pile up. An error ends the processes. Raises WorkerLost where the system killed one.
     """
     if count < 2:
         yield map
         return
-    pool = ProcessPoolExecutor(max_workers=count - 1, env=_ENVIRONMENT)
-    ready = [pool.submit(os.getpid) for _ in range(count - 1)]
+    pool = ProcessPoolExecutor(max_workers=count, env=_ENVIRONMENT)
+    ready = [pool.submit(os.getpid) for _ in range(count)]
 
     def over(function: Callable[[Item], Result], items: Iterable[Item], /) -> Iterator[Result]:
         results: deque[Future[Result]] = deque()
         for item in items:
-            handed = sum(not result.done() for result in results)
-            # Until the others have started, what is handed to them would wait.
-            if handed < 2 * sum(process.done() for process in ready):
+            if any(process.done() for process in ready):
                 results.append(pool.submit(function, item))
             else:
                 results.append(_done(function(item)))
-            while results and results[0].done():
+            while results and (results[0].done() or len(results) > 2 * count):
                 yield results.popleft().result()
         while results:
             yield results.popleft().result()
