@@ -100,12 +100,12 @@ class Counted:
 
 
 def slices(storage: Storage, files: Sequence[str], twice: dedup.Found, processes: int) -> list[Slice]:
-    """The day in slices of `SLICE_GROUPS` row groups, or smaller ones where the processes would have less than four each.
+    """The day in slices of `SLICE_GROUPS` row groups, or smaller ones where the processes would have less than six each.
 
     So that the last slice, which one process works on when the others have none, is a small part of the day.
     """
     sizes = [_group_rows(storage, path) for path in files]
-    even = sum(map(len, sizes)) // (4 * processes) if processes > 1 else SLICE_GROUPS
+    even = sum(map(len, sizes)) // (6 * processes) if processes > 1 else SLICE_GROUPS
     most = max(1, min(SLICE_GROUPS, even))
     made: list[Slice] = []
     for part, (path, rows) in enumerate(zip(files, sizes, strict=True)):
