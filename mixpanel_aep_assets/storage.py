@@ -441,7 +441,11 @@ class Log:
 def _sweep_passing() -> None:
     """Folders for temporary files of runs that were killed; those of others are left to them."""
     limit = (now() - LEFTOVER_AGE).timestamp()
-    for folder in Path(tempfile.gettempdir()).glob(f"{PASSING}*"):
+    try:
+        place = Path(tempfile.gettempdir())
+    except OSError:  # none can be written: what needs one will say so
+        return
+    for folder in place.glob(f"{PASSING}*"):
         with contextlib.suppress(OSError):  # another process sweeps too
             if folder.is_dir() and folder.stat().st_mtime < limit:
                 shutil.rmtree(folder, ignore_errors=True)

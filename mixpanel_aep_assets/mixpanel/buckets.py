@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -57,6 +58,13 @@ def _explained() -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(
-            f"The folder for temporary files, {tempfile.gettempdir()}, cannot be written: {error}. "
+            f"The folder for temporary files, {_place()}, cannot be written: {error}. "
             "Free space on its disk, or set TMPDIR to a folder that has some, and run the day again."
         ) from None
+
+
+def _place() -> str:
+    try:
+        return tempfile.gettempdir()
+    except OSError:  # it tries to write there, too
+        return os.environ.get("TMPDIR", "/tmp")  # noqa: S108 - only named

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import pyarrow.parquet as pq
 
-from mixpanel_aep_assets.aep import receipts
+from mixpanel_aep_assets.aep import ims, receipts
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.pipeline import extract, load, report, transform
 from mixpanel_aep_assets.storage import LEFTOVER_AGE
@@ -49,7 +49,8 @@ class World:
         self.control.seed_day(DAY, body)
 
     def run(self) -> tuple[str, str]:
-        """One plain run in this process: what became of it (`child.outcome`)."""
+        """One plain run in this process, which begins without a token as a new one does: what became of it (`child.outcome`)."""
+        ims.forget()
         return outcome(lambda: way.run(self.url, self.folder, DAY, in_chunks=self.in_chunks))
 
     def start(self, **options: Any) -> Child:
