@@ -31,7 +31,7 @@ class Check(NamedTuple):
 def build_checks(
     days: dg.PartitionsDefinition[str], assets: list[dg.AssetsDefinition], *, resource_key: str
 ) -> list[dg.AssetChecksDefinition]:
-    """The checks of a connection's three assets, those of an asset in one step: each step is a second of Dagster's time."""
+    """The checks of a connection's three assets, those of an asset in one step, since each step costs events in Dagster's log."""
     raw, xdm, batch = assets
 
     def checks_of(asset: dg.AssetsDefinition, *checks: Check) -> dg.AssetChecksDefinition:
