@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pydantic import SecretStr
-
-from mixpanel_aep_assets.connection import Opened, Secrets, Settings
+if TYPE_CHECKING:
+    from mixpanel_aep_assets.connection import Opened
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
@@ -21,7 +21,10 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
 
 def opened(base_url: str, out: Path, platform_url: str | None = None) -> Opened:
     """A UTC project at the URL; the budget counts in the output folder, so that nobody else's is spent."""
+    from pydantic import SecretStr
+
     from mixpanel_aep_assets.cli.demo import CREDENTIALS
+    from mixpanel_aep_assets.connection import Opened, Secrets, Settings
 
     settings = Settings(
         project_id=1,

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 from connection import arguments, opened
 
-from mixpanel_aep_assets.aep import provision
 from mixpanel_aep_assets.emulator import EmulatorProcess
-from mixpanel_aep_assets.pipeline import extract, load, transform
-
-STEPS = {"export": extract.extract_day, "xdm": transform.transform_day, "upload": load.load_day}
 
 
 def main() -> None:
@@ -24,12 +22,16 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     seconds: dict[str, float] = {}
     manifests = {}
-    with (
-        EmulatorProcess(state=args.out / "emulator.sqlite") as emulator,
-        opened(args.base_url, args.out, emulator.url) as connection,
-    ):
+    with ExitStack() as stack, ThreadPoolExecutor(1) as starter:
+        # The emulator, which stands for a service that is always there, starts while the tool's own modules load.
+        starting = starter.submit(stack.enter_context, EmulatorProcess(state=args.out / "emulator.sqlite"))
+        from mixpanel_aep_assets.aep import provision
+        from mixpanel_aep_assets.pipeline import extract, load, transform
+
+        connection = stack.enter_context(opened(args.base_url, args.out, starting.result().url))
         provision.apply(connection.platform, provision.plan(connection.platform, connection.wanted()))
-        for name, step in STEPS.items():
+        steps = {"export": extract.extract_day, "xdm": transform.transform_day, "upload": load.load_day}
+        for name, step in steps.items():
             began = time.perf_counter()
             manifests[name] = step(connection, args.date)
             seconds[name] = round(time.perf_counter() - began, 3)

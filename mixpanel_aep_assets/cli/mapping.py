@@ -53,7 +53,7 @@ class _Connections:
             manifest = table.manifest()
             assert manifest is not None
             for location in table.locations(manifest):
-                for frame in pl.scan_parquet(location).select("event", "properties").collect_batches():
+                for frame in pl.scan_parquet(location, glob=False).select("event", "properties").collect_batches():
                     for event, properties in redaction.redacted(opened, manifest, frame).iter_rows():
                         yield {"event": event, "properties": decode_object(properties)}
 

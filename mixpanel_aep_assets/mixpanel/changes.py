@@ -51,7 +51,7 @@ def compare(before: Sequence[str], after: Sequence[str]) -> dict[str, int]:
 def _records(before: Sequence[str], after: Sequence[str]) -> Iterator[Records]:
     for side, locations in enumerate((before, after)):
         for location in locations:
-            for frame in pl.scan_parquet(location).select(_COLUMNS).collect_batches(chunk_size=_CHUNK):
+            for frame in pl.scan_parquet(location, glob=False).select(_COLUMNS).collect_batches(chunk_size=_CHUNK):
                 hashed = frame.select(
                     stable_key().nchash.xxh3_64(seed=0).alias("high"),  # type: ignore[attr-defined]
                     stable_key().nchash.xxh3_64(seed=1).alias("low"),  # type: ignore[attr-defined]

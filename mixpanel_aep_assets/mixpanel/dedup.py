@@ -125,17 +125,19 @@ def stable_id(ordinal: pl.Expr | None = None) -> pl.Expr:
 
 def count_rows(location: str) -> int:
     """Rows of a Parquet file."""
-    return int(pl.scan_parquet(location).select(pl.len()).collect().item())
+    return int(pl.scan_parquet(location, glob=False).select(pl.len()).collect().item())
 
 
 def _records(numbered: tuple[int, str]) -> Records:
     """Key hashes and ranks of a part's rows; `properties` is read only where an insert id lacks."""
     part, location = numbered
     found: list[Records] = [np.empty(0, _RECORD)]
-    lacking = bool(pl.scan_parquet(location).select(pl.col("insert_id").has_nulls()).collect().item())
+    lacking = bool(pl.scan_parquet(location, glob=False).select(pl.col("insert_id").has_nulls()).collect().item())
     columns = [*_COLUMNS, "properties"] if lacking else _COLUMNS
     first = 0
-    for frame in pl.scan_parquet(location).select(columns).collect_batches(chunk_size=_CHUNK, maintain_order=True):
+    for frame in (
+        pl.scan_parquet(location, glob=False).select(columns).collect_batches(chunk_size=_CHUNK, maintain_order=True)
+    ):
         rows = frame.height
         if not rows:
             continue
@@ -199,11 +201,12 @@ def _content(wanted: tuple[str, npt.NDArray[np.uint32]]) -> npt.NDArray[np.uint6
     location, rows = wanted
     found = np.empty(len(rows), np.uint64)
     first = 0
-    for frame in pl.scan_parquet(location).select("properties").collect_batches(chunk_size=_CHUNK, maintain_order=True):
+    texts = pl.scan_parquet(location, glob=False).select("properties")
+    for frame in texts.collect_batches(chunk_size=_CHUNK, maintain_order=True):
         low, high = np.searchsorted(rows, [first, first + frame.height])
         if low < high:
-            texts = frame["properties"].gather(rows[low:high] - first).to_frame()
-            found[low:high] = texts.select(pl.col("properties").nchash.xxh3_64()).to_series().to_numpy()  # type: ignore[attr-defined]
+            asked = frame["properties"].gather(rows[low:high] - first).to_frame()
+            found[low:high] = asked.select(pl.col("properties").nchash.xxh3_64()).to_series().to_numpy()  # type: ignore[attr-defined]
         first += frame.height
     return found
 

@@ -1,6 +1,6 @@
 """A day of Mixpanel's export into `raw_events`: received, proven whole, parsed, written and committed in one step.
 
-A pipeline of three threads: receive, gunzip, cut and look at lines; parse (the caller's); encode and write. Memory is
+A pipeline of four threads: receive; gunzip, cut and look at lines; parse (the caller's); encode and write. Memory is
 bounded by the queues between them. A body that is not proven whole leaves nothing behind, and the whole window is asked for
 again.
 """
@@ -36,6 +36,7 @@ Progress = Callable[[int, int], None]
 """Called with the rows and the decompressed bytes so far, some times a second."""
 
 BATCHES_AHEAD = 3
+BLOCKS_AHEAD = 16
 SAMPLE = 20_000
 """Events whose receipt is looked at to tell the time mode."""
 
@@ -256,7 +257,7 @@ def _batches(
 ) -> Iterator[events.Prepared]:
     """The body in batches of whole lines, after the privacy rules, as prepared as can be without the interpreter's lock.
 
-    Runs in the receiving thread.
+    Runs in a thread of its own, the receiving in another: the socket is read while the lock is waited for here.
     """
 
     def counted(blocks: Iterator[bytes]) -> Iterator[bytes]:
@@ -264,9 +265,8 @@ def _batches(
             received.wire_bytes += len(block)
             yield block
 
-    with answer as sent:
+    with answer as sent, ahead(counted(sent.blocks), BLOCKS_AHEAD) as blocks:
         framing.append(sent)
-        blocks = counted(sent.blocks)
         if sent.gzip:
             first = next(blocks, None)
             if first is None:  # an empty day may come without a gzip header

@@ -5,6 +5,8 @@ All as Polars expressions over the columns of `raw_events`; namespaces are the c
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -16,6 +18,9 @@ REFUSED = (
     "unknown", "<nil>", "0", "-1", "true", "false", "[]", "{}", "",
 )  # fmt: skip
 """Ids that stand for nobody: as an identity, each would join strangers into one person (section 8.2)."""
+
+_REFUSED = rf"(?i)\A(?:{re.escape(DEVICE_PREFIX)})?\s*(?:{'|'.join(map(re.escape, REFUSED))})\s*\z"
+"""In any case, with or without prefix and space around it. One search makes no text, where stripping makes three a row."""
 
 KNOWN_NAMESPACE = "mixpanelUserId"
 ANONYMOUS_NAMESPACE = "mixpanelDeviceId"
@@ -87,8 +92,7 @@ def _usable(column: str, *, strip: bool = False) -> pl.Expr:
     text = pl.col(column)
     if strip:
         text = text.str.strip_prefix(DEVICE_PREFIX)
-    bare = text.str.strip_prefix(DEVICE_PREFIX).str.strip_chars().str.to_lowercase()
-    return pl.when(~bare.is_in(REFUSED)).then(text)
+    return pl.when(~text.str.contains(_REFUSED)).then(text)
 
 
 def _prefixed(column: str) -> pl.Expr:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -137,13 +138,16 @@ class _Files:
         self._buffer = buffer
         self._entries: list[dict[str, Any]] = []
         self._file: Any = None
+        self._sink: Any = None
         self._writer: Any = None
         self._rows = 0
 
     def write(self, table: pa.Table) -> None:
         if self._writer is None:
             self._file = self._staging.open(self._name, self._buffer)
-            self._writer = pq.ParquetWriter(self._file, self._schema, **self._options)
+            # Held by Arrow: each page handed to Python would wait for the interpreter's lock, which the parser has.
+            self._sink = pa.BufferedOutputStream(pa.PythonFile(self._file, mode="w"), self._buffer)
+            self._writer = pq.ParquetWriter(self._sink, self._schema, **self._options)
         self._writer.write_table(table, row_group_size=ROW_GROUP)
         self._rows += table.num_rows
         if self._rows >= PART_ROWS:
@@ -159,6 +163,8 @@ class _Files:
         if self._writer is not None:
             writer, self._writer = self._writer, None
             writer.is_open = False  # else pyarrow would write a footer when the object is collected
+            with suppress(Exception):  # what Arrow still holds; the first error is the one to see
+                self._sink.close()
             self._file.abandon()
 
     @property
@@ -167,6 +173,7 @@ class _Files:
 
     def _finish(self) -> None:
         self._writer.close()
+        self._sink.close()
         self._file.close()
         self._entries.append({"name": self._name, "rows": self._rows, "bytes": self._file.size})
         self._writer, self._rows = None, 0

@@ -57,7 +57,7 @@ def ahead(items: Iterator[T], depth: int) -> Iterator[Iterator[T]]:
         if item.error is not None:
             raise item.error
 
-    thread = threading.Thread(target=make, name="receive", daemon=True)
+    thread = threading.Thread(target=make, name="ahead", daemon=True)
     thread.start()
     try:
         yield read()

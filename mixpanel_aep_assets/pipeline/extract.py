@@ -80,5 +80,5 @@ def preview(opened: Opened, day: str, rows: int) -> list[dict[str, Any]]:
     files = table.locations(manifest)
     if manifest is None or not files:
         return []
-    frame = redaction.redacted(opened, manifest, pl.scan_parquet(files[0]).head(rows).collect())
+    frame = redaction.redacted(opened, manifest, pl.scan_parquet(files[0], glob=False).head(rows).collect())
     return frame.drop("imported", "processing_ms").to_dicts()

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from mixpanel_aep_assets.dataprep.compiled import CompiledMapping
 from mixpanel_aep_assets.mixpanel import dedup, identity, time_mode
-from mixpanel_aep_assets.storage import Day, Staging, Storage
+from mixpanel_aep_assets.storage import Day, Staging, Storage, reading
 from mixpanel_aep_assets.xdm.conformance import Conformance
 from mixpanel_aep_assets.xdm.growth.quarantine import with_refused
 from mixpanel_aep_assets.xdm.parquet import XdmWriter, shape
@@ -51,13 +51,13 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True)
 class Slice:
-    """Consecutive row groups of one raw file, which of their rows to drop, and the position of their first row."""
+    """Consecutive row groups of one raw file by their rows, the position of the first row, and which rows to drop."""
 
     number: int
     path: str
     part: int
-    groups: range
     first: int
+    groups: tuple[int, ...]
     twice: dedup.Found
 
 
@@ -110,9 +110,8 @@ def slices(storage: Storage, files: Sequence[str], twice: dedup.Found, processes
     made: list[Slice] = []
     for part, (path, rows) in enumerate(zip(files, sizes, strict=True)):
         for start in range(0, len(rows), most):
-            groups = range(start, min(start + most, len(rows)))
-            first, size = sum(rows[:start]), sum(rows[start : groups.stop])
-            made.append(Slice(len(made), path, part, groups, first, twice.within(part, first, size)))
+            first, groups = sum(rows[:start]), tuple(rows[start : start + most])
+            made.append(Slice(len(made), path, part, first, groups, twice.within(part, first, sum(groups))))
     return made
 
 
@@ -180,14 +179,14 @@ class Shaper:
 
     def _row_groups(self, piece: Slice) -> Iterator[tuple[pl.DataFrame, int]]:
         """The slice's row groups without duplicates, and how many rows were dropped of each."""
-        with self.source.open_read(piece.path) as file:
-            parquet = pq.ParquetFile(file)
-            first = piece.first
-            for group in piece.groups:
-                frame = pl.DataFrame(pl.from_arrow(parquet.read_row_group(group)))
-                kept = piece.twice.keep(piece.part, first, frame)
-                first += frame.height
-                yield kept, frame.height - kept.height
+        rows = pl.scan_parquet(self.source.location(piece.path), glob=False)
+        first = piece.first
+        for size in piece.groups:
+            with reading():
+                frame = rows.slice(first, size).collect()
+            kept = piece.twice.keep(piece.part, first, frame)
+            first += frame.height
+            yield kept, frame.height - kept.height
 
 
 def _tally(found: pl.DataFrame) -> Counter[Place]:

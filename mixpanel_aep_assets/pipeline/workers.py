@@ -31,6 +31,7 @@ _ENVIRONMENT = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+    "_RJEM_MALLOC_CONF": "narenas:1,dirty_decay_ms:-1,background_thread:false,oversize_threshold:0",  # Polars' allocator
     # loky would take the memory that is kept for a leak, and start the process anew.
     "LOKY_MAX_MEMORY_LEAK_SIZE": str(1 << 40),
 }

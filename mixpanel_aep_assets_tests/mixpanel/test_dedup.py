@@ -26,7 +26,7 @@ def part(tmp_path: Path, lines: list[bytes], name: str = "part-0") -> str:
 
 def kept(paths: list[str]) -> pl.DataFrame:
     found = dedup.find(paths)
-    frames = [found.keep(number, 0, pl.read_parquet(path)) for number, path in enumerate(paths)]
+    frames = [found.keep(number, 0, pl.read_parquet(path, glob=False)) for number, path in enumerate(paths)]
     return pl.concat(frames).with_columns(id=dedup.stable_id(pl.col("ordinal")))
 
 
@@ -65,6 +65,12 @@ def test_of_rows_that_are_the_same_in_everything_one_stays(tmp_path: Path) -> No
     rows = kept(paths)
     assert sorted(rows["distinct_id"]) == [f"U{number}" for number in range(5)]
     assert dedup.find(paths).duplicates == 55
+
+
+def test_a_folder_may_be_named_with_the_signs_of_a_pattern(tmp_path: Path) -> None:
+    folder = tmp_path / "day [1] *"
+    folder.mkdir()
+    assert len(kept([part(folder, [row(1), row(1), row(2)])])) == 2
 
 
 def test_the_examples_with_the_same_key_are_one_event_of_the_later_processing(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_an_error_of_the_reader_stops_the_receiver(server: Scripted, client: Mix
     server.answers = [answer(b"".join(event(number) for number in range(60_000)), packed=True)]
     with pytest.raises(KeyboardInterrupt):
         run(client, day, progress=stop)
-    assert not [thread for thread in threading.enumerate() if thread.name in ("receive", "parquet")]
+    assert not [thread for thread in threading.enumerate() if thread.name in ("ahead", "parquet")]
     assert day.manifest() is None
 
 
