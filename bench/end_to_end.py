@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 from connection import arguments, opened
 
 from mixpanel_aep_assets.emulator import EmulatorProcess
+
+if TYPE_CHECKING:
+    from mixpanel_aep_assets.connection import Opened
 
 
 def main() -> None:
@@ -23,18 +28,21 @@ def main() -> None:
     seconds: dict[str, float] = {}
     manifests = {}
     with ExitStack() as stack, ThreadPoolExecutor(1) as starter:
-        # The emulator, which stands for a service that is always there, starts while the tool's own modules load.
+        # The emulator stands for a service that is always there: it starts beside the export, which does not need it.
         starting = starter.submit(stack.enter_context, EmulatorProcess(state=args.out / "emulator.sqlite"))
         from mixpanel_aep_assets.aep import provision
         from mixpanel_aep_assets.pipeline import extract, load, transform
 
-        connection = stack.enter_context(opened(args.base_url, args.out, starting.result().url))
-        provision.apply(connection.platform, provision.plan(connection.platform, connection.wanted()))
-        steps = {"export": extract.extract_day, "xdm": transform.transform_day, "upload": load.load_day}
-        for name, step in steps.items():
+        def run(name: str, step: Callable[[Opened, str], dict[str, Any]], connection: Opened) -> None:
             began = time.perf_counter()
             manifests[name] = step(connection, args.date)
             seconds[name] = round(time.perf_counter() - began, 3)
+
+        run("export", extract.extract_day, stack.enter_context(opened(args.base_url, args.out)))
+        connection = stack.enter_context(opened(args.base_url, args.out, starting.result().url))
+        provision.apply(connection.platform, provision.plan(connection.platform, connection.wanted()))
+        run("xdm", transform.transform_day, connection)
+        run("upload", load.load_day, connection)
     xdm = manifests["xdm"]
     print(
         json.dumps(

@@ -23,8 +23,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient, project_zone
 from mixpanel_aep_assets.mixpanel.privacy import Privacy, PrivacySettings
-from mixpanel_aep_assets.mixpanel.settings import Credentials, MixpanelSource, zone
+from mixpanel_aep_assets.mixpanel.settings import Credentials, MixpanelSource
 from mixpanel_aep_assets.mixpanel.time_mode import Decision
+from mixpanel_aep_assets.mixpanel.zones import zone
 from mixpanel_aep_assets.storage import Day, EntryExists, Storage, open_storage
 
 if TYPE_CHECKING:  # the other rooms are imported when they are first used: an export alone starts twice as fast

@@ -13,7 +13,7 @@ from mixpanel_aep_assets.cli import FAILED, explains_itself
 from mixpanel_aep_assets.cli.options import connection_option, open_connection
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.mixpanel.errors import AuthenticationFailed
-from mixpanel_aep_assets.mixpanel.settings import zone
+from mixpanel_aep_assets.mixpanel.zones import zone
 
 EXPIRY_WARNING = datetime.timedelta(days=30)
 

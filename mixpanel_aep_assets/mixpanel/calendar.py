@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 from typing import Literal
 
-from mixpanel_aep_assets.mixpanel.settings import zone
+from mixpanel_aep_assets.mixpanel.zones import zone
 
 
 def partition_zone(mode: Literal["utc", "project"], timezone: str) -> str:

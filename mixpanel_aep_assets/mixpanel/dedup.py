@@ -168,7 +168,7 @@ def _hashed(frame: pl.DataFrame, part: int, first: int) -> Records:
 
 def _judged(records: Records) -> tuple[Records, Records]:
     """Rows that are received or processed before another of their key; and rows that share the last place in both."""
-    keyed: Records = records[records["received"] != _NO_INSERT_ID]
+    keyed = _sharing(records[records["received"] != _NO_INSERT_ID])
     ordered: Records = keyed[np.lexsort([keyed[name] for name in ("processing", "received", "low", "high")])]
     last = _last_of_each(ordered, "high", "low")
     groups: npt.NDArray[np.int64] = np.cumsum(last) - last
@@ -178,6 +178,17 @@ def _judged(records: Records) -> tuple[Records, Records]:
     worse: Records = ordered[~top]
     equal: Records = ordered[tied]
     return worse, equal
+
+
+def _sharing(records: Records) -> Records:
+    """The records whose first hash another one has too: few of a day, and only these need all their fields sorted."""
+    hashes = np.ascontiguousarray(records["high"])
+    order = np.argsort(hashes)
+    same = np.diff(hashes[order]) == 0
+    shared = np.zeros(len(records), np.bool_)
+    shared[order[1:][same]] = shared[order[:-1][same]] = True
+    sharing: Records = records[shared]
+    return sharing
 
 
 def _tied_losers(records: Records, locations: Sequence[str], over: Callable[..., Iterable[Any]]) -> Records:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import zoneinfo
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, get_args
@@ -18,7 +17,7 @@ from pydantic import SecretStr
 
 from mixpanel_aep_assets.mixpanel.errors import SettingsWrong
 from mixpanel_aep_assets.mixpanel.privacy import Privacy
-from mixpanel_aep_assets.mixpanel.windows_zones import WINDOWS_ZONES
+from mixpanel_aep_assets.mixpanel.zones import zone
 
 Region = Literal["US", "EU", "IN"]
 Mode = Literal["auto", "utc", "project"]
@@ -136,22 +135,3 @@ class MixpanelSource:
             secret = self.credentials.project_secret.get_secret_value()
             project = hashlib.blake2b(secret.encode(), digest_size=8, person=b"mixpanel-aep").hexdigest()
         return f"{self.export_base.host}:{self.export_base.port or ''}/{project}"
-
-
-def zone(name: str) -> zoneinfo.ZoneInfo:
-    """The zone of an IANA name, or of a Windows name as in Adobe's form (`Pacific Standard Time`).
-
-    Raises SettingsWrong for a name that is neither.
-    """
-    iana = _WINDOWS.get(name.strip().casefold(), name.strip())
-    try:
-        return zoneinfo.ZoneInfo(iana)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise SettingsWrong(
-            f"MIXPANEL_TIMEZONE={name!r} is no known time zone",
-            fix="Use the name in Mixpanel's Project Settings (`America/Los_Angeles`), or a Windows name "
-            "(`Pacific Standard Time`).",
-        ) from None
-
-
-_WINDOWS = {name.casefold(): iana for name, iana in WINDOWS_ZONES.items()}

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from mixpanel_aep_assets.mixpanel.errors import TimeModeUnsure
-from mixpanel_aep_assets.mixpanel.settings import zone
+from mixpanel_aep_assets.mixpanel.zones import zone
 
 Mode = Literal["utc", "project"]
 

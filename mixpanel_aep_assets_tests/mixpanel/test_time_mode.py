@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mixpanel_aep_assets.mixpanel import time_mode
 from mixpanel_aep_assets.mixpanel.errors import TimeModeUnsure
-from mixpanel_aep_assets.mixpanel.settings import zone
+from mixpanel_aep_assets.mixpanel.zones import zone
 
 SUMMER = datetime.date(2026, 7, 10)
 WINTER = datetime.date(2026, 1, 10)
