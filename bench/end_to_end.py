@@ -31,7 +31,9 @@ def main() -> None:
         # The emulator stands for a service that is always there: it starts beside the export, which does not need it.
         starting = starter.submit(stack.enter_context, EmulatorProcess(state=args.out / "emulator.sqlite"))
         from mixpanel_aep_assets.aep import provision
-        from mixpanel_aep_assets.pipeline import extract, load, transform
+        from mixpanel_aep_assets.pipeline import extract, load, transform, workers
+
+        stack.enter_context(workers.kept())
 
         def run(name: str, step: Callable[[Opened, str], dict[str, Any]], connection: Opened) -> None:
             began = time.perf_counter()
@@ -43,6 +45,7 @@ def main() -> None:
         provision.apply(connection.platform, provision.plan(connection.platform, connection.wanted()))
         run("xdm", transform.transform_day, connection)
         run("upload", load.load_day, connection)
+        starting.result().kill()
     xdm = manifests["xdm"]
     print(
         json.dumps(

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def test_several_processes_make_the_same_rows_and_counts_as_one(
         provisioned(connection)
         extract.extract_day(connection, DAY)
         alone = transform.transform_day(connection, DAY, target=open_storage(str(tmp_path / "alone")))
-        monkeypatch.setattr(transform, "LARGE", 1)
+        monkeypatch.setattr(workers, "LARGE", 1)
         monkeypatch.setattr(workers, "cores", lambda: PROCESSES)
         together = transform.transform_day(connection, DAY)
         counts = ("rows", "duplicates", "quarantined", "violations", "warnings", "mapping_errors", "data_version")
@@ -110,6 +111,39 @@ def test_other_processes_take_over_when_they_have_started() -> None:
     assert made[-1] != os.getpid()
 
 
+def test_kept_processes_serve_one_day_after_the_other_and_end_with_the_block() -> None:
+    seen: list[set[int]] = []
+    with workers.kept():
+        for _ in range(2):
+            with workers.workers(PROCESSES) as over:
+                seen.append({*over(_pid, range(300))} - {os.getpid()})
+    assert seen[0] == seen[1]
+    assert not any(map(_lives, seen[0]))
+
+
+def test_kept_processes_that_were_killed_are_replaced() -> None:
+    with workers.kept():
+        with pytest.raises(workers.WorkerLost), workers.workers(PROCESSES) as over:
+            list(over(_die_elsewhere, [os.getpid()] * 300))
+        with workers.workers(PROCESSES) as over:
+            assert list(over(abs, [-1])) == [1]
+
+
+def test_processes_started_ahead_do_all_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "cores", lambda: PROCESSES)
+    with workers.kept():
+        workers.start_ahead()
+        assert workers._kept.pool is not None
+        wait(workers._kept.pool.ready)
+        with workers.workers(PROCESSES) as over:
+            assert os.getpid() not in list(over(_pid, range(5)))
+
+
+def test_nothing_is_started_ahead_where_nobody_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers._Pool, "start", lambda _: pytest.fail("a process was started"))
+    workers.start_ahead()
+
+
 def test_an_error_in_any_process_is_raised_here() -> None:
     with pytest.raises(ValueError, match="invalid literal"), workers.workers(PROCESSES) as over:
         list(over(int, ["1", "x"]))
@@ -120,6 +154,14 @@ def _die_elsewhere(here: int) -> None:
         time.sleep(0.05)
     else:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _pid(_: int) -> int:

@@ -54,6 +54,7 @@ def run(
     Exits with 0 only if every day is in the Platform, 1 if a day failed, 3 if batches are still in progress.
     """
     from mixpanel_aep_assets import failures
+    from mixpanel_aep_assets.pipeline import workers
 
     days = days_between(first, last)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -66,7 +67,7 @@ def run(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
         ) as progress:
             task = progress.add_task("days", total=len(days))
-            with runner.together(days) as tags:
+            with runner.together(days) as tags, workers.kept():
                 if force:
                     tags |= {failures.FORCE_TAG: "true"}
                 for day in reversed(days):

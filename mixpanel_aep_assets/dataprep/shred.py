@@ -334,8 +334,10 @@ class _Decoder:
 
     def batches(self, texts: pl.Series) -> Iterator[tuple[int, list[Sequence[Any] | None]]]:
         """The number of rows, and the values of each member in them; None for a member that no row has."""
+        if texts.null_count():
+            texts = texts.fill_null("null")
         for start in range(0, len(texts), BATCH_ROWS):
-            batch = texts.slice(start, BATCH_ROWS).fill_null("null")
+            batch = texts.slice(start, BATCH_ROWS)
             joined = _adjoined(batch)
             found = self._together(joined, len(batch))
             if found is None:
@@ -402,13 +404,14 @@ def _adjoined(texts: pl.Series) -> memoryview:
 
 def arrays_of(values: Sequence[Any]) -> Arrays:
     """JSON values, nulls among them, as one array per kind."""
-    try:
-        # Most columns are text: building one refuses other types sooner than a look at every type would tell.
-        array = pa.array(values, _ARROW["text"])
-    except pa.ArrowException:
-        pass
-    else:
-        return {"text": array} if array.null_count < len(array) else {}
+    if not values or isinstance(values[0], str | None):
+        try:
+            # Most columns are text: building one refuses other types sooner than a look at every type would tell.
+            array = pa.array(values, _ARROW["text"])
+        except pa.ArrowException:
+            pass
+        else:
+            return {"text": array} if array.null_count < len(array) else {}
     types = set(map(type, values)) - {_NOTHING}
     if len(types) == 1:
         return _arrays_of_one(values, types.pop())

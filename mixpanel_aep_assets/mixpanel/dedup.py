@@ -149,9 +149,9 @@ def _records(numbered: tuple[int, str]) -> Records:
 
 
 def _hashed(frame: pl.DataFrame, part: int, first: int) -> Records:
-    hashed = frame.select(
-        stable_key().nchash.xxh3_64(seed=0).alias("high"),  # type: ignore[attr-defined]
-        stable_key().nchash.xxh3_64(seed=1).alias("low"),  # type: ignore[attr-defined]
+    hashed = frame.with_columns(stable_key().alias("key")).select(
+        pl.col("key").nchash.xxh3_64(seed=0).alias("high"),  # type: ignore[attr-defined]
+        pl.col("key").nchash.xxh3_64(seed=1).alias("low"),  # type: ignore[attr-defined]
         pl.when(pl.col("insert_id").is_null())
         .then(pl.lit(_NO_INSERT_ID))
         .otherwise(pl.col("received_ms").fill_null(_LONGEST_AGO))

@@ -15,7 +15,7 @@ from mixpanel_aep_assets.mixpanel.errors import DateTooLate
 from mixpanel_aep_assets.mixpanel.events import RAW_SCHEMA
 from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.mixpanel.time_mode import Decision, Mode, configured
-from mixpanel_aep_assets.pipeline import redaction
+from mixpanel_aep_assets.pipeline import redaction, workers
 
 TABLE = "raw_events"
 VERSION = "1"
@@ -48,9 +48,16 @@ def extract_day(
     decided = opened.time_mode()
     require_closed(opened, day, decided)
     opened.storage.sweep(opened.settings.name, day)
-    manifest = export.export_day(opened.mixpanel, opened.day(TABLE, day), day, mode=decided, retry=retry, log=log)
+    manifest = export.export_day(
+        opened.mixpanel, opened.day(TABLE, day), day, mode=decided, retry=retry, log=log, progress=_make_ready
+    )
     opened.remember_time_mode(manifest)
     return manifest
+
+
+def _make_ready(rows: int, _bytes: int) -> None:
+    if rows >= workers.LARGE:
+        workers.start_ahead()
 
 
 def require_closed(opened: Opened, day: str, decided: Decision | None) -> None:

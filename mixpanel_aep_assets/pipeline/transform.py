@@ -23,7 +23,6 @@ from mixpanel_aep_assets.connection import DERIVED, Opened
 from mixpanel_aep_assets.dataprep.evaluate import failure
 from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
 from mixpanel_aep_assets.mixpanel import dedup
-from mixpanel_aep_assets.mixpanel.parts import ROW_GROUP
 from mixpanel_aep_assets.pipeline import extract, redaction, workers
 from mixpanel_aep_assets.pipeline.shaping import QUARANTINE_SCHEMA, Counted, Place, Shaper, slices
 from mixpanel_aep_assets.storage import Staging, Storage
@@ -33,10 +32,6 @@ __all__ = ["QUARANTINE_SCHEMA", "TABLE", "VERSION"]
 
 TABLE = "xdm_events"
 VERSION = "1"
-
-LARGE = 4 * ROW_GROUP
-"""Rows from which a day is worth processes of their own, which take about a second to start."""
-
 
 CHECKED = 1 << 14
 """Rows that are read back and checked at a time: fewer cost more time, since some is spent on each slice, more take memory."""
@@ -110,7 +105,7 @@ def _transform(opened: Opened, storage: Storage, files: list[str], source: dict[
         timezone=source["timezone"],
         strict=opened.strict_destinations,
     )
-    processes = workers.cores() if source["rows"] >= LARGE else 1
+    processes = workers.cores() if source["rows"] >= workers.LARGE else 1
     counted = Counted()
     with workers.workers(processes) as over:
         twice = dedup.find([storage.location(path) for path in files], over)

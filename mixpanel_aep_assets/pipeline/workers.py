@@ -1,7 +1,8 @@
 """Processes beside this one, for work on large days that the interpreter's lock would keep on one core.
 
 loky starts them anew (nothing is forked from a process with threads) and does not run the caller's main module again, so
-they cost about a second each: callers use them for days where that is little. Until then this process does the work.
+they cost about a second each: callers use them for days where that is little. Until then this process does the work. Who
+works on several days, or exports a day first, keeps them: `kept`.
 """
 
 from __future__ import annotations
@@ -11,16 +12,22 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from loky import ProcessPoolExecutor
 from loky.process_executor import BrokenProcessPool
+
+from mixpanel_aep_assets.mixpanel.parts import ROW_GROUP
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 MOST = 8
 """Processes at most, each with some hundred megabytes."""
+
+LARGE = 4 * ROW_GROUP
+"""Rows from which a day is worth processes of its own."""
 
 _ENVIRONMENT = {
     # One thread each: the processes themselves are the parallelism.
@@ -54,6 +61,59 @@ def cores() -> int:
     return min(MOST, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
+@dataclass
+class _Pool:
+    executor: ProcessPoolExecutor
+    ready: list[Future[int]]
+
+    @classmethod
+    def start(cls, count: int) -> _Pool:
+        executor = ProcessPoolExecutor(max_workers=count, env=_ENVIRONMENT)
+        return cls(executor, [executor.submit(os.getpid) for _ in range(count)])
+
+    def end(self, *, kill: bool) -> None:
+        self.executor.shutdown(kill_workers=kill)
+
+
+@dataclass
+class _Kept:
+    blocks: int = 0
+    pool: _Pool | None = None
+
+    def take(self, count: int) -> _Pool:
+        """The kept processes, started where there are none yet."""
+        self.pool = self.pool or _Pool.start(count)
+        return self.pool
+
+    def end(self, *, kill: bool) -> None:
+        pool, self.pool = self.pool, None
+        if pool is not None:
+            pool.end(kill=kill)
+
+
+_kept = _Kept()
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Processes that are started within serve all work within, one day after the other, and end with the outermost block."""
+    _kept.blocks += 1
+    unfinished = True
+    try:
+        yield
+        unfinished = False
+    finally:
+        _kept.blocks -= 1
+        if not _kept.blocks:
+            _kept.end(kill=unfinished)
+
+
+def start_ahead() -> None:
+    """Starts the processes where they are kept: they load while this process does the work that comes before theirs."""
+    if _kept.blocks and cores() > 1:
+        _kept.take(cores())
+
+
 @contextmanager
 def workers(count: int) -> Iterator[Over]:
     """`count` processes as a `map`, this process until the first of them has started. With one, the map of this process.
@@ -64,14 +124,13 @@ def workers(count: int) -> Iterator[Over]:
     if count < 2:
         yield map
         return
-    pool = ProcessPoolExecutor(max_workers=count, env=_ENVIRONMENT)
-    ready = [pool.submit(os.getpid) for _ in range(count)]
+    pool = _kept.take(count) if _kept.blocks else _Pool.start(count)
 
     def over(function: Callable[[Item], Result], items: Iterable[Item], /) -> Iterator[Result]:
         results: deque[Future[Result]] = deque()
         for item in items:
-            if any(process.done() for process in ready):
-                results.append(pool.submit(function, item))
+            if any(process.done() for process in pool.ready):
+                results.append(pool.executor.submit(function, item))
             else:
                 results.append(_done(function(item)))
             while results and (results[0].done() or len(results) > 2 * count):
@@ -81,16 +140,17 @@ def workers(count: int) -> Iterator[Over]:
 
     try:
         yield over
-    except BrokenProcessPool:
-        pool.shutdown(kill_workers=True)
-        raise WorkerLost(
-            "A process that worked on the day was killed from outside, most likely because the machine's memory was used "
-            "up. Run the day again with fewer runs at the same time."
-        ) from None
-    except BaseException:
-        pool.shutdown(kill_workers=True)
+    except BaseException as error:
+        _kept.pool = None if _kept.pool is pool else _kept.pool
+        pool.end(kill=True)
+        if isinstance(error, BrokenProcessPool):
+            raise WorkerLost(
+                "A process that worked on the day was killed from outside, most likely because the machine's memory was "
+                "used up. Run the day again with fewer runs at the same time."
+            ) from None
         raise
-    pool.shutdown()
+    if not _kept.blocks:
+        pool.end(kill=False)
 
 
 def _done(result: Result) -> Future[Result]:
