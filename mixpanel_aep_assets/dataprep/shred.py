@@ -472,7 +472,7 @@ def _joined(chunks: Sequence[tuple[int, Arrays]]) -> dict[Kind, pl.Series]:
     for kind in {kind for _, arrays in chunks for kind in arrays}:
         dtype = _ARROW[kind]
         parts = [arrays[kind] if kind in arrays else pa.nulls(rows, dtype) for rows, arrays in chunks]
-        joined[kind] = pl.Series(values=pa.chunked_array(parts, dtype))
+        joined[kind] = pl.Series(values=pa.concat_arrays(parts))
     return joined
 
 
