@@ -88,6 +88,16 @@ def test_every_row_group_is_in_one_slice_and_no_slice_is_larger_than_a_part_may_
     assert sum(piece.twice.duplicates for piece in made) == 3
 
 
+def test_the_last_slices_are_small_so_that_the_processes_end_together(tmp_path: Path) -> None:
+    pl.DataFrame({"line": range(200)}).write_parquet(tmp_path / "a", row_group_size=1)
+    made = shaping.slices(open_storage(str(tmp_path)), ["a"], Found(), 2)
+    sizes = [len(piece.groups) for piece in made]
+    assert sum(sizes) == 200
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] == shaping.SLICE_GROUPS
+    assert sizes[-4:] == [1, 1, 1, 1]
+
+
 def test_results_come_in_the_order_of_the_items() -> None:
     with workers.workers(PROCESSES) as over:
         assert list(over(abs, range(-20, 0))) == list(range(20, 0, -1))

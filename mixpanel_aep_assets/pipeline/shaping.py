@@ -102,16 +102,20 @@ class Counted:
 def slices(storage: Storage, files: Sequence[str], twice: dedup.Found, processes: int) -> list[Slice]:
     """The day in slices of `SLICE_GROUPS` row groups, or smaller ones where the processes would have less than six each.
 
-    So that the last slice, which one process works on when the others have none, is a small part of the day.
+    The last ones are smaller still, so that no process works on a large one when the others have none.
     """
     sizes = [_group_rows(storage, path) for path in files]
-    even = sum(map(len, sizes)) // (6 * processes) if processes > 1 else SLICE_GROUPS
-    most = max(1, min(SLICE_GROUPS, even))
+    left = sum(map(len, sizes))
+    most = max(1, min(SLICE_GROUPS, left // (6 * processes))) if processes > 1 else SLICE_GROUPS
     made: list[Slice] = []
     for part, (path, rows) in enumerate(zip(files, sizes, strict=True)):
-        for start in range(0, len(rows), most):
-            first, groups = sum(rows[:start]), tuple(rows[start : start + most])
+        start = 0
+        while start < len(rows):
+            share = -(-left // (2 * processes)) if processes > 1 else most
+            first, groups = sum(rows[:start]), tuple(rows[start : start + min(most, share)])
             made.append(Slice(len(made), path, part, first, groups, twice.within(part, first, sum(groups))))
+            start += len(groups)
+            left -= len(groups)
     return made
 
 
