@@ -117,3 +117,13 @@ def test_secrets_are_held_as_names_of_variables_never_as_values(monkeypatch: pyt
     assert isinstance(resource.mixpanel_secret, dg.EnvVar)
     assert resource.mixpanel_secret.env_var_name == "SHOP_SECRET"
     assert "secret-value" not in repr(resource)
+
+
+def test_definitions_are_made_once_and_anew_where_a_variable_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mixpanel_aep_assets.definitions import defs
+
+    monkeypatch.setenv("MIXPANEL_AEP_START_DATE", "2026-01-01")
+    first = defs()
+    assert defs() is first
+    monkeypatch.setenv("MIXPANEL_AEP_START_DATE", "2026-02-01")
+    assert defs() is not first

@@ -394,7 +394,7 @@ class _Decoder:
 def _adjoined(texts: pl.Series) -> memoryview:
     """The texts one behind the other, as Arrow holds them: no row becomes a Python object of its own.
 
-    The decoder takes documents without a newline between them. What is no document of its own changes their number.
+    The decoder needs no newline between objects, since each ends with its brace. A text that is none changes their number.
     """
     array = texts.to_arrow(compat_level=pl.CompatLevel.oldest())
     _, offsets, data = array.buffers()

@@ -132,12 +132,11 @@ def _records(numbered: tuple[int, str]) -> Records:
     """Key hashes and ranks of a part's rows; `properties` is read only where an insert id lacks."""
     part, location = numbered
     found: list[Records] = [np.empty(0, _RECORD)]
-    lacking = bool(pl.scan_parquet(location, glob=False).select(pl.col("insert_id").has_nulls()).collect().item())
+    part_rows = pl.scan_parquet(location, glob=False)
+    lacking = bool(part_rows.select(pl.col("insert_id").has_nulls()).collect().item())
     columns = [*_COLUMNS, "properties"] if lacking else _COLUMNS
     first = 0
-    for frame in (
-        pl.scan_parquet(location, glob=False).select(columns).collect_batches(chunk_size=_CHUNK, maintain_order=True)
-    ):
+    for frame in part_rows.select(columns).collect_batches(chunk_size=_CHUNK, maintain_order=True):
         rows = frame.height
         if not rows:
             continue

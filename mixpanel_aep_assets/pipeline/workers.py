@@ -26,6 +26,9 @@ Result = TypeVar("Result")
 MOST = 8
 """Processes at most, each with some hundred megabytes."""
 
+IDLE_SECONDS = 300
+"""After so long without work a kept process ends and gives its memory back; the next work starts it anew."""
+
 LARGE = 4 * ROW_GROUP
 """Rows from which a day is worth processes of its own."""
 
@@ -68,7 +71,7 @@ class _Pool:
 
     @classmethod
     def start(cls, count: int) -> _Pool:
-        executor = ProcessPoolExecutor(max_workers=count, env=_ENVIRONMENT)
+        executor = ProcessPoolExecutor(max_workers=count, timeout=IDLE_SECONDS, env=_ENVIRONMENT)
         return cls(executor, [executor.submit(os.getpid) for _ in range(count)])
 
     def end(self, *, kill: bool) -> None:
