@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from mixpanel_aep_assets.mixpanel import parts
 from mixpanel_aep_assets.mixpanel.dedup import Found
 from mixpanel_aep_assets.pipeline import extract, shaping, transform, verify, workers
 from mixpanel_aep_assets.storage import open_storage
+from mixpanel_aep_assets.xdm.conformance import Conformance
 from mixpanel_aep_assets_tests.connections import DAY, event, events, lines, opened, provisioned
 
 PROCESSES = 2
@@ -48,6 +50,24 @@ def test_several_processes_make_the_same_rows_and_counts_as_one(
         assert len(together["parts"]) >= PROCESSES
         single = connection.with_storage(open_storage(str(tmp_path / "alone")))
         assert stored_rows(connection, together).equals(stored_rows(single, alone))
+
+
+def test_several_processes_find_the_same_violations_in_the_files_as_one(
+    emulator: EmulatorThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "ROW_GROUP", 40)
+    monkeypatch.setattr(workers, "cores", lambda: PROCESSES)
+    emulator.control.seed_day(DAY, lines(events(300)))
+    with opened(emulator, tmp_path) as connection:
+        provisioned(connection)
+        extract.extract_day(connection, DAY)
+        transform.transform_day(connection, DAY)
+        assert transform.violations_left(connection, DAY) == 0
+        long_ago = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
+        monkeypatch.setitem(connection.__dict__, "conformance", Conformance(connection.schema, now=long_ago))
+        assert transform.violations_left(connection, DAY) == 300
+        monkeypatch.setattr(workers, "LARGE", 1)
+        assert transform.violations_left(connection, DAY) == 300
 
 
 def test_an_id_of_the_users_own_that_comes_again_in_another_row_group_blocks_the_day(

@@ -12,6 +12,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import orjson
@@ -25,8 +26,8 @@ from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
 from mixpanel_aep_assets.mixpanel import dedup
 from mixpanel_aep_assets.pipeline import extract, redaction, workers
 from mixpanel_aep_assets.pipeline.shaping import QUARANTINE_SCHEMA, Counted, Place, Shaper, slices
-from mixpanel_aep_assets.storage import Staging, Storage
-from mixpanel_aep_assets.xdm.conformance import SeenIds
+from mixpanel_aep_assets.storage import Staging, Storage, reading
+from mixpanel_aep_assets.xdm.conformance import Conformance, SeenIds
 
 __all__ = ["QUARANTINE_SCHEMA", "TABLE", "VERSION"]
 
@@ -167,19 +168,28 @@ def without_nulls(value: Any) -> Any:
 def violations_left(opened: Opened, day: str) -> int:
     """Rows of the committed files that do not conform: read back and checked once more, a slice at a time.
 
-    Our own `_id` is unique by its making. One of the user's mapping set is watched over the whole day, at eight bytes a row.
+    Our own `_id` is unique by its making. One of the user's mapping set is watched over the whole day, at eight bytes a row,
+    which takes one process; else large days are checked by as many as there are cores.
     """
+    table = opened.day(TABLE, day)
+    manifest = table.manifest()
+    files = table.locations(manifest)
+    if any(m.destination == "_id" and m.source != "mixpanel.id" for m in opened.mapping_set.mappings):
+        seen = SeenIds()
+        return sum(_violations_in(file, opened.conformance, seen) for file in files)
+    large = manifest is not None and manifest["rows"] >= workers.LARGE
+    with workers.workers(workers.cores() if large else 1) as over:
+        return sum(over(partial(_violations_in, conformance=opened.conformance), files))
+
+
+def _violations_in(location: str, conformance: Conformance, seen: SeenIds | None = None) -> int:
     bad = 0
-    own = any(m.destination == "_id" and m.source != "mixpanel.id" for m in opened.mapping_set.mappings)
-    seen = SeenIds()
-    for path in opened.day(TABLE, day).files():
-        with opened.storage.open_read(path) as file:
-            for batch in pq.ParquetFile(file).iter_batches(CHECKED):
-                frame = pl.DataFrame(pl.from_arrow(batch))
-                wrong = opened.conformance.check(frame).bad
-                if own:
-                    wrong = wrong | seen.repeated(frame["_id"])
-                bad += int(wrong.sum() or 0)
+    with reading():
+        for frame in pl.scan_parquet(location, glob=False).collect_batches(chunk_size=CHECKED, maintain_order=True):
+            wrong = conformance.check(frame).bad
+            if seen is not None:
+                wrong = wrong | seen.repeated(frame["_id"])
+            bad += int(wrong.sum() or 0)
     return bad
 
 
