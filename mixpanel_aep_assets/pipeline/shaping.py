@@ -104,7 +104,7 @@ def slices(storage: Storage, files: Sequence[str], twice: dedup.Found, processes
 
     The last ones are smaller still, so that no process works on a large one when the others have none.
     """
-    sizes = [_group_rows(storage, path) for path in files]
+    sizes = [group_rows(storage, path) for path in files]
     left = sum(map(len, sizes))
     most = max(1, min(SLICE_GROUPS, left // (6 * processes))) if processes > 1 else SLICE_GROUPS
     made: list[Slice] = []
@@ -119,7 +119,8 @@ def slices(storage: Storage, files: Sequence[str], twice: dedup.Found, processes
     return made
 
 
-def _group_rows(storage: Storage, path: str) -> list[int]:
+def group_rows(storage: Storage, path: str) -> list[int]:
+    """Rows of each row group of a Parquet file."""
     with storage.open_read(path) as file:
         metadata = pq.read_metadata(file)
     return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]

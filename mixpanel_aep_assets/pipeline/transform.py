@@ -25,7 +25,7 @@ from mixpanel_aep_assets.dataprep.evaluate import failure
 from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
 from mixpanel_aep_assets.mixpanel import dedup
 from mixpanel_aep_assets.pipeline import extract, redaction, workers
-from mixpanel_aep_assets.pipeline.shaping import QUARANTINE_SCHEMA, Counted, Place, Shaper, slices
+from mixpanel_aep_assets.pipeline.shaping import QUARANTINE_SCHEMA, Counted, Place, Shaper, group_rows, slices
 from mixpanel_aep_assets.storage import Staging, Storage, reading
 from mixpanel_aep_assets.xdm.conformance import Conformance, SeenIds
 
@@ -34,8 +34,8 @@ __all__ = ["QUARANTINE_SCHEMA", "TABLE", "VERSION"]
 TABLE = "xdm_events"
 VERSION = "1"
 
-CHECKED = 1 << 14
-"""Rows that are read back and checked at a time: fewer cost more time, since some is spent on each slice, more take memory."""
+CHECKED = 1 << 15
+"""Rows that are checked at a time: fewer cost more time, since some is spent on each slice, more take memory."""
 
 
 SOURCE_TOLD = 60
@@ -173,19 +173,23 @@ def violations_left(opened: Opened, day: str) -> int:
     """
     table = opened.day(TABLE, day)
     manifest = table.manifest()
-    files = table.locations(manifest)
+    files = table.files(manifest)
     if any(m.destination == "_id" and m.source != "mixpanel.id" for m in opened.mapping_set.mappings):
         seen = SeenIds()
-        return sum(_violations_in(file, opened.conformance, seen) for file in files)
+        return sum(_violations_in(file, opened.storage, opened.conformance, seen) for file in files)
     large = manifest is not None and manifest["rows"] >= workers.LARGE
     with workers.workers(workers.cores() if large else 1) as over:
-        return sum(over(partial(_violations_in, conformance=opened.conformance), files))
+        return sum(over(partial(_violations_in, storage=opened.storage, conformance=opened.conformance), files))
 
 
-def _violations_in(location: str, conformance: Conformance, seen: SeenIds | None = None) -> int:
-    bad = 0
-    with reading():
-        for frame in pl.scan_parquet(location, glob=False).collect_batches(chunk_size=CHECKED, maintain_order=True):
+def _violations_in(path: str, storage: Storage, conformance: Conformance, seen: SeenIds | None = None) -> int:
+    bad = first = 0
+    rows = pl.scan_parquet(storage.location(path), glob=False)
+    for size in group_rows(storage, path):
+        with reading():
+            group = rows.slice(first, size).collect()
+        first += size
+        for frame in group.iter_slices(CHECKED):
             wrong = conformance.check(frame).bad
             if seen is not None:
                 wrong = wrong | seen.repeated(frame["_id"])
