@@ -126,6 +126,19 @@ def group_rows(storage: Storage, path: str) -> list[int]:
     return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
 
 
+def row_groups(storage: Storage, path: str, groups: Sequence[int], first: int = 0) -> Iterator[pl.DataFrame]:
+    """Row groups of a Parquet file by their rows, from row `first` on, one in memory at a time. Raises DayReplaced.
+
+    Read by Polars: its columns are views of the pages, which takes half the time and memory of a copy in Arrow.
+    """
+    rows = pl.scan_parquet(storage.location(path), glob=False)
+    for size in groups:
+        with reading():
+            frame = rows.slice(first, size).collect()
+        yield frame
+        first += size
+
+
 @dataclass(frozen=True)
 class Shaper:
     """What all slices of a day share. Can be sent to another process.
@@ -184,11 +197,8 @@ class Shaper:
 
     def _row_groups(self, piece: Slice) -> Iterator[tuple[pl.DataFrame, int]]:
         """The slice's row groups without duplicates, and how many rows were dropped of each."""
-        rows = pl.scan_parquet(self.source.location(piece.path), glob=False)
         first = piece.first
-        for size in piece.groups:
-            with reading():
-                frame = rows.slice(first, size).collect()
+        for frame in row_groups(self.source, piece.path, piece.groups, first):
             kept = piece.twice.keep(piece.part, first, frame)
             first += frame.height
             yield kept, frame.height - kept.height

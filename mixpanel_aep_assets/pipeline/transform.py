@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any
 
 import orjson
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -25,8 +24,16 @@ from mixpanel_aep_assets.dataprep.evaluate import failure
 from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
 from mixpanel_aep_assets.mixpanel import dedup
 from mixpanel_aep_assets.pipeline import extract, redaction, workers
-from mixpanel_aep_assets.pipeline.shaping import QUARANTINE_SCHEMA, Counted, Place, Shaper, group_rows, slices
-from mixpanel_aep_assets.storage import Staging, Storage, reading
+from mixpanel_aep_assets.pipeline.shaping import (
+    QUARANTINE_SCHEMA,
+    Counted,
+    Place,
+    Shaper,
+    group_rows,
+    row_groups,
+    slices,
+)
+from mixpanel_aep_assets.storage import Staging, Storage
 from mixpanel_aep_assets.xdm.conformance import Conformance, SeenIds
 
 __all__ = ["QUARANTINE_SCHEMA", "TABLE", "VERSION"]
@@ -36,7 +43,6 @@ VERSION = "1"
 
 CHECKED = 1 << 15
 """Rows that are checked at a time: fewer cost more time, since some is spent on each slice, more take memory."""
-
 
 SOURCE_TOLD = 60
 """Characters of a mapping's source in the description of its column."""
@@ -183,12 +189,8 @@ def violations_left(opened: Opened, day: str) -> int:
 
 
 def _violations_in(path: str, storage: Storage, conformance: Conformance, seen: SeenIds | None = None) -> int:
-    bad = first = 0
-    rows = pl.scan_parquet(storage.location(path), glob=False)
-    for size in group_rows(storage, path):
-        with reading():
-            group = rows.slice(first, size).collect()
-        first += size
+    bad = 0
+    for group in row_groups(storage, path, group_rows(storage, path)):
         for frame in group.iter_slices(CHECKED):
             wrong = conformance.check(frame).bad
             if seen is not None:
