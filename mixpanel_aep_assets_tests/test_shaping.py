@@ -174,6 +174,12 @@ def test_nothing_is_started_ahead_where_nobody_keeps_it(monkeypatch: pytest.Monk
     workers.start_ahead()
 
 
+def test_a_process_makes_the_function_once_for_all_items() -> None:
+    with workers.kept(), workers.workers(PROCESSES) as over:
+        calls = [call for process, call in over(_Counting(), range(300)) if process != os.getpid()]
+    assert calls.count(1) == PROCESSES
+
+
 def test_an_error_in_any_process_is_raised_here() -> None:
     with pytest.raises(ValueError, match="invalid literal"), workers.workers(PROCESSES) as over:
         list(over(int, ["1", "x"]))
@@ -184,6 +190,17 @@ def _die_elsewhere(here: int) -> None:
         time.sleep(0.05)
     else:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _Counting:
+    """Tells the process and how often it was called there."""
+
+    calls = 0
+
+    def __call__(self, _: int) -> tuple[int, int]:
+        time.sleep(0.02)
+        self.calls += 1
+        return os.getpid(), self.calls
 
 
 def _lives(process: int) -> bool:

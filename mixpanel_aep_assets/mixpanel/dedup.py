@@ -35,6 +35,9 @@ _NO_INSERT_ID = np.iinfo(np.int64).max
 
 _LONGEST_AGO = np.iinfo(np.int64).min
 
+_SHARED_BITS = 22
+_SHIFT = np.uint64(64 - _SHARED_BITS)
+
 
 @dataclass(frozen=True)
 class Found:
@@ -87,10 +90,11 @@ def find(locations: Sequence[str], over: Callable[..., Iterable[Any]] = map) -> 
     tied: list[Records] = []
     ordinals: list[pl.DataFrame] = []
     for records in buckets(chunks, _RECORD, rows):
-        worse, equal = _judged(records)
+        sharing = _sharing(records)
+        worse, equal = _judged(sharing)
         lost.append(worse)
         tied.append(equal)
-        ordinals.append(_ordinals(records))
+        ordinals.append(_ordinals(sharing))
     lost.append(_tied_losers(np.concatenate(tied), locations, over))
     return _by_part(np.concatenate(lost), pl.concat(ordinals))
 
@@ -103,7 +107,9 @@ def losers(locations: Sequence[str]) -> dict[int, pl.Series]:
 def stable_key() -> pl.Expr:
     """The key as text; each part after its length, so that no two keys spell the same. No insert id: the properties."""
     identifier = pl.coalesce("distinct_id_before_identity", "distinct_id").fill_null("")
-    last = pl.coalesce("insert_id", pl.lit("~") + pl.col("properties"))
+    # Null where an insert id is there: else the text of every row would be copied.
+    content = pl.when(pl.col("insert_id").is_null()).then(pl.col("properties"))
+    last = pl.coalesce("insert_id", pl.lit("~") + content)
     return pl.concat_str(
         pl.col("event").str.len_bytes(), pl.col("event"), identifier.str.len_bytes(), identifier, pl.col("time_ms"), last,
         separator=SEPARATOR,
@@ -165,9 +171,23 @@ def _hashed(frame: pl.DataFrame, part: int, first: int) -> Records:
     return records
 
 
+def _sharing(records: Records) -> Records:
+    """The records whose first hash another one has too, in their order: few of a day, and only they can be duplicates."""
+    hashes = np.ascontiguousarray(records["high"])
+    ordered = np.sort(hashes)
+    twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    # Most hashes are told from those by some of their bits; only the rest is searched for.
+    bits = np.zeros(1 << _SHARED_BITS, np.bool_)
+    bits[twice >> _SHIFT] = True
+    maybe = np.flatnonzero(bits[hashes >> _SHIFT])
+    place = np.minimum(np.searchsorted(twice, hashes[maybe]), len(twice) - 1)
+    sharing: Records = records[maybe[twice[place] == hashes[maybe]]] if len(twice) else records[:0]
+    return sharing
+
+
 def _judged(records: Records) -> tuple[Records, Records]:
     """Rows that are received or processed before another of their key; and rows that share the last place in both."""
-    keyed = _sharing(records[records["received"] != _NO_INSERT_ID])
+    keyed = records[records["received"] != _NO_INSERT_ID]
     ordered: Records = keyed[np.lexsort([keyed[name] for name in ("processing", "received", "low", "high")])]
     last = _last_of_each(ordered, "high", "low")
     groups: npt.NDArray[np.int64] = np.cumsum(last) - last
@@ -177,17 +197,6 @@ def _judged(records: Records) -> tuple[Records, Records]:
     worse: Records = ordered[~top]
     equal: Records = ordered[tied]
     return worse, equal
-
-
-def _sharing(records: Records) -> Records:
-    """The records whose first hash another one has too: few of a day, and only these need all their fields sorted."""
-    hashes = np.ascontiguousarray(records["high"])
-    order = np.argsort(hashes)
-    same = np.diff(hashes[order]) == 0
-    shared = np.zeros(len(records), np.bool_)
-    shared[order[1:][same]] = shared[order[:-1][same]] = True
-    sharing: Records = records[shared]
-    return sharing
 
 
 def _tied_losers(records: Records, locations: Sequence[str], over: Callable[..., Iterable[Any]]) -> Records:

@@ -100,13 +100,13 @@ class Counted:
 
 
 def slices(storage: Storage, files: Sequence[str], twice: dedup.Found, processes: int) -> list[Slice]:
-    """The day in slices of `SLICE_GROUPS` row groups, or smaller ones where the processes would have less than six each.
+    """The day in slices of `SLICE_GROUPS` row groups, or smaller ones where the processes would have less than four each.
 
     The last ones are smaller still, so that no process works on a large one when the others have none.
     """
     sizes = [group_rows(storage, path) for path in files]
     left = sum(map(len, sizes))
-    most = max(1, min(SLICE_GROUPS, left // (6 * processes))) if processes > 1 else SLICE_GROUPS
+    most = max(1, min(SLICE_GROUPS, left // (4 * processes))) if processes > 1 else SLICE_GROUPS
     made: list[Slice] = []
     for part, (path, rows) in enumerate(zip(files, sizes, strict=True)):
         start = 0
