@@ -30,6 +30,7 @@ from mixpanel_aep_assets.dataprep.columns import (
 from mixpanel_aep_assets.dataprep.compile import ExpressionCompiler, Step
 from mixpanel_aep_assets.dataprep.compile_targets import column_type, converted, fitted, target_type
 from mixpanel_aep_assets.dataprep.context import EvaluationContext
+from mixpanel_aep_assets.dataprep.distinct import ROW, Shared, by_combination, sharing
 from mixpanel_aep_assets.dataprep.errors import EvaluationError, MappingSetError
 from mixpanel_aep_assets.dataprep.fallbacks import Extent, Fallback, Note, likely_kinds, nodes, notes_of
 from mixpanel_aep_assets.dataprep.folding import Placed, fold
@@ -64,6 +65,9 @@ _TOLD: Final = 10
 
 _MOST_STEPS: Final = 24
 """Steps of one mapping, each of which keeps columns of a whole batch until the mapping is computed."""
+
+_LARGE: Final = 7
+"""Functions in a mapping's source from which it is computed for each combination of values (`distinct`)."""
 
 _PLANS: Final = 32
 """Combinations of kinds for which expressions are made. Batches of yet others use one plan for all the kinds seen."""
@@ -109,6 +113,7 @@ class _Plan:
     """How batches of certain kinds are computed."""
 
     expressions: tuple[pl.Expr, ...]
+    shared: tuple[Shared, ...]
     staged: tuple[tuple[tuple[Step, ...], tuple[pl.Expr, ...]], ...]
     """Mappings that need steps before their expressions, each on its own, so that its columns go when it is done."""
     outputs: Mapping[int, _Output]
@@ -167,10 +172,12 @@ class CompiledMapping:
             not one.rows.repeatable for one in mappings
         )
         self._plans: dict[Kinds, _Plan] = {}
+        self._diverse: set[Shared] = set()
+        """What had too many combinations in a batch, and is computed with the rest from then on."""
         self._widest: Kinds = ()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_plans": {}}
+        return {**self.__dict__, "_plans": {}, "_diverse": set()}
 
     @property
     def sources(self) -> tuple[Steps, ...]:
@@ -192,15 +199,15 @@ class CompiledMapping:
         """Maps a batch. `frame` has `event` and `properties` (layout `event`) or `record`, and the derived columns."""
         shredded = self._shredder.shred(frame)
         plan, missing = self._plan_for(shredded.kinds)
-        rows = pl.DataFrame({"row": pl.int_range(len(frame), dtype=pl.UInt32, eager=True)})
+        rows = pl.DataFrame({ROW: pl.int_range(len(frame), dtype=pl.UInt32, eager=True)})
         batch = rows.hstack(shredded.frame).with_columns(missing)
         context = self._context or EvaluationContext()
-        computed = batch.lazy().select(pl.col("row"), *plan.expressions).collect()
+        computed = self._computed(batch, plan)
         for steps, expressions in plan.staged:
             stage = batch
             for step in steps:
                 stage = step.run(stage, context)
-            computed = computed.hstack(stage.lazy().select(pl.col("row"), *expressions).collect().drop("row"))
+            computed = computed.hstack(stage.lazy().select(pl.col(ROW), *expressions).collect().drop(ROW))
         records = Records(frame, self._layout, self._derived, flat=self._flat)
         failures: list[tuple[int, int, str]] = []
         placed: list[Placed] = []
@@ -212,6 +219,20 @@ class CompiledMapping:
         folded = fold(pl.DataFrame(columns) if columns else rows, placed, keep_nulls=self._keep_nulls)
         failures.extend(folded.errors)
         return MappedFrame(folded.frame, self._errors(failures), folded.json_roots)
+
+    def _computed(self, batch: pl.DataFrame, plan: _Plan) -> pl.DataFrame:
+        """The expressions of the mappings that need no steps."""
+        apart: list[pl.DataFrame] = []
+        together = list(plan.expressions)
+        for one in plan.shared:
+            found = None if one in self._diverse else by_combination(batch, one)
+            if found is None:
+                self._diverse.add(one)
+                together += one.expressions
+            else:
+                apart.append(found)
+        rest = batch.lazy().select(pl.col(ROW), *together).collect()
+        return rest.hstack([column for frame in apart for column in frame.get_columns()])
 
     def _column(
         self,
@@ -285,6 +306,7 @@ class CompiledMapping:
         }
         compiler = ExpressionCompiler(sources)
         expressions: list[pl.Expr] = []
+        large: list[pl.Expr] = []
         staged: list[tuple[tuple[Step, ...], tuple[pl.Expr, ...]]] = []
         outputs: dict[int, _Output] = {}
         notes: dict[int, tuple[Note, ...]] = {}
@@ -308,12 +330,15 @@ class CompiledMapping:
                 own.append(escape.alias(f"e{one.index}"))
             if steps:
                 staged.append((steps, tuple(own)))
+            elif sum(isinstance(node, Call) for node in nodes(one.tree)) >= _LARGE:
+                large += own
             else:
                 expressions += own
             outputs[one.index] = _Output(
                 tuple((kind, name) for kind, name, _ in columns), None if escape is None else f"e{one.index}"
             )
-        return _Plan(tuple(expressions), tuple(staged), outputs, notes)
+        shared, rest = sharing(large, expressions)
+        return _Plan(tuple(rest), tuple(shared), tuple(staged), outputs, notes)
 
     def _vector(self, one: _Mapping, compiler: ExpressionCompiler) -> Vector:
         for path in one.sources:

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mixpanel_aep_assets.dataprep.compiled import compile_mapping
+from mixpanel_aep_assets.dataprep.distinct import Shared, by_combination
 from mixpanel_aep_assets.dataprep.evaluate import Evaluator
 from mixpanel_aep_assets.dataprep.functions import FUNCTIONS
 from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
@@ -251,6 +252,40 @@ def test_an_expression_that_is_computed_in_parts_agrees(
 ) -> None:
     monkeypatch.setattr("mixpanel_aep_assets.dataprep.compile._LARGE", 0)
     assert_agreement([expression], texts)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(EXPRESSIONS.filter(_is_accepted), BATCHES)
+def test_an_expression_that_is_computed_for_each_combination_agrees(
+    monkeypatch: pytest.MonkeyPatch, expression: str, texts: list[str]
+) -> None:
+    monkeypatch.setattr("mixpanel_aep_assets.dataprep.compiled._LARGE", 0)
+    assert_agreement([expression, "upper(a)", "a"], texts * 3)
+
+
+def test_numbers_that_are_equal_but_not_the_same_are_no_combination() -> None:
+    numbers = pl.DataFrame(
+        {"row": range(8), "a": [-0.0, 0.0, float("nan"), None, 0.0, -0.0, None, 0.0]},
+        schema_overrides={"row": pl.UInt32},
+    )
+    found = by_combination(numbers, Shared(("a",), (pl.col("a").alias("b"),)))
+    assert found is not None
+    assert list(map(repr, found["b"])) == list(map(repr, numbers["a"]))
+
+
+def test_combinations_are_computed_once_and_many_of_them_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mixpanel_aep_assets.dataprep.compiled._LARGE", 0)
+    heights: list[int | None] = []
+
+    def noted(batch: pl.DataFrame, one: Shared) -> pl.DataFrame | None:
+        found = by_combination(batch, one)
+        heights.append(None if found is None else found.height)
+        return found
+
+    monkeypatch.setattr("mixpanel_aep_assets.dataprep.compiled.by_combination", noted)
+    assert_agreement(["upper(a)"], ['{"a": "x"}', '{"a": "y"}'] * 4)
+    assert_agreement(["upper(a)"], [f'{{"a": "{row}"}}' for row in range(8)])
+    assert heights == [8, None]
 
 
 @pytest.mark.parametrize(
