@@ -11,13 +11,18 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mixpanel_aep_assets.mixpanel.dedup import CONTENT, content_hash
 from mixpanel_aep_assets.mixpanel.events import QUARANTINE_SCHEMA, RAW_SCHEMA, quarantine
 from mixpanel_aep_assets.mixpanel.odd import Broken
 from mixpanel_aep_assets.mixpanel.privacy import Privacy
 from mixpanel_aep_assets.storage import WRITE_BUFFER, Staging
+
+FILE_SCHEMA = RAW_SCHEMA.append(pa.field(CONTENT, pa.uint64(), nullable=False))
+"""What the files hold: the rows, and the hash of each row's `properties`."""
 
 ROW_GROUP = 1 << 15
 PART_ROWS = 15 * ROW_GROUP
@@ -61,7 +66,7 @@ class PartWriter:
         self._broken: list[Broken] = []
         self._broken_bytes = 0
         buffer = WRITE_BUFFER if pool is None else SHARED_BUFFER
-        self._events = _Files(staging, f"{prefix}part", RAW_SCHEMA, _RAW_OPTIONS, buffer)
+        self._events = _Files(staging, f"{prefix}part", FILE_SCHEMA, _RAW_OPTIONS, buffer)
         self._quarantine = _Files(staging, f"{prefix}quarantine", QUARANTINE_SCHEMA, _OPTIONS, buffer)
 
     def __enter__(self) -> PartWriter:
@@ -113,7 +118,12 @@ class PartWriter:
         rest = table.slice(rows)
         self._pending = rest.to_batches()
         self._pending_rows = rest.num_rows
-        self._submit(self._events.write, table.slice(0, rows))
+        self._submit(self._write_events, table.slice(0, rows))
+
+    def _write_events(self, table: pa.Table) -> None:
+        texts = pl.DataFrame({"properties": pl.from_arrow(table["properties"])})
+        hashes = texts.select(content_hash()).to_series().to_arrow()
+        self._events.write(table.append_column(FILE_SCHEMA.field(CONTENT), hashes))
 
     def _flush_broken(self) -> None:
         table = quarantine(self._broken)

@@ -12,14 +12,14 @@ import pyarrow as pa
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.mixpanel import calendar, export
 from mixpanel_aep_assets.mixpanel.errors import DateTooLate
-from mixpanel_aep_assets.mixpanel.events import RAW_SCHEMA
+from mixpanel_aep_assets.mixpanel.parts import FILE_SCHEMA
 from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.mixpanel.time_mode import Decision, Mode, configured
 from mixpanel_aep_assets.pipeline import redaction, workers
 
 TABLE = "raw_events"
 VERSION = "1"
-SCHEMA: pa.Schema = RAW_SCHEMA
+SCHEMA: pa.Schema = FILE_SCHEMA
 
 COLUMNS = {
     "line": "Number of the line in the export, from 1.",
@@ -34,6 +34,7 @@ COLUMNS = {
     "processing_ms": "`mp_processing_time_ms`, UTC.",
     "imported": "`$import`: sent by the import API, so that receipt tells nothing of the time.",
     "properties": "All properties as JSON text, as sent.",
+    "content": "Hash of `properties`, by which events with the same key are told apart.",
 }
 """What each column holds, for the UI."""
 
@@ -88,4 +89,4 @@ def preview(opened: Opened, day: str, rows: int) -> list[dict[str, Any]]:
     if manifest is None or not files:
         return []
     frame = redaction.redacted(opened, manifest, pl.scan_parquet(files[0], glob=False).head(rows).collect())
-    return frame.drop("imported", "processing_ms").to_dicts()
+    return frame.drop("imported", "processing_ms", "content", strict=False).to_dicts()

@@ -40,11 +40,11 @@ _ENVIRONMENT = {
     "POLARS_MAX_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    # Blocks of a row group's size come and go: giving each back to the system costs more than the work on it.
+    # Blocks of a row group's size come and go: giving each back to the system at once costs more than the work on it.
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
-    "_RJEM_MALLOC_CONF": "narenas:1,dirty_decay_ms:-1,background_thread:false,oversize_threshold:0",  # Polars' allocator
+    "_RJEM_MALLOC_CONF": "narenas:1,dirty_decay_ms:10000,background_thread:false,oversize_threshold:0",  # Polars' allocator
     # loky would take the memory that is kept for a leak, and start the process anew.
     "LOKY_MAX_MEMORY_LEAK_SIZE": str(1 << 40),
 }
@@ -93,8 +93,9 @@ class _Pool:
         executor = ProcessPoolExecutor(max_workers=count, timeout=IDLE_SECONDS, env=_ENVIRONMENT)
         return cls(executor, [executor.submit(_load) for _ in range(count)])
 
-    def end(self, *, kill: bool) -> None:
-        self.executor.shutdown(kill_workers=kill)
+    def end(self) -> None:
+        # Between two items they hold nothing, and in the middle of one its caller has given up: no farewell is waited for.
+        self.executor.shutdown(kill_workers=True)
 
 
 @dataclass
@@ -107,10 +108,10 @@ class _Kept:
         self.pool = self.pool or _Pool.start(count)
         return self.pool
 
-    def end(self, *, kill: bool) -> None:
+    def end(self) -> None:
         pool, self.pool = self.pool, None
         if pool is not None:
-            pool.end(kill=kill)
+            pool.end()
 
 
 _kept = _Kept()
@@ -120,14 +121,12 @@ _kept = _Kept()
 def kept() -> Iterator[None]:
     """Processes that are started within serve all work within, one day after the other, and end with the outermost block."""
     _kept.blocks += 1
-    unfinished = True
     try:
         yield
-        unfinished = False
     finally:
         _kept.blocks -= 1
         if not _kept.blocks:
-            _kept.end(kill=unfinished)
+            _kept.end()
 
 
 def start_ahead() -> None:
@@ -165,7 +164,7 @@ def workers(count: int) -> Iterator[Over]:
         yield over
     except BaseException as error:
         _kept.pool = None if _kept.pool is pool else _kept.pool
-        pool.end(kill=True)
+        pool.end()
         if isinstance(error, BrokenProcessPool):
             raise WorkerLost(
                 "A process that worked on the day was killed from outside, most likely because the machine's memory was "
@@ -173,7 +172,7 @@ def workers(count: int) -> Iterator[Over]:
             ) from None
         raise
     if not _kept.blocks:
-        pool.end(kill=False)
+        pool.end()
 
 
 def _done(result: Result) -> Future[Result]:

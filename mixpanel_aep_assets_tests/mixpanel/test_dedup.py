@@ -60,6 +60,17 @@ def test_later_processing_decides_equal_receipts_and_the_content_decides_the_res
     assert winners in ({("b",)}, {("c",)})
 
 
+@pytest.mark.parametrize("stored", [False, True])
+def test_the_hash_of_the_content_is_the_stored_one_or_made_where_files_lack_it(tmp_path: Path, stored: bool) -> None:
+    path = part(tmp_path, [row(1, v="a"), row(1, v="b")])
+    frame = pl.read_parquet(path).with_columns(dedup.content_hash().alias(dedup.CONTENT))
+    less = frame[dedup.CONTENT].arg_min()
+    if stored:  # the other way round, to be told from those of the texts
+        frame.with_columns(pl.col(dedup.CONTENT).reverse()).write_parquet(path)
+    (lost,) = dedup.find([path]).losers[0]
+    assert (lost == less) is not stored
+
+
 def test_of_rows_that_are_the_same_in_everything_one_stays(tmp_path: Path) -> None:
     paths = [part(tmp_path, [row(number % 5) for number in range(30)], name) for name in "ab"]
     rows = kept(paths)

@@ -8,9 +8,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from mixpanel_aep_assets.mixpanel import errors, events, export
+from mixpanel_aep_assets.mixpanel import dedup, errors, export
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
-from mixpanel_aep_assets.mixpanel.parts import ROW_GROUP
+from mixpanel_aep_assets.mixpanel.parts import FILE_SCHEMA, ROW_GROUP
 from mixpanel_aep_assets.storage import Day, StorageError
 from mixpanel_aep_assets_tests.mixpanel import samples
 from mixpanel_aep_assets_tests.mixpanel.conftest import DAY, NO_WAIT, Scripted, answer, event
@@ -34,10 +34,11 @@ def test_a_day_is_stored_line_by_line(
     server.answers = [answer(b"".join(GOOD), packed=packed, chunk=chunk)]
     manifest = run(client, day)
     frame = stored(day)
-    assert frame.columns == events.RAW_SCHEMA.names
+    assert frame.columns == FILE_SCHEMA.names
     assert frame["line"].to_list() == list(range(1, len(GOOD) + 1))
     texts = [line[line.index(b'"properties":') + 13 : -2].decode() for line in GOOD]
     assert frame["properties"].to_list() == texts
+    assert frame["content"].equals(frame.select(content=dedup.content_hash())["content"])
     assert (manifest["exported"], manifest["rows"], manifest["quarantined"]) == (len(GOOD), len(GOOD), 0)
     assert day.manifest() == manifest
     assert len(server.requests) == 1
