@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -20,36 +20,48 @@ Records = npt.NDArray[np.void]
 BUCKET_ROWS = 1_000_000
 
 
-def buckets(chunks: Iterable[Records], dtype: np.dtype[np.void], rows: int) -> Iterator[Records]:
-    """The same records in buckets of about `BUCKET_ROWS`, all records of one hash in one bucket, in their order.
+@dataclass(frozen=True)
+class Buckets:
+    """Files of records. Can be sent to other processes, which put theirs in files of their own. Raises StorageError."""
 
-    `rows` is how many there will be, about. The files lie in the machine's folder for temporary files; raises
-    StorageError where that cannot be written.
+    folder: Path
+    count: int
+    dtype: np.dtype[np.void]
+
+    def put(self, records: Records) -> None:
+        """Adds records, each to the bucket of its hash."""
+        bucket = records["high"] % np.uint64(self.count)
+        for number in range(self.count):
+            here = records if self.count == 1 else records[bucket == number]
+            with _explained(), (self.folder / f"{number}-{os.getpid()}").open("ab") as file:
+                here.tofile(file)
+
+    def __iter__(self) -> Iterator[Records]:
+        """One bucket after the other, its records in any order. Each can be had once."""
+        for number in range(self.count):
+            files = sorted(self.folder.glob(f"{number}-*"))
+            with _explained():
+                sizes = [file.stat().st_size for file in files]
+                bucket = np.empty(sum(sizes) // self.dtype.itemsize, self.dtype)
+                room = bucket.view(np.uint8).data
+                for path, size in zip(files, sizes, strict=True):
+                    with path.open("rb") as file:
+                        file.readinto(room[:size])
+                    path.unlink()
+                    room = room[size:]
+            yield bucket
+
+
+@contextmanager
+def buckets(dtype: np.dtype[np.void], rows: int) -> Iterator[Buckets]:
+    """Buckets of about `BUCKET_ROWS` of `rows` records, all records of one hash in one of them.
+
+    The files lie in the machine's folder for temporary files; raises StorageError where that cannot be written.
     """
-    count = max(1, -(-rows // BUCKET_ROWS))
     with ExitStack() as stack:
         with _explained():
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=PASSING))
-            files = [stack.enter_context(Path(folder, str(number)).open("w+b")) for number in range(count)]
-        for records in chunks:
-            with _explained():
-                _spread(records, files)
-        for file in files:
-            with _explained():
-                file.flush()
-                file.seek(0)
-                bucket = np.fromfile(file, dtype)
-            yield bucket
-            file.truncate(0)
-
-
-def _spread(records: Records, files: Sequence[BinaryIO]) -> None:
-    if len(files) == 1:
-        records.tofile(files[0])
-        return
-    bucket = records["high"] % np.uint64(len(files))
-    for number, file in enumerate(files):
-        records[bucket == number].tofile(file)
+        yield Buckets(Path(folder), max(1, -(-rows // BUCKET_ROWS)), dtype)
 
 
 @contextmanager

@@ -29,22 +29,25 @@ def compare(before: Sequence[str], after: Sequence[str]) -> dict[str, int]:
     """
     rows = sum(map(count_rows, [*before, *after]))
     totals = {"appeared": 0, "changed": 0, "vanished": 0}
-    for records in buckets(_records(before, after), _RECORD, rows):
-        frame = pl.DataFrame({name: records[name] for name in _RECORD.names or ()})
-        new = pl.col("after") == 1
-        keys = frame.group_by("high", "low").agg(
-            new.any().alias("now"),
-            (~new).any().alias("then"),
-            # Sums, for the rows of one key come in any order.
-            (pl.col("content").filter(new).sum() != pl.col("content").filter(~new).sum()).alias("differs"),
-        )
-        counted = keys.select(
-            (pl.col("now") & ~pl.col("then")).sum().alias("appeared"),
-            (pl.col("now") & pl.col("then") & pl.col("differs")).sum().alias("changed"),
-            (~pl.col("now") & pl.col("then")).sum().alias("vanished"),
-        )
-        for name, count in counted.row(0, named=True).items():
-            totals[name] += int(count)
+    with buckets(_RECORD, rows) as spread:
+        for records in _records(before, after):
+            spread.put(records)
+        for records in spread:
+            frame = pl.DataFrame({name: records[name] for name in _RECORD.names or ()})
+            new = pl.col("after") == 1
+            keys = frame.group_by("high", "low").agg(
+                new.any().alias("now"),
+                (~new).any().alias("then"),
+                # Sums, for the rows of one key come in any order.
+                (pl.col("content").filter(new).sum() != pl.col("content").filter(~new).sum()).alias("differs"),
+            )
+            counted = keys.select(
+                (pl.col("now") & ~pl.col("then")).sum().alias("appeared"),
+                (pl.col("now") & pl.col("then") & pl.col("differs")).sum().alias("changed"),
+                (~pl.col("now") & pl.col("then")).sum().alias("vanished"),
+            )
+            for name, count in counted.row(0, named=True).items():
+                totals[name] += int(count)
     return totals
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ import numpy.typing as npt
 import polars as pl
 import polars_hash  # noqa: F401 - gives expressions `nchash` and `chash`
 
-from mixpanel_aep_assets.mixpanel.buckets import Records, buckets
+from mixpanel_aep_assets.mixpanel.buckets import Buckets, Records, buckets
 from mixpanel_aep_assets.storage import reading
 
 CONTENT = "content"
@@ -88,16 +89,18 @@ def find(locations: Sequence[str], over: Callable[..., Iterable[Any]] = map) -> 
     replaced the day meanwhile.
     """
     rows = sum(count_rows(location) for location in locations)
-    chunks = over(_records, list(enumerate(locations)))
     lost: list[Records] = []
     tied: list[Records] = []
     ordinals: list[pl.DataFrame] = []
-    for records in buckets(chunks, _RECORD, rows):
-        sharing = _sharing(records)
-        worse, equal = _judged(sharing)
-        lost.append(worse)
-        tied.append(equal)
-        ordinals.append(_ordinals(sharing))
+    with buckets(_RECORD, rows) as spread:
+        for _ in over(partial(_spread, spread), list(enumerate(locations))):
+            pass
+        for records in spread:
+            sharing = _sharing(records)
+            worse, equal = _judged(sharing)
+            lost.append(worse)
+            tied.append(equal)
+            ordinals.append(_ordinals(sharing))
     lost.append(_tied_losers(np.concatenate(tied), locations, over))
     return _by_part(np.concatenate(lost), pl.concat(ordinals))
 
@@ -142,6 +145,10 @@ def count_rows(location: str) -> int:
     return int(pl.scan_parquet(location, glob=False).select(pl.len()).collect().item())
 
 
+def _spread(spread: Buckets, numbered: tuple[int, str]) -> None:
+    spread.put(_records(numbered))
+
+
 def _records(numbered: tuple[int, str]) -> Records:
     """Key hashes and ranks of a part's rows; `properties` is read only where an insert id lacks."""
     part, location = numbered
@@ -180,7 +187,7 @@ def _hashed(frame: pl.DataFrame, part: int, first: int) -> Records:
 
 
 def _sharing(records: Records) -> Records:
-    """The records whose first hash another one has too, in their order: few of a day, and only they can be duplicates."""
+    """The records whose first hash another one has too: few of a day, and only they can be duplicates."""
     hashes = np.ascontiguousarray(records["high"])
     ordered = np.sort(hashes)
     twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])

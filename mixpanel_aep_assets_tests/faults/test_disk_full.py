@@ -90,8 +90,8 @@ def test_files_that_the_system_lets_not_grow_are_a_typed_error(
 def test_a_full_folder_for_temporary_files_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     records = np.zeros(3, np.dtype([("high", "<u8")]))
-    with pytest.raises(StorageError, match=r"(?s)gone.*TMPDIR"):
-        list(buckets.buckets([records], records.dtype, 3))
+    with pytest.raises(StorageError, match=r"(?s)gone.*TMPDIR"), buckets.buckets(records.dtype, 3) as spread:
+        spread.put(records)
 
 
 def test_a_budget_that_cannot_be_written_any_more_is_named(tmp_path: Path) -> None:
