@@ -19,7 +19,21 @@ from connection import arguments, opened
 from mixpanel_aep_assets.emulator import EmulatorProcess
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mixpanel_aep_assets.connection import Opened
+
+
+def service(stack: ExitStack, base_url: str, out: Path) -> tuple[Opened, EmulatorProcess]:
+    """The emulator and a connection to it. It stands for a service that is always there and provisioned once, so it starts
+    beside the export, which does not need it, and has answered before it is measured."""
+    emulator = stack.enter_context(EmulatorProcess(state=out / "emulator.sqlite"))
+    from mixpanel_aep_assets.aep import catalog, provision
+
+    connection = stack.enter_context(opened(base_url, out, emulator.url))
+    provision.apply(connection.platform, provision.plan(connection.platform, connection.wanted()))
+    catalog.batches_of(connection.platform, "none", connection.dataset)
+    return connection, emulator
 
 
 def main() -> None:
@@ -27,25 +41,22 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     seconds: dict[str, float] = {}
     manifests = {}
+
+    def run(name: str, step: Callable[[Opened, str], dict[str, Any]], connection: Opened) -> None:
+        began = time.perf_counter()
+        manifests[name] = step(connection, args.date)
+        seconds[name] = round(time.perf_counter() - began, 3)
+
     with ExitStack() as stack, ThreadPoolExecutor(1) as starter:
-        # The emulator stands for a service that is always there: it starts beside the export, which does not need it.
-        starting = starter.submit(stack.enter_context, EmulatorProcess(state=args.out / "emulator.sqlite"))
-        from mixpanel_aep_assets.aep import provision
+        starting = starter.submit(service, stack, args.base_url, args.out)
         from mixpanel_aep_assets.pipeline import extract, load, transform, workers
 
         stack.enter_context(workers.kept())
-
-        def run(name: str, step: Callable[[Opened, str], dict[str, Any]], connection: Opened) -> None:
-            began = time.perf_counter()
-            manifests[name] = step(connection, args.date)
-            seconds[name] = round(time.perf_counter() - began, 3)
-
         run("export", extract.extract_day, stack.enter_context(opened(args.base_url, args.out)))
-        connection = stack.enter_context(opened(args.base_url, args.out, starting.result().url))
-        provision.apply(connection.platform, provision.plan(connection.platform, connection.wanted()))
+        connection, emulator = starting.result()
         run("xdm", transform.transform_day, connection)
         run("upload", load.load_day, connection)
-        starting.result().kill()
+        emulator.kill()
     xdm = manifests["xdm"]
     print(
         json.dumps(
