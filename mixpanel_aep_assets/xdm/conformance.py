@@ -147,10 +147,12 @@ class Conformance:
 
     def suspects(self, frame: pl.DataFrame, now: datetime.datetime | None = None) -> pl.Series:
         """The compiled mask: false only for rows that conform."""
-        checks = compiled.suspects(self._schema, frame.schema, now or self._instant())
+        checks = compiled.suspects(self._schema, _held(frame), now or self._instant())
         if not checks or frame.is_empty():
             return _false(frame.height)
-        mask = frame.select(suspect=pl.any_horizontal(checks))["suspect"]
+        # Each on its own: in one expression of all, the search for common parts would take longer than it saves.
+        found = frame.select(check.alias(str(number)) for number, check in enumerate(checks))
+        mask = found.select(suspect=pl.any_horizontal(pl.all()))["suspect"]
         return mask if len(mask) == frame.height else mask.new_from_index(0, frame.height)
 
     def _repeated(self, frame: pl.DataFrame, seen: SeenIds) -> pl.Series:
@@ -176,6 +178,20 @@ class SeenIds:
             known = known | hashes.is_in(self._hashes.implode())
         self._hashes = self._hashes.append(hashes.filter(~known))
         return known & ids.is_not_null()
+
+
+def _held(frame: pl.DataFrame) -> pl.Schema:
+    """The frame's types without columns and members that are null in all rows: of these only the absence counts."""
+    return pl.Schema({column.name: dtype for column in frame if (dtype := _held_type(column)) is not None})
+
+
+def _held_type(column: pl.Series) -> pl.DataType | None:
+    if column.null_count() == len(column):
+        return None
+    if not isinstance(column.dtype, pl.Struct):
+        return column.dtype
+    members = column.struct.unnest()
+    return pl.Struct({member.name: dtype for member in members if (dtype := _held_type(member)) is not None})
 
 
 def _false(rows: int) -> pl.Series:
