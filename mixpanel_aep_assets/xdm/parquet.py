@@ -85,7 +85,7 @@ def shape(frame: pl.DataFrame, schema: Schema, columns: Columns = None) -> pl.Da
     target = column_types(schema, actual if columns is None else columns)
     stages = _Stages()
     roots = {
-        name: stages.place(pl.col(name) if name in actual else pl.lit(None), actual.get(name, pl.Null()), dtype)
+        name: stages.place(pl.col(name), frame.get_column(name) if name in actual else None, dtype)
         for name, dtype in target.items()
     }
     try:
@@ -309,20 +309,20 @@ class _Stages:
     def __init__(self) -> None:
         self._levels: list[list[pl.Expr]] = [[]]
 
-    def place(self, value: pl.Expr, actual: pl.DataType, target: pl.DataType) -> tuple[str, int]:
-        """`value` of the actual type as the target type, empty values as null: its column, and the level that makes it."""
-        if not (isinstance(target, pl.Struct) and isinstance(actual, pl.Struct)):
-            return self._add(0, _shaped(value, actual, target))
-        known = {member.name: cast("pl.DataType", member.dtype) for member in actual.fields}
+    def place(self, value: pl.Expr, column: pl.Series | None, target: pl.DataType) -> tuple[str, int]:
+        """`value`, which gives `column`, as the target type, empty values as null: its column, and the level that makes it."""
+        if column is None or column.null_count() == len(column):
+            return self._add(0, pl.lit(None).cast(target))
+        if not (isinstance(target, pl.Struct) and isinstance(column.dtype, pl.Struct)):
+            return self._add(0, value if _is_shaped(column, target) else _shaped(value, column.dtype, target))
+        known = {member.name: member for member in column.struct.unnest()}
         members = {
             member.name: self.place(
-                value.struct.field(member.name) if member.name in known else pl.lit(None),
-                known.get(member.name, pl.Null()),
-                cast("pl.DataType", member.dtype),
+                value.struct.field(member.name), known.get(member.name), cast("pl.DataType", member.dtype)
             )
             for member in target.fields
         }
-        placed = {name: pl.col(column) for name, (column, _) in members.items()}
+        placed = {name: pl.col(made) for name, (made, _) in members.items()}
         return self._add(1 + max(level for _, level in members.values()), _object(placed))
 
     def run(self, frame: pl.DataFrame) -> pl.DataFrame:
@@ -337,6 +337,11 @@ class _Stages:
         name = f"{level}.{len(self._levels[level])}"
         self._levels[level].append(expression.alias(name))
         return name, level
+
+
+def _is_shaped(column: pl.Series, target: pl.DataType) -> bool:
+    """Whether a text column has no empty value, as most have none: then its values need not be chosen row by row."""
+    return target == pl.String() and column.dtype == pl.String() and not (column == "").any()
 
 
 def _object(members: dict[str, pl.Expr]) -> pl.Expr:
