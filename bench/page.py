@@ -18,6 +18,7 @@ TITLES = {
     "gunzip-isal": "limit: gunzip, isal",
     "parse-msgspec": "limit: parse, msgspec",
     "parse-orjson": "limit: parse, orjson",
+    "process-orjson": "limit: a process that reads, cuts and parses, orjson",
     "extract": "export to committed Parquet",
     "transform": "XDM, conformance included",
     "conformance": "conformance, files read back",
@@ -75,7 +76,7 @@ def stages(results: Results, events: int) -> str:
             continue
         rate = results.rate(what, events)
         cells = [title, f"{rate:,.0f}", f"{rate * size / events / 1e6:,.0f}"]
-        if what.startswith(("gunzip", "parse")):
+        if what.startswith(("gunzip", "parse", "process")):
             cells += [spread(results.spread(what, events, lambda run: run["said"]["seconds"])), *[""] * 5]
         else:
             cpu = results.spread(what, events, "cpu")
@@ -97,7 +98,7 @@ def ratios(results: Results) -> str:
     header = row("", *(f"{events:,} events" for events in results.sizes))
     lines = [header, "|---|" + "---:|" * len(results.sizes)]
     for what in ("extract", "end to end"):
-        for limit in ("parse-orjson", "parse-msgspec", "gunzip-isal", "gunzip-zlib"):
+        for limit in ("process-orjson", "parse-orjson", "parse-msgspec", "gunzip-isal", "gunzip-zlib"):
             cells = [f"{results.rate(what, n) / results.rate(limit, n):.0%}" for n in results.sizes]
             lines.append(row(f"{TITLES[what]} / {TITLES[limit].removeprefix('limit: ')}", *cells))
         cells = [f"{started(results, what, n) / results.rate(LIMIT, n):.0%}" for n in results.sizes]

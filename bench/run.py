@@ -42,7 +42,7 @@ SMALL = 2_000
 
 DAGSTER_ROUNDS = 3
 
-LIMITS = ("gunzip-zlib", "gunzip-isal", "parse-orjson", "parse-msgspec")
+LIMITS = ("gunzip-zlib", "gunzip-isal", "parse-orjson", "parse-msgspec", "process-orjson")
 STAGES = ("transform", "conformance", "upload")
 LIBRARIES = ("dagster", "polars", "pyarrow", "msgspec", "orjson", "isal")
 PYTHON = sys.executable
