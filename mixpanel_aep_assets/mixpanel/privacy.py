@@ -18,6 +18,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, SecretStr, model_validator
 
 from mixpanel_aep_assets.mixpanel import odd
+from mixpanel_aep_assets.mixpanel.dedup import CONTENT
 from mixpanel_aep_assets.mixpanel.errors import SettingsWrong
 from mixpanel_aep_assets.mixpanel.identity import DEVICE_PREFIX, REFUSED
 from mixpanel_aep_assets.mixpanel.odd import FIELDS, HOT_SHARD_EVENT, HOT_SHARD_ID, Broken
@@ -192,7 +193,7 @@ class Privacy:
         return [Broken(line.line, line.reason, f"{len(line.bytes)} bytes, {WITHHELD}", b"") for line in broken]
 
     def frame(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Rows of `raw_events` that were stored without the rules, after them."""
+        """Rows of `raw_events` that were stored without the rules, after them; without the hash of what they held before."""
         columns = [frame["properties"].map_elements(self.properties, pl.String)]
         if self._identities:
             columns += [
@@ -201,9 +202,8 @@ class Privacy:
         if _verdict(self._rules, "$insert_id") is _Verdict.HASH and "insert_id" in frame:
             columns.append(frame["insert_id"].map_elements(self._digest, pl.String))
         dropped = [name for name in _IDENTITY_COLUMNS if _verdict(self._rules, FIELDS[name]) is _Verdict.DROP]
-        return frame.with_columns(columns).with_columns(
-            pl.lit(None, pl.String).alias(name) for name in dropped if name in frame.columns
-        )
+        changed = frame.drop(CONTENT, strict=False).with_columns(columns)
+        return changed.with_columns(pl.lit(None, pl.String).alias(name) for name in dropped if name in frame.columns)
 
     def properties(self, text: str) -> str:
         """The JSON text of an event's `properties` after the rules."""

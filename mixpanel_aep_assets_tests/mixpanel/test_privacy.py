@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
-from mixpanel_aep_assets.mixpanel import errors, events, export, history, odd
+from mixpanel_aep_assets.mixpanel import dedup, errors, events, export, history, odd
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.mixpanel.identity import REFUSED
 from mixpanel_aep_assets.mixpanel.privacy import CLOCK, IDENTITIES, Privacy, PrivacySettings
@@ -244,7 +244,7 @@ def test_no_dropped_or_hashed_value_is_in_anything_that_is_kept(
     before = events.parse(sent)
     assert [line.reason for line in parsed.broken] == [line.reason for line in before.broken]
     assert parsed.events["line"] == before.events["line"]
-    stored = pl.DataFrame(pl.from_arrow(before.events))
+    stored = pl.DataFrame(pl.from_arrow(before.events)).with_columns(dedup.content_hash().alias(dedup.CONTENT))
     assert rules.frame(stored).to_dicts() == parsed.events.to_pylist()
 
 
