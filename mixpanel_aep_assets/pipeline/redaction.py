@@ -71,8 +71,6 @@ def readable(opened: Opened, day: Day, manifest: Mapping[str, Any]) -> Iterator[
             ):
                 parquet = pq.ParquetFile(file)
                 for group in range(parquet.num_row_groups):
-                    frame = privacy.frame(
-                        pl.DataFrame(pl.from_arrow(parquet.read_row_group(group)))
-                    )
+                    frame = privacy.frame(pl.DataFrame(pl.from_arrow(parquet.read_row_group(group))))
                     writer.write_table(frame.to_arrow().cast(RAW_SCHEMA), row_group_size=ROW_GROUP)
         yield passing, copies
