@@ -8,7 +8,7 @@ Memory holds one row group, whatever the size of the day. What a day is made of,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any, cast
 
@@ -126,17 +126,13 @@ def group_rows(storage: Storage, path: str) -> list[int]:
     return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
 
 
-def row_groups(storage: Storage, path: str, groups: Sequence[int], first: int = 0) -> Iterator[pl.DataFrame]:
-    """Row groups of a Parquet file by their rows, from row `first` on, one in memory at a time. Raises DayReplaced.
+def row_group(storage: Storage, path: str, first: int, rows: int) -> pl.DataFrame:
+    """A row group of a Parquet file, by its first row and their number. Raises DayReplaced.
 
     Read by Polars: its columns are views of the pages, which takes half the time and memory of a copy in Arrow.
     """
-    rows = pl.scan_parquet(storage.location(path), glob=False)
-    for size in groups:
-        with reading():
-            frame = rows.slice(first, size).collect()
-        yield frame
-        first += size
+    with reading():
+        return pl.scan_parquet(storage.location(path), glob=False).slice(first, rows).collect()
 
 
 @dataclass(frozen=True)
@@ -169,39 +165,40 @@ class Shaper:
         counted = Counted()
         writer = _Parts(staging, self.schema, piece.number)
         aside = _Aside(staging, piece.number)
-        utc = time_mode.to_utc(self.time_mode, self.timezone)
-        for rows, dropped in self._row_groups(piece):
-            counted.duplicates += dropped
-            if rows.is_empty():
-                continue
-            frame = rows.with_columns(
-                utc.alias("mixpanel.timestamp"),
-                dedup.stable_id(pl.col("ordinal")).alias("mixpanel.id"),
-                identity.identity_map().alias("mixpanel.identityMap"),
-            )
-            mapped = self.mapping.apply(frame)
-            counted.count_errors(mapped.errors)
-            good = shape(mapped.frame, self.schema)
-            found = with_refused(self.conformance.check(good), mapped.errors, self.strict)
-            counted.oversized += found.oversized
-            counted.warnings += _tally(found.warnings)
-            if found.bad.any():
-                counted.violations += _tally(found.violations)
-                aside.write(frame, found.violations, counted)
-                good = good.filter(~found.bad)
-            counted.rows += good.height
-            writer.write(good)
+        first = piece.first
+        for size in piece.groups:
+            writer.write(self._conforming(piece, first, size, counted, aside))
+            first += size
         counted.parts = writer.close()
         counted.quarantine = aside.close()
         return counted
 
-    def _row_groups(self, piece: Slice) -> Iterator[tuple[pl.DataFrame, int]]:
-        """The slice's row groups without duplicates, and how many rows were dropped of each."""
-        first = piece.first
-        for frame in row_groups(self.source, piece.path, piece.groups, first):
-            kept = piece.twice.keep(piece.part, first, frame)
-            first += frame.height
-            yield kept, frame.height - kept.height
+    def _conforming(self, piece: Slice, first: int, size: int, counted: Counted, aside: _Aside) -> pl.DataFrame | None:
+        """A row group as XDM, without the rows set aside; None where duplicates are all it had.
+
+        A function of its own, so that what is made on the way is let go of before the rows are written and the next are read.
+        """
+        rows = piece.twice.keep(piece.part, first, row_group(self.source, piece.path, first, size))
+        counted.duplicates += size - rows.height
+        if rows.is_empty():
+            return None
+        frame = rows.with_columns(
+            time_mode.to_utc(self.time_mode, self.timezone).alias("mixpanel.timestamp"),
+            dedup.stable_id(pl.col("ordinal")).alias("mixpanel.id"),
+            identity.identity_map().alias("mixpanel.identityMap"),
+        )
+        mapped = self.mapping.apply(frame)
+        counted.count_errors(mapped.errors)
+        good = shape(mapped.frame, self.schema)
+        found = with_refused(self.conformance.check(good), mapped.errors, self.strict)
+        counted.oversized += found.oversized
+        counted.warnings += _tally(found.warnings)
+        if found.bad.any():
+            counted.violations += _tally(found.violations)
+            aside.write(frame, found.violations, counted)
+            good = good.filter(~found.bad)
+        counted.rows += good.height
+        return good
 
 
 def _tally(found: pl.DataFrame) -> Counter[Place]:
@@ -217,7 +214,9 @@ class _Parts:
         self._staging, self._schema, self._number = staging, schema, number
         self._writer: XdmWriter | None = None
 
-    def write(self, frame: pl.DataFrame) -> None:
+    def write(self, frame: pl.DataFrame | None) -> None:
+        if frame is None:
+            return
         if self._writer is None:
             self._writer = XdmWriter(
                 lambda name: cast("IO[bytes]", self._staging.open(name)),

@@ -30,7 +30,7 @@ from mixpanel_aep_assets.pipeline.shaping import (
     Place,
     Shaper,
     group_rows,
-    row_groups,
+    row_group,
     slices,
 )
 from mixpanel_aep_assets.storage import Staging, Storage
@@ -189,13 +189,14 @@ def violations_left(opened: Opened, day: str) -> int:
 
 
 def _violations_in(path: str, storage: Storage, conformance: Conformance, seen: SeenIds | None = None) -> int:
-    bad = 0
-    for group in row_groups(storage, path, group_rows(storage, path)):
-        for frame in group.iter_slices(CHECKED):
+    bad = first = 0
+    for rows in group_rows(storage, path):
+        for frame in row_group(storage, path, first, rows).iter_slices(CHECKED):
             wrong = conformance.check(frame).bad
             if seen is not None:
                 wrong = wrong | seen.repeated(frame["_id"])
             bad += int(wrong.sum() or 0)
+        first += rows
     return bad
 
 
