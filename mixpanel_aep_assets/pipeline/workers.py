@@ -40,11 +40,11 @@ _ENVIRONMENT = {
     "POLARS_MAX_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    # Blocks of a row group's size come and go: giving each back to the system at once costs more than the work on it.
+    # Blocks of a row group's size come and go: giving each back to the system costs more than the work on it.
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
-    "_RJEM_MALLOC_CONF": "narenas:1,dirty_decay_ms:10000,background_thread:false,oversize_threshold:0",  # Polars' allocator
+    "_RJEM_MALLOC_CONF": "narenas:1,dirty_decay_ms:-1,background_thread:false,oversize_threshold:0",  # Polars' allocator
     # loky would take the memory that is kept for a leak, and start the process anew.
     "LOKY_MAX_MEMORY_LEAK_SIZE": str(1 << 40),
 }
