@@ -297,6 +297,7 @@ class CompiledMapping:
         ]
         if len(self._plans) >= 2 * _PLANS:
             self._plans.clear()
+            self._diverse.clear()
         return self._plan(self._widest), missing
 
     def _planned(self, kinds: Kinds) -> _Plan:
