@@ -6,6 +6,8 @@ import datetime
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import wait
 from pathlib import Path
@@ -159,6 +161,28 @@ def test_kept_processes_that_were_killed_are_replaced() -> None:
             assert list(over(abs, [-1])) == [1]
 
 
+def test_processes_end_with_a_caller_that_is_killed() -> None:
+    code = f"from {__name__} import stay; stay()"
+    root = Path(__file__).resolve().parents[1]
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=root) as caller:
+        assert caller.stdout is not None
+        processes = json.loads(caller.stdout.readline())
+        assert len(processes) == PROCESSES
+        assert all(map(_lives, processes))
+        caller.kill()
+    deadline = time.monotonic() + 30
+    while any(map(_lives, processes)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def stay() -> None:
+    """Starts processes, tells them, and waits to be killed."""
+    with workers.kept(), workers.workers(PROCESSES) as over:
+        print(json.dumps(sorted({*over(_pid, range(300))} - {os.getpid()})), flush=True)
+        time.sleep(600)
+
+
 def test_processes_started_ahead_do_all_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "cores", lambda: PROCESSES)
     with workers.kept():
@@ -208,7 +232,8 @@ def _lives(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    return True
+    state = Path(f"/proc/{process}/stat")  # an orphan may be dead without anybody having asked for its end
+    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def _pid(_: int) -> int:

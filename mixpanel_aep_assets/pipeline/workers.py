@@ -11,6 +11,8 @@ import functools
 import importlib
 import os
 import pickle
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -67,6 +69,17 @@ def cores() -> int:
     return min(MOST, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
+def _end_with(parent: int) -> None:
+    """Ends this process soon after its caller was killed: else it would keep its memory until it has long been idle."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _load() -> None:
     """Imports what the work on a day needs, half a second's worth, so that its first piece does not wait for that."""
     importlib.import_module("mixpanel_aep_assets.pipeline.shaping")
@@ -90,7 +103,9 @@ class _Pool:
 
     @classmethod
     def start(cls, count: int) -> _Pool:
-        executor = ProcessPoolExecutor(max_workers=count, timeout=IDLE_SECONDS, env=_ENVIRONMENT)
+        executor = ProcessPoolExecutor(
+            max_workers=count, timeout=IDLE_SECONDS, env=_ENVIRONMENT, initializer=_end_with, initargs=(os.getpid(),)
+        )
         return cls(executor, [executor.submit(_load) for _ in range(count)])
 
     def end(self) -> None:
