@@ -10,7 +10,7 @@ from string import Template
 from typing import Any
 
 from plot import plot
-from results import Results, Spread, own_seconds
+from results import Results, Spread, is_limit, own_seconds
 
 HERE = Path(__file__).resolve().parent
 TITLES = {
@@ -76,7 +76,7 @@ def stages(results: Results, events: int) -> str:
             continue
         rate = results.rate(what, events)
         cells = [title, f"{rate:,.0f}", f"{rate * size / events / 1e6:,.0f}"]
-        if what.startswith(("gunzip", "parse", "process")):
+        if is_limit(what):
             cells += [spread(results.spread(what, events, lambda run: run["said"]["seconds"])), *[""] * 5]
         else:
             cpu = results.spread(what, events, "cpu")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
-from results import Results
+from results import Results, is_limit
 
 WIDTH, LABEL, BAR, GAP = 880, 210, 14, 8
 COLOURS = ("#9ecae1", "#4292c6", "#08519c", "#08306b")
@@ -16,7 +16,7 @@ STYLE = "text{font:12px system-ui,sans-serif;fill:#333}.t{font-weight:600;font-s
 def plot(results: Results, titles: Mapping[str, str]) -> str:
     sizes = results.sizes
     whats = [what for what in titles if results.of(what, sizes[-1])]
-    stages = [what for what in whats if not what.startswith(("gunzip", "parse", "process"))]
+    stages = [what for what in whats if not is_limit(what)]
     rates = {what: [results.rate(what, n) if results.of(what, n) else 0.0 for n in sizes] for what in whats}
     memory = {
         what: [results.median(what, n, "together") if results.of(what, n) else 0.0 for n in sizes] for what in stages
@@ -51,7 +51,7 @@ def bars(
             f'<text x="{LABEL - 10}" y="{y + height / 2 + 4:.0f}" text-anchor="end">{escape(names[what])}</text>'
         )
         for index, value in enumerate(row):
-            limit = limits and what.startswith(("gunzip", "parse", "process"))
+            limit = limits and is_limit(what)
             fill = GREY if limit else COLOURS[index % len(COLOURS)]
             width = room * value / most
             marks.append(f'<rect x="{LABEL}" y="{y}" width="{width:.1f}" height="{BAR - 2}" rx="2" fill="{fill}"/>')

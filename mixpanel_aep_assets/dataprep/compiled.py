@@ -114,10 +114,25 @@ class _Plan:
 
     expressions: tuple[pl.Expr, ...]
     shared: tuple[Shared, ...]
+    diverse: set[Shared]
+    """Of `shared`, what had too many combinations in a batch, and is computed with the rest from then on."""
     staged: tuple[tuple[tuple[Step, ...], tuple[pl.Expr, ...]], ...]
     """Mappings that need steps before their expressions, each on its own, so that its columns go when it is done."""
     outputs: Mapping[int, _Output]
     notes: Mapping[int, tuple[Note, ...]]
+
+    def without_steps(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """The columns of the mappings that need no steps, and the numbers of the rows."""
+        apart: list[pl.Series] = []
+        together = list(self.expressions)
+        for one in self.shared:
+            found = None if one in self.diverse else by_combination(batch, one)
+            if found is None:
+                self.diverse.add(one)
+                together += one.expressions
+            else:
+                apart += found.get_columns()
+        return batch.lazy().select(pl.col(ROW), *together).collect().hstack(apart)
 
 
 def compile_mapping(
@@ -172,12 +187,10 @@ class CompiledMapping:
             not one.rows.repeatable for one in mappings
         )
         self._plans: dict[Kinds, _Plan] = {}
-        self._diverse: set[Shared] = set()
-        """What had too many combinations in a batch, and is computed with the rest from then on."""
         self._widest: Kinds = ()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_plans": {}, "_diverse": set()}
+        return {**self.__dict__, "_plans": {}}
 
     @property
     def sources(self) -> tuple[Steps, ...]:
@@ -202,7 +215,7 @@ class CompiledMapping:
         rows = pl.DataFrame({ROW: pl.int_range(len(frame), dtype=pl.UInt32, eager=True)})
         batch = rows.hstack(shredded.frame).with_columns(missing)
         context = self._context or EvaluationContext()
-        computed = self._computed(batch, plan)
+        computed = plan.without_steps(batch)
         for steps, expressions in plan.staged:
             stage = batch
             for step in steps:
@@ -219,20 +232,6 @@ class CompiledMapping:
         folded = fold(pl.DataFrame(columns) if columns else rows, placed, keep_nulls=self._keep_nulls)
         failures.extend(folded.errors)
         return MappedFrame(folded.frame, self._errors(failures), folded.json_roots)
-
-    def _computed(self, batch: pl.DataFrame, plan: _Plan) -> pl.DataFrame:
-        """The expressions of the mappings that need no steps."""
-        apart: list[pl.DataFrame] = []
-        together = list(plan.expressions)
-        for one in plan.shared:
-            found = None if one in self._diverse else by_combination(batch, one)
-            if found is None:
-                self._diverse.add(one)
-                together += one.expressions
-            else:
-                apart.append(found)
-        rest = batch.lazy().select(pl.col(ROW), *together).collect()
-        return rest.hstack([column for frame in apart for column in frame.get_columns()])
 
     def _column(
         self,
@@ -297,7 +296,6 @@ class CompiledMapping:
         ]
         if len(self._plans) >= 2 * _PLANS:
             self._plans.clear()
-            self._diverse.clear()
         return self._plan(self._widest), missing
 
     def _planned(self, kinds: Kinds) -> _Plan:
@@ -339,7 +337,7 @@ class CompiledMapping:
                 tuple((kind, name) for kind, name, _ in columns), None if escape is None else f"e{one.index}"
             )
         shared, rest = sharing(large, expressions)
-        return _Plan(tuple(rest), tuple(shared), tuple(staged), outputs, notes)
+        return _Plan(tuple(rest), tuple(shared), set(), tuple(staged), outputs, notes)
 
     def _vector(self, one: _Mapping, compiler: ExpressionCompiler) -> Vector:
         for path in one.sources:

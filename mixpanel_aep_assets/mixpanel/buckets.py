@@ -36,8 +36,8 @@ class Buckets:
             with _explained(), (self.folder / f"{number}-{os.getpid()}").open("ab") as file:
                 here.tofile(file)
 
-    def __iter__(self) -> Iterator[Records]:
-        """One bucket after the other, its records in any order. Each can be had once."""
+    def drain(self) -> Iterator[Records]:
+        """One bucket after the other, its records in any order; its files go with it."""
         for number in range(self.count):
             files = sorted(self.folder.glob(f"{number}-*"))
             with _explained():
@@ -46,7 +46,8 @@ class Buckets:
                 room = bucket.view(np.uint8).data
                 for path, size in zip(files, sizes, strict=True):
                     with path.open("rb") as file:
-                        file.readinto(room[:size])
+                        if file.readinto(room[:size]) != size:
+                            raise OSError(f"{path} is shorter than it was")
                     path.unlink()
                     room = room[size:]
             yield bucket

@@ -13,7 +13,7 @@ import polars as pl
 import polars_hash  # noqa: F401 - gives expressions `nchash`
 
 from mixpanel_aep_assets.mixpanel.buckets import Records, buckets
-from mixpanel_aep_assets.mixpanel.dedup import count_rows, stable_key
+from mixpanel_aep_assets.mixpanel.dedup import content_hash, count_rows, stable_key
 from mixpanel_aep_assets.storage import reading
 
 _RECORD = np.dtype([("high", "<u8"), ("low", "<u8"), ("content", "<u8"), ("after", "<u1")])
@@ -32,23 +32,26 @@ def compare(before: Sequence[str], after: Sequence[str]) -> dict[str, int]:
     with buckets(_RECORD, rows) as spread:
         for records in _records(before, after):
             spread.put(records)
-        for records in spread:
-            frame = pl.DataFrame({name: records[name] for name in _RECORD.names or ()})
-            new = pl.col("after") == 1
-            keys = frame.group_by("high", "low").agg(
-                new.any().alias("now"),
-                (~new).any().alias("then"),
-                # Sums, for the rows of one key come in any order.
-                (pl.col("content").filter(new).sum() != pl.col("content").filter(~new).sum()).alias("differs"),
-            )
-            counted = keys.select(
-                (pl.col("now") & ~pl.col("then")).sum().alias("appeared"),
-                (pl.col("now") & pl.col("then") & pl.col("differs")).sum().alias("changed"),
-                (~pl.col("now") & pl.col("then")).sum().alias("vanished"),
-            )
-            for name, count in counted.row(0, named=True).items():
-                totals[name] += int(count)
+        for records in spread.drain():
+            for name, count in _counts(records).items():
+                totals[name] += count
     return totals
+
+
+def _counts(records: Records) -> dict[str, int]:
+    frame = pl.DataFrame({name: records[name] for name in _RECORD.names or ()})
+    new = pl.col("after") == 1
+    keys = frame.group_by("high", "low").agg(
+        new.any().alias("now"),
+        (~new).any().alias("then"),
+        # Sums, for the rows of one key come in any order.
+        (pl.col("content").filter(new).sum() != pl.col("content").filter(~new).sum()).alias("differs"),
+    )
+    return keys.select(
+        (pl.col("now") & ~pl.col("then")).sum().alias("appeared"),
+        (pl.col("now") & pl.col("then") & pl.col("differs")).sum().alias("changed"),
+        (~pl.col("now") & pl.col("then")).sum().alias("vanished"),
+    ).row(0, named=True)
 
 
 def _records(before: Sequence[str], after: Sequence[str]) -> Iterator[Records]:
@@ -58,7 +61,7 @@ def _records(before: Sequence[str], after: Sequence[str]) -> Iterator[Records]:
                 hashed = frame.select(
                     stable_key().nchash.xxh3_64(seed=0).alias("high"),  # type: ignore[attr-defined]
                     stable_key().nchash.xxh3_64(seed=1).alias("low"),  # type: ignore[attr-defined]
-                    pl.col("properties").nchash.xxh3_64().alias("content"),  # type: ignore[attr-defined]
+                    content_hash().alias("content"),
                 )
                 records = np.empty(frame.height, _RECORD)
                 for name in hashed.columns:

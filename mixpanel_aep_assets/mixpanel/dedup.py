@@ -93,9 +93,9 @@ def find(locations: Sequence[str], over: Callable[..., Iterable[Any]] = map) -> 
     tied: list[Records] = []
     ordinals: list[pl.DataFrame] = []
     with buckets(_RECORD, rows) as spread:
-        for _ in over(partial(_spread, spread), list(enumerate(locations))):
+        for _ in over(partial(_put, spread), list(enumerate(locations))):
             pass
-        for records in spread:
+        for records in spread.drain():
             sharing = _sharing(records)
             worse, equal = _judged(sharing)
             lost.append(worse)
@@ -145,7 +145,7 @@ def count_rows(location: str) -> int:
     return int(pl.scan_parquet(location, glob=False).select(pl.len()).collect().item())
 
 
-def _spread(spread: Buckets, numbered: tuple[int, str]) -> None:
+def _put(spread: Buckets, numbered: tuple[int, str]) -> None:
     spread.put(_records(numbered))
 
 

@@ -178,8 +178,9 @@ class Shaper:
 
         A function of its own, so that what is made on the way is let go of before the rows are written and the next are read.
         """
-        rows = piece.twice.keep(piece.part, first, row_group(self.source, piece.path, first, size))
-        counted.duplicates += size - rows.height
+        raw = row_group(self.source, piece.path, first, size)
+        rows = piece.twice.keep(piece.part, first, raw)
+        counted.duplicates += raw.height - rows.height
         if rows.is_empty():
             return None
         frame = rows.with_columns(
