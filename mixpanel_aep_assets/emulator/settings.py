@@ -45,6 +45,8 @@ class Settings:
     token_seconds: int = 86_399
     tokens_per_minute: int | None = None
     sandbox_header_required: bool = True
+    registry_page: int = 300
+    """Resources or descriptors of a Registry list that names no limit."""
     batch_seconds: float = 0.2
     """From COMPLETE to the earliest final state; `loaded`, `staging` and `staged` share it."""
     loading_seconds: float = 86_400.0

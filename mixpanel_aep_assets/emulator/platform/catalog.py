@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -69,14 +70,14 @@ def last_batches(call: PlatformCall) -> Response:
 
 def datasets(call: PlatformCall) -> Response:
     """Datasets by the filters of the query."""
-    known = [shown_dataset(one) for one in call.platform.datasets.values() if one["sandbox"] == call.sandbox]
+    known = [shown_dataset(call, one) for one in call.platform.datasets.values() if one["sandbox"] == call.sandbox]
     return reply(listed(known, call.query, _DATASET_FILTERS))
 
 
 def dataset(call: PlatformCall) -> Response:
     """One dataset, keyed by its id, with its version as E-Tag."""
     found = _dataset(call)
-    return reply({found["id"]: shown_dataset(found)}, headers={"E-Tag": found["version"]})
+    return reply({found["id"]: shown_dataset(call, found)}, headers={"E-Tag": found["version"]})
 
 
 def create_dataset(call: PlatformCall) -> Response:
@@ -123,6 +124,8 @@ def put_dataset(call: PlatformCall) -> Response:
     found = _matched(call)
     kept = {name: value for name, value in found.items() if name not in _WRITABLE}
     changed = {**kept, "tags": {}, **{name: value for name, value in call.object().items() if name in _WRITABLE}}
+    own = _system_tags(found)  # a client that sends back what it read sends these too
+    changed["tags"] = {name: value for name, value in changed["tags"].items() if own.get(name) != value}
     return _saved(call, found, changed)
 
 
@@ -154,10 +157,23 @@ def shown_batch(found: Document) -> dict[str, Any]:
     return {name: value for name, value in dict(found).items() if name not in hidden}
 
 
-def shown_dataset(found: Document) -> dict[str, Any]:
-    """A dataset as Catalog shows it."""
+def shown_dataset(call: PlatformCall, found: Document) -> dict[str, Any]:
+    """A dataset as Catalog shows it: with the behaviour of its schema's class and the system's own tags."""
     shown = {name: value for name, value in found.items() if name != "sandbox"}
-    return {**shown, "files": f"@/dataSets/{found['id']}/views/{found['viewId']}/files"}
+    registry = Registry(call.platform, call.sandbox, call.platform.tenant(call.org))
+    schema = registry.find(str(found["schemaRef"]["id"])) or {}
+    return {
+        **shown,
+        "files": f"@/dataSets/{found['id']}/views/{found['viewId']}/files",
+        "tags": {**_system_tags(found), **found["tags"]},
+        "classification": {"dataBehavior": registry.behaviour(schema), "managedBy": "CUSTOMER"},
+    }
+
+
+def _system_tags(found: Document) -> dict[str, list[str]]:
+    """Tags that the Platform itself sets: the table's name in Query Service and the lake's format."""
+    name = re.sub(r"\W+", "_", found["name"].lower(), flags=re.ASCII)
+    return {"adobe/pqs/table": [f"{name}_{found['id'][-6:]}"], "adobe/siphon/table/format": ["delta"]}
 
 
 def _dataset(call: PlatformCall) -> Document:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
 
@@ -103,6 +104,23 @@ class Registry:
             if one["sandbox"] == self.sandbox and kind in (None, one["kind"])
         ]
 
+    def behaviour(self, schema: Document) -> str:
+        """`time-series` for a schema of XDM ExperienceEvent or of a tenant's class that extends it, else `record`."""
+        found = self.find(str(schema.get("meta:class"))) or {}
+        parents = [part.get("$ref") for part in found.get("allOf", ())]
+        events = {"https://ns.adobe.com/xdm/context/experienceevent", "https://ns.adobe.com/xdm/data/time-series"}
+        return "time-series" if events & {found.get("$id"), *parents} else "record"
+
+    def uses(self, resource: Document, identifier: str, seen: frozenset[str] = frozenset()) -> bool:
+        """Whether the resource is that one, or refers to it anywhere, through others too."""
+        if resource["$id"] == identifier:
+            return True
+        return any(
+            self.uses(found, identifier, seen | {resource["$id"]})
+            for reference in _references(resource)
+            if reference not in seen and (found := self.find(reference)) is not None
+        )
+
     def resolved(self, resource: Document) -> Schema:
         """The resource with all references followed and merged."""
         schema = self._resolved(resource, resource, ())
@@ -159,6 +177,19 @@ _KEYWORDS = frozenset(
     {"type", "title", "description", "enum", "meta:enum", "pattern", "format", "minimum", "maximum", "exclusiveMinimum",
      "exclusiveMaximum", "minLength", "maxLength", "minItems", "maxItems", "uniqueItems", "default", "const"}
 )  # fmt: skip
+
+
+def _references(value: Any) -> Iterator[str]:
+    """Every `$ref` to another document."""
+    if isinstance(value, dict):
+        for name, child in value.items():
+            if name == "$ref" and isinstance(child, str) and not child.startswith("#"):
+                yield child.partition("#")[0]
+            else:
+                yield from _references(child)
+    elif isinstance(value, list):
+        for child in value:
+            yield from _references(child)
 
 
 def _merge(into: Schema, other: Schema) -> None:
