@@ -55,6 +55,8 @@ VARIABLES: dict[str, str] = {
     "sandbox": "AEP_SANDBOX",
     "dataset_id": "AEP_DATASET_ID",
     "dataset_name": "AEP_DATASET_NAME",
+    "schema_title": "MIXPANEL_AEP_SCHEMA_TITLE",
+    "field_group_title": "MIXPANEL_AEP_FIELD_GROUP_TITLE",
     "start_date": "MIXPANEL_AEP_START_DATE",
     "budget_location": "MIXPANEL_AEP_BUDGET",
     "budget_share": "MIXPANEL_AEP_BUDGET_SHARE",
@@ -129,6 +131,8 @@ class Settings(BaseModel):
     sandbox: str = "prod"
     dataset_id: str | None = None
     dataset_name: str = "Mixpanel events"
+    schema_title: str | None = Field(None, min_length=1)
+    field_group_title: str | None = Field(None, min_length=1)
     profile: bool = False
     start_date: datetime.date | None = None
     storage: str = "./data"
@@ -501,7 +505,13 @@ class Opened:
         from mixpanel_aep_assets.xdm.growth.plan import schema_fields
 
         grown = schema_fields(plan) if plan is not None else {}
-        return Wanted(dataset_name=self.settings.dataset_name, profile=self.settings.profile, grown=grown)
+        return Wanted(
+            dataset_name=self.settings.dataset_name,
+            schema_title=self.settings.schema_title or "",
+            field_group_title=self.settings.field_group_title or "",
+            profile=self.settings.profile,
+            grown=grown,
+        )
 
     def time_mode(self) -> Decision | None:
         """The time mode that was decided for this project before; None before the first sure day."""

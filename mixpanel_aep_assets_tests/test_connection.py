@@ -25,6 +25,8 @@ def test_every_variable_of_the_environment_reaches_its_setting() -> None:
         "AEP_SANDBOX": "dev",
         "AEP_DATASET_ID": "5f",
         "AEP_DATASET_NAME": "Shop",
+        "MIXPANEL_AEP_SCHEMA_TITLE": "Shop events",
+        "MIXPANEL_AEP_FIELD_GROUP_TITLE": "Shop event details",
         "MIXPANEL_AEP_START_DATE": "2026-01-31",
         "MIXPANEL_AEP_BUDGET": "/tmp/budget",
         "MIXPANEL_AEP_BUDGET_SHARE": "0.5",
@@ -38,6 +40,7 @@ def test_every_variable_of_the_environment_reaches_its_setting() -> None:
     assert settings.zone == "America/Los_Angeles"
     assert settings.start_date == datetime.date(2026, 1, 31)
     assert (settings.budget_share, settings.partial_ingestion_percent) == (0.5, 2.5)
+    assert (settings.schema_title, settings.field_group_title) == ("Shop events", "Shop event details")
     assert (settings.storage, settings.mapping, settings.dataset_id) == ("s3://bucket/x", "m.json", "5f")
 
 

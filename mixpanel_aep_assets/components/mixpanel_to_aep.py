@@ -52,6 +52,12 @@ class PlatformSettings(dg.Model, dg.Resolvable):
     sandbox: str | None = Field(None, description="Sandbox name, `prod` unless given.")
     dataset_id: str | None = Field(None, description="Target dataset by id …")
     dataset_name: str | None = Field(None, description="… or by name; `mixpanel-aep provision` makes one.")
+    schema_title: str | None = Field(
+        None, description="Title of the schema that `provision` makes or extends: `Mixpanel events` unless given."
+    )
+    field_group_title: str | None = Field(
+        None, description="Title of its field group: `Mixpanel event details` unless given."
+    )
     profile: bool | None = Field(
         None, description="`provision` also enables schema and dataset for Profile, which cannot be undone. false."
     )

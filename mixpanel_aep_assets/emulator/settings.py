@@ -47,6 +47,8 @@ class Settings:
     sandbox_header_required: bool = True
     registry_page: int = 300
     """Resources or descriptors of a Registry list that names no limit."""
+    data_types: Literal["resolved", "referred"] = "resolved"
+    """Whether full forms hold the fields of data types (documented) or still refer to them."""
     batch_seconds: float = 0.2
     """From COMPLETE to the earliest final state; `loaded`, `staging` and `staged` share it."""
     loading_seconds: float = 86_400.0

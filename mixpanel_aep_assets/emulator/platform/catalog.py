@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -62,7 +63,7 @@ def last_batches(call: PlatformCall) -> Response:
             answer[identifier] = {
                 "lastBatchId": dataset.get("lastBatchId"), "lastBatchStatus": dataset.get("lastBatchStatus"),
                 "lastSuccessfulBatchId": dataset.get("lastSuccessfulBatch"),
-                "lastFailedBatchId": dataset.get("lastFailedBatch"), "sandboxId": call.sandbox,
+                "lastFailedBatchId": dataset.get("lastFailedBatch"), "sandboxId": sandbox_id(call.sandbox),
                 "created": dataset["created"], "updated": dataset["updated"],
             }  # fmt: skip
     return reply(answer)
@@ -154,7 +155,13 @@ def dataset_files(call: PlatformCall) -> Response:
 def shown_batch(found: Document) -> dict[str, Any]:
     """A batch as Catalog shows it. Copies first: the ingestion worker may be writing to the document."""
     hidden = ("dataset", "sandbox", "result", "fault", "handed_over", "inactive_since")
-    return {name: value for name, value in dict(found).items() if name not in hidden}
+    shown = {name: value for name, value in dict(found).items() if name not in hidden}
+    return {**shown, "sandboxId": sandbox_id(found["sandbox"])}
+
+
+def sandbox_id(name: str) -> str:
+    """The id that the Platform has for a sandbox beside its name."""
+    return str(uuid.uuid5(uuid.NAMESPACE_DNS, name))
 
 
 def shown_dataset(call: PlatformCall, found: Document) -> dict[str, Any]:
@@ -164,6 +171,7 @@ def shown_dataset(call: PlatformCall, found: Document) -> dict[str, Any]:
     schema = registry.find(str(found["schemaRef"]["id"])) or {}
     return {
         **shown,
+        "sandboxId": sandbox_id(found["sandbox"]),
         "files": f"@/dataSets/{found['id']}/views/{found['viewId']}/files",
         "tags": {**_system_tags(found), **found["tags"]},
         "classification": {"dataBehavior": registry.behaviour(schema), "managedBy": "CUSTOMER"},

@@ -93,7 +93,8 @@ def resource(call: PlatformCall) -> Response:
         shown = _raw(found)
     else:
         try:
-            shown = registry.resolved(found)
+            whole = found["meta:resourceType"] == "datatypes" or call.world.settings.data_types == "resolved"
+            shown = registry.resolved(found, data_types=whole)
         except Unresolved as error:
             raise bad_request(str(error)) from None
         if is_standard:
