@@ -127,3 +127,9 @@ def test_definitions_are_made_once_and_anew_where_a_variable_has_changed(monkeyp
     assert defs() is first
     monkeypatch.setenv("MIXPANEL_AEP_START_DATE", "2026-02-01")
     assert defs() is not first
+
+
+def test_a_block_names_the_titles_that_provision_makes_or_extends() -> None:
+    titles = {"schema_title": "Shop events", "field_group_title": "Shop event details"}
+    settings = MixpanelToAep(**shop(platform=titles)).settings()
+    assert (settings.schema_title, settings.field_group_title) == tuple(titles.values())

@@ -249,13 +249,16 @@ def test_properties_that_a_mapping_reads_already_are_not_proposed(
         assert "own" not in {one.name for one in proposed(other, DAY).fields}
 
 
-def test_labels_that_the_platform_has_for_a_field_are_shown(emulator: EmulatorThread, connection: Opened) -> None:
+@pytest.mark.parametrize("source", ["schema", "field group"])
+def test_labels_that_the_platform_has_for_a_field_are_shown(
+    emulator: EmulatorThread, connection: Opened, source: str
+) -> None:
     emulator.control.seed_day(DAY, lines(events(5, plan="pro")))
     extract.extract_day(connection, DAY)
     accepted(connection, proposed(connection, DAY))
     label = {
         "@type": "xdm:descriptorLabel",
-        "xdm:sourceSchema": connection.schema.id,
+        "xdm:sourceSchema": connection.schema.id if source == "schema" else connection.schema.extends[-1],
         "xdm:sourceVersion": 1,
         "xdm:sourceProperty": "/_demotenant/mixpanel/custom/plan",
         "xdm:labels": ["core/C2"],

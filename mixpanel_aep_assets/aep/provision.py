@@ -385,7 +385,8 @@ def _one(titles: Titles, kind: str, title: str) -> registry.Resource | None:
             spelled = "" if there == title else f" as {there!r} (case and blanks do not count)"
             raise Conflict(
                 f"The title {title!r} is taken{spelled} by one of the tenant's {other} ({resource.get('$id')})",
-                fix=f"Titles are unique across all resources of the organisation. {_OTHER_TITLE}{_OPTIONS[kind]}.",
+                fix=f"Titles are unique across all resources of the organisation. {_OTHER_TITLE}{_OPTIONS[kind]}"
+                + (f"; exactly {there!r} extends that one." if other == kind else "."),
             )
     return None
 
