@@ -84,12 +84,14 @@ SECRET_VARIABLES: dict[str, str] = {
 }
 """Secret -> the environment variable that holds it unless the YAML names another."""
 
-IDS = ("project_id", "org_id", "scopes", "sandbox", "dataset_id")
-"""Settings that are ids: read by the rule of `credential_text`, as the secrets are. The salt is not: it is ours, and
-another one makes other hashes."""
-
-ORGANISATION = "@AdobeOrg"
-"""How every organisation id ends."""
+IDS: dict[str, credential_text.Kind] = {
+    "project_id": "token",
+    "org_id": "organisation",
+    "scopes": "list",
+    "sandbox": "token",
+    "dataset_id": "token",
+}
+"""Settings that are ids: read by the rule of `credential_text`, as the secrets are."""
 
 DERIVED = {
     "mixpanel.id": "mixpanel.id",
@@ -326,7 +328,9 @@ class Opened:
         assert settings.org_id is not None
         assert client_id is not None
         assert client_secret is not None
-        self._require_ids(settings.org_id)
+        for key, kind in IDS.items():
+            if problem := credential_text.problem(VARIABLES[key], str(getattr(settings, key) or ""), kind):
+                raise SettingsError(problem)
         for key in ("ims_url", "aep_url"):
             if problem := network.url_problem(url := getattr(settings, key) or PLATFORM_URL):
                 shown = network.shown(url)
@@ -346,39 +350,20 @@ class Opened:
         )
 
     def oddities(self, environment: Mapping[str, str]) -> list[str]:
-        """A sentence for each secret and id that something stands around; it is left out where the value is used."""
-        given = {key: value.get_secret_value() for key, value in self._secrets if value is not None}
-        found = {self._variable(key): text for key, text in given.items() if key != "privacy_salt"}
-        found |= {VARIABLES[key]: environment.get(VARIABLES[key], "") for key in IDS}
-        salt = credential_text.ends(given.get("privacy_salt", ""))
-        return [
-            f"{variable} has {odd}, which is left out; take it away where the value is kept."
-            for variable, text in found.items()
-            if (odd := credential_text.ends(text))
-        ] + (
-            [f"{self._variable('privacy_salt')} has {salt}, which is a part of the salt as it stands."] if salt else []
-        )
+        """A sentence for each secret and id that something stands around, which is left out where it is used."""
+        given = {self._variable(key): value.get_secret_value() for key, value in self._secrets if value is not None}
+        salt = given.pop(self._variable("privacy_salt"), "")
+        given |= {VARIABLES[key]: environment.get(VARIABLES[key], "") for key in IDS}
+        return credential_text.oddities(given, salt)
 
     def _sent(self, key: str) -> SecretStr | None:
         """A secret as it is sent: without what stands around it. Raises SettingsError for what no such value holds."""
         given: SecretStr | None = getattr(self._secrets, key)
         text = credential_text.trimmed(given.get_secret_value()) if given is not None else ""
-        name = key == "mixpanel_username"  # chosen by a person; a colon ends it in the header
-        if odd := credential_text.within(text, blanks=name, letters=name, colon=not name):
-            raise SettingsError(f"{self._variable(key)} holds {odd}, which no such value has. Copy it again.")
+        kind: credential_text.Kind = "name" if key == "mixpanel_username" else "token"
+        if problem := credential_text.problem(self._variable(key), text, kind):
+            raise SettingsError(problem)
         return SecretStr(text) if text else None
-
-    def _require_ids(self, org_id: str) -> None:
-        """Raises SettingsError for an id that cannot be one."""
-        for key in IDS:
-            if odd := credential_text.within(str(getattr(self.settings, key) or ""), blanks=key == "scopes"):
-                raise SettingsError(f"{VARIABLES[key]} holds {odd}, which no such id has. Copy it again.")
-        if not org_id.endswith(ORGANISATION) or org_id == ORGANISATION:
-            whole = f"{org_id.partition('@')[0] or '…'}{ORGANISATION}"
-            raise SettingsError(
-                f"ADOBE_ORG_ID={org_id!r} does not end in {ORGANISATION}, as every organisation id does. Set "
-                f"ADOBE_ORG_ID={whole} if that is the organisation's id (Adobe Developer Console: the credential's page)."
-            )
 
     def _variable(self, key: str) -> str:
         """The variable of a secret."""

@@ -9,6 +9,14 @@ value is refused by whoever reads it. No text of this module holds a value.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
+from typing import Literal
+
+Kind = Literal["token", "list", "name", "organisation"]
+"""`token`: printable ASCII. `list`: that and blanks. `name`: chosen by a person, any script, but no colon, which ends
+it in the header. `organisation`: a token that ends in `@AdobeOrg`."""
+
+ORGANISATION = "@AdobeOrg"
 
 QUOTES = {'"': '"', "'": "'", "`": "`", "“": "”", "„": "“", "‘": "’", "«": "»"}
 """Opening quote -> the closing one."""
@@ -48,17 +56,39 @@ def ends(text: str) -> str:
     return " and ".join(found)
 
 
-def within(text: str, *, blanks: bool = False, letters: bool = False, colon: bool = True) -> str:
-    """The first thing within a trimmed value that no such value holds, in words; empty where there is none.
+def problem(variable: str, value: str, kind: Kind = "token") -> str:
+    """A sentence on a trimmed value that cannot be right: the variable and what is odd, never a secret; else empty."""
+    if odd := within(value, kind):
+        return f"{variable} holds {odd}, which no such value has. Copy it again from where it was made."
+    if kind == "organisation" and value and not (value.endswith(ORGANISATION) and len(value) > len(ORGANISATION)):
+        whole = f"{value.partition('@')[0] or '…'}{ORGANISATION}"
+        return (
+            f"{variable}={value!r} does not end in {ORGANISATION}, as every organisation id does. Set {variable}={whole} "
+            "if the rest is right (Adobe Developer Console: the credential's page shows the organisation id)."
+        )
+    return ""
 
-    `blanks` allows single blanks, `letters` any script's printable characters; `colon` forbids it where False.
-    """
+
+def oddities(given: Mapping[str, str], salt: str = "") -> list[str]:
+    """A sentence for each variable whose value has something around it. The salt is used as it stands, since it is ours
+    and another one makes other hashes; so what stands around it is only named."""
+    found = [
+        f"{variable} has {odd}, which is left out. Take it away where the value is kept."
+        for variable, text in given.items()
+        if (odd := ends(text))
+    ]
+    if odd := ends(salt):
+        found.append(f"MIXPANEL_AEP_PRIVACY_SALT has {odd}, which counts as a part of the salt.")
+    return found
+
+
+def within(text: str, kind: Kind = "token") -> str:
+    """The first thing within a trimmed value that no value of the kind holds, in words; empty where there is none."""
     for position, character in enumerate(text, start=1):
-        if character == " " and blanks:
-            continue
         quote = character in _ALL_QUOTES and position in (1, len(text))
-        plain = "!" <= character <= "~" or (letters and character.isprintable() and not character.isspace())
-        if quote or not plain or (character == ":" and not colon):
+        plain = "!" <= character <= "~" or (character == " " and kind in ("list", "name"))
+        plain |= kind == "name" and character.isprintable() and not character.isspace()
+        if quote or not plain or (character == ":" and kind == "name"):
             return f"{_named(character)} at position {position}"
     return ""
 

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+import httpcore
 import httpx
 
 from mixpanel_aep_assets.credential_text import trimmed
@@ -30,6 +31,9 @@ E = TypeVar("E", bound=BaseException)
 TRUST_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 INSTALL_SOCKS = "pip install 'mixpanel-aep-assets[socks]'"
+
+SOCKS_TIMEOUT = 30.0
+"""Seconds that a SOCKS proxy may take for each step of the greeting."""
 
 _PROXY = "mixpanel_aep_assets.proxy"
 """Key of a request's extensions: the proxy that it goes through."""
@@ -234,6 +238,35 @@ def is_page(text: str) -> bool:
     return text.lstrip("\ufeff \t\r\n").startswith("<")
 
 
+class _Stream(httpcore.NetworkStream):
+    """A connection to a SOCKS proxy, whose greeting httpcore reads and writes without a time-out."""
+
+    def __init__(self, inner: httpcore.NetworkStream) -> None:
+        self._inner = inner
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._inner.read(max_bytes, SOCKS_TIMEOUT if timeout is None else timeout)
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._inner.write(buffer, SOCKS_TIMEOUT if timeout is None else timeout)
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        return self._inner.start_tls(ssl_context, server_hostname, timeout)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+class _Bounded(httpcore.SyncBackend):
+    def connect_tcp(self, *given: Any, **named: Any) -> httpcore.NetworkStream:
+        return _Stream(super().connect_tcp(*given, **named))
+
+
 class _Way(httpx.HTTPTransport):
     """Connections straight or through one proxy. Only httpx's own errors come out of it."""
 
@@ -244,6 +277,8 @@ class _Way(httpx.HTTPTransport):
             over_tls = proxy.full_url.lower().startswith("https://")
             inner = httpx.Proxy(proxy.full_url, ssl_context=context if over_tls else None)
         super().__init__(verify=context, limits=limits, proxy=inner, trust_env=False)
+        if isinstance(self._pool, httpcore.SOCKSProxy):  # httpx has no option for it
+            self._pool._network_backend = _Bounded()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         if self._proxy is not None:
@@ -283,6 +318,8 @@ def _direct() -> Iterator[str]:
         host = entry.removeprefix("*")
         if "://" in entry:
             pattern = entry
+        elif port := re.search(r"[^:\]]:(80|443)$", host):  # httpx forgets the port that goes without saying
+            pattern = f"{'http' if port[1] == '80' else 'https'}://*{host}"
         elif host.lower() == "localhost" or _is_address(host.partition("/")[0]):
             pattern = f"all://[{host}]" if ":" in host else f"all://{host}"
         else:
