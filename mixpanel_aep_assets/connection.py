@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from mixpanel_aep_assets import credential_text, network
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient, project_zone
 from mixpanel_aep_assets.mixpanel.privacy import Privacy, PrivacySettings
 from mixpanel_aep_assets.mixpanel.settings import Credentials, MixpanelSource
@@ -85,6 +86,15 @@ SECRET_VARIABLES: dict[str, str] = {
 }
 """Secret -> the environment variable that holds it unless the YAML names another."""
 
+IDS: dict[str, credential_text.Kind] = {
+    "project_id": "token",
+    "org_id": "organisation",
+    "scopes": "list",
+    "sandbox": "token",
+    "dataset_id": "token",
+}
+"""Settings that are ids: read by the rule of `credential_text`, as the secrets are."""
+
 DERIVED = {
     "mixpanel.id": "mixpanel.id",
     "mixpanel.timestamp": "mixpanel.timestamp",
@@ -140,6 +150,11 @@ class Settings(BaseModel):
     partial_ingestion_percent: float | None = Field(None, gt=0, le=100)
     max_nonconforming_percent: float = Field(5.0, ge=0, le=100)
     privacy: PrivacySettings = PrivacySettings()
+
+    @field_validator(*IDS, mode="before")
+    @classmethod
+    def _trimmed(cls, value: Any) -> Any:
+        return credential_text.trimmed(value) if isinstance(value, str) else value
 
     @classmethod
     def read(cls, environment: Mapping[str, str], **given: Any) -> Settings:
@@ -237,6 +252,8 @@ class Opened:
         self.settings = settings
         self._secrets = secrets
         self._storage = storage
+        self.tries: int | None = None
+        """Of a call to the Platform, where they are to be other than its settings say."""
 
     def __enter__(self) -> Opened:
         return self
@@ -264,15 +281,16 @@ class Opened:
     @cached_property
     def source(self) -> MixpanelSource:
         """The Mixpanel side. Raises SettingsError for what is missing, SettingsWrong for what is wrong."""
-        settings, secrets = self.settings, self._secrets
+        settings = self.settings
+        username = self._sent("mixpanel_username")
         given = {
-            "username": secrets.mixpanel_username.get_secret_value() if secrets.mixpanel_username else None,
-            "secret": secrets.mixpanel_secret,
+            "username": username.get_secret_value() if username else None,
+            "secret": self._sent("mixpanel_secret"),
         }
         if not any(given.values()):
-            given = {"project_secret": secrets.mixpanel_project_secret}
-            if secrets.mixpanel_bearer_token:
-                given = {"bearer_token": secrets.mixpanel_bearer_token}
+            given = {"project_secret": self._sent("mixpanel_project_secret")}
+            if bearer_token := self._sent("mixpanel_bearer_token"):
+                given = {"bearer_token": bearer_token}
         return MixpanelSource(
             credentials=Credentials(**given),  # type: ignore[arg-type]
             project_id=settings.project_id,
@@ -305,28 +323,58 @@ class Opened:
         from mixpanel_aep_assets.aep.http import PlatformClient
         from mixpanel_aep_assets.aep.settings import IMS_URL, PLATFORM_URL, Platform
 
-        settings, secrets = self.settings, self._secrets
+        settings = self.settings
         settings.require("org_id")
-        missing = [SECRET_VARIABLES[k] for k in ("adobe_client_id", "adobe_client_secret") if not getattr(secrets, k)]
-        if missing:
+        client_id, client_secret = self._sent("adobe_client_id"), self._sent("adobe_client_secret")
+        found = {"adobe_client_id": client_id, "adobe_client_secret": client_secret}
+        if missing := [SECRET_VARIABLES[key] for key, value in found.items() if value is None]:
             raise SettingsError(f"Not set: {', '.join(missing)} (connection {settings.name!r}).")
         assert settings.org_id is not None
-        assert secrets.adobe_client_id is not None
-        assert secrets.adobe_client_secret is not None
+        assert client_id is not None
+        assert client_secret is not None
+        for key, kind in IDS.items():
+            if problem := credential_text.problem(VARIABLES[key], str(getattr(settings, key) or ""), kind):
+                raise SettingsError(problem)
         for key in ("ims_url", "aep_url"):
-            if not re.match(r"https?://[^/]", url := getattr(settings, key) or PLATFORM_URL):
-                raise SettingsError(f"{VARIABLES[key]}={url!r} is no URL; it should look like {PLATFORM_URL}")
+            if problem := network.url_problem(url := getattr(settings, key) or PLATFORM_URL):
+                shown = network.shown(url)
+                raise SettingsError(f"{VARIABLES[key]}={shown!r} {problem}; it should look like {PLATFORM_URL}")
+        tries = {} if self.tries is None else {"tries": self.tries}
         return PlatformClient(
             Platform(
-                client_id=secrets.adobe_client_id,
-                client_secret=secrets.adobe_client_secret,
+                client_id=client_id,
+                client_secret=client_secret,
                 org_id=settings.org_id,
                 scopes=settings.scopes,
                 ims_url=settings.ims_url or IMS_URL,
                 url=settings.aep_url or PLATFORM_URL,
                 sandbox=settings.sandbox,
+                **tries,
             )
         )
+
+    def oddities(self, environment: Mapping[str, str]) -> list[str]:
+        """A sentence for each secret and id that something stands around, which is left out where it is used."""
+        given = {self._variable(key): value.get_secret_value() for key, value in self._secrets if value is not None}
+        salt = given.pop(self._variable("privacy_salt"), "")
+        given |= {VARIABLES[key]: environment.get(VARIABLES[key], "") for key in IDS}
+        return credential_text.oddities(given, salt)
+
+    def _sent(self, key: str) -> SecretStr | None:
+        """A secret as it is sent: without what stands around it. Raises SettingsError for what no such value holds."""
+        given: SecretStr | None = getattr(self._secrets, key)
+        text = credential_text.trimmed(given.get_secret_value()) if given is not None else ""
+        kind: credential_text.Kind = "name" if key == "mixpanel_username" else "token"
+        if problem := credential_text.problem(self._variable(key), text, kind):
+            raise SettingsError(problem)
+        return SecretStr(text) if text else None
+
+    def _variable(self, key: str) -> str:
+        """The variable of a secret."""
+        other = (
+            "" if self.settings.name == DEFAULT_NAME else f" (or the one that the YAML of {self.settings.name!r} names)"
+        )
+        return SECRET_VARIABLES[key] + other
 
     def day(self, table: str, day: str) -> Day:
         return self.storage.day(self.settings.name, table, day)
