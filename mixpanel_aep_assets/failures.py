@@ -12,6 +12,7 @@ from datetime import timedelta
 
 import dagster as dg
 
+from mixpanel_aep_assets import display
 from mixpanel_aep_assets.storage import StorageError, now
 
 SHORT_WAIT = 30.0
@@ -29,6 +30,9 @@ batch or another run may take hours, and each time costs an export request. Long
 
 LONGEST = 6 * 3600.0
 """Seconds that a run is put off at most, whatever the other side asks for."""
+
+LONGEST_TEXT = 4_000
+"""Characters of an error's text; those of other sides may hold more than a person reads."""
 
 MAX_REQUEUES = 8
 """Times that one partition is brought back after failures before a person must look."""
@@ -78,11 +82,15 @@ def explained(
         if not is_domain_error(error):
             raise
         if not getattr(error, "retryable", False):
-            raise dg.Failure(f"{day}: {error}", metadata={"day": day}, allow_retries=False) from None
+            raise dg.Failure(_told(day, error), metadata={"day": day}, allow_retries=False) from None
         wait: float | None = getattr(error, "wait", None)
         if wait is not None and wait <= SHORT_WAIT and context.retry_number < MAX_RETRIES:
             raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=wait) from error
-        raise _later(context, connection, f"{day}: {error}", wait) from None
+        raise _later(context, connection, _told(day, error), wait) from None
+
+
+def _told(day: str, error: Exception) -> str:
+    return display.text(f"{day}: {error}", LONGEST_TEXT)
 
 
 def _later(

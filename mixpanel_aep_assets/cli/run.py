@@ -18,6 +18,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from mixpanel_aep_assets import display
 from mixpanel_aep_assets.cli import FAILED, NOT_YET, explains_itself, killed, plain
 from mixpanel_aep_assets.cli.options import connection_option, day_range, days_between, report_option, wide_console
 from mixpanel_aep_assets.connection import VARIABLES, Opened, Settings
@@ -226,7 +227,7 @@ def failed_steps(result: Any) -> list[str]:
 
 def red_checks(result: Any) -> list[str]:
     return [
-        f"check {e.check_name}: {e.description or 'failed'}"
+        f"check {e.check_name}: {display.plain(e.description) if e.description else 'failed'}"
         for e in result.get_asset_check_evaluations()
         if not e.passed
     ]

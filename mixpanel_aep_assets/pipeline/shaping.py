@@ -135,6 +135,15 @@ def row_group(storage: Storage, path: str, first: int, rows: int) -> pl.DataFram
         return pl.scan_parquet(storage.location(path), glob=False).slice(first, rows).collect()
 
 
+def derived(mode: time_mode.Mode, timezone: str) -> dict[str, pl.Expr]:
+    """The attributes that are made of raw columns before a mapping set reads them, by the name of their column."""
+    return {
+        "mixpanel.timestamp": time_mode.to_utc(mode, timezone),
+        "mixpanel.id": dedup.stable_id(pl.col("ordinal")),
+        "mixpanel.identityMap": identity.identity_map(),
+    }
+
+
 @dataclass(frozen=True)
 class Shaper:
     """What all slices of a day share. Can be sent to another process.
@@ -183,11 +192,7 @@ class Shaper:
         counted.duplicates += raw.height - rows.height
         if rows.is_empty():
             return None
-        frame = rows.with_columns(
-            time_mode.to_utc(self.time_mode, self.timezone).alias("mixpanel.timestamp"),
-            dedup.stable_id(pl.col("ordinal")).alias("mixpanel.id"),
-            identity.identity_map().alias("mixpanel.identityMap"),
-        )
+        frame = rows.with_columns(**derived(self.time_mode, self.timezone))
         mapped = self.mapping.apply(frame)
         counted.count_errors(mapped.errors)
         good = shape(mapped.frame, self.schema)

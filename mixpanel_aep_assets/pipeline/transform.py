@@ -19,7 +19,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixpanel_aep_assets.connection import DERIVED, Opened
+from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.dataprep.evaluate import failure
 from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
 from mixpanel_aep_assets.mixpanel import dedup
@@ -29,6 +29,7 @@ from mixpanel_aep_assets.pipeline.shaping import (
     Counted,
     Place,
     Shaper,
+    derived,
     group_rows,
     row_group,
     slices,
@@ -220,26 +221,20 @@ def described(opened: Opened) -> dict[str, str]:
     return told
 
 
-def lineage(opened: Opened) -> dict[str, list[str]]:
-    """XDM root column -> columns of `raw_events` that it is made from."""
-    made: dict[str, set[str]] = {}
-    for mapping in opened.mapping_set.mappings:
-        root = mapping.destination.split(".", 1)[0].split("[", 1)[0]
-        made.setdefault(root, set()).update(_columns_of(mapping.source))
-    return {root: sorted(columns & set(extract.SCHEMA.names)) for root, columns in made.items() if columns}
+def lineage(opened: Opened, day: str) -> dict[str, list[str]]:
+    """XDM root column -> columns of `raw_events` that it is made from, as the compiled mapping set reads them.
 
-
-def _columns_of(source: str) -> set[str]:
-    """Columns of `raw_events` that a source, path or expression, names."""
-    columns = {column for path, column in DERIVED.items() if path in source}
-    if "mixpanel.timestamp" in columns:
-        columns.add("time_ms")
-    if "mixpanel.id" in columns:
-        columns |= {"event", "distinct_id", "distinct_id_before_identity", "time_ms", "insert_id"}
-    if "mixpanel.identityMap" in columns:
-        columns |= {"distinct_id", "device_id", "user_id"}
-    if "properties." in source or "data." in source:
-        columns.add("properties")
-    if re.search(r"\bevent\b", source):
-        columns.add("event")
-    return columns
+    Raises NotExported: which columns tell an event's instant depends on the day's time mode.
+    """
+    source = opened.day(extract.TABLE, day).manifest()
+    if source is None:
+        raise NotExported(f"{opened.settings.name} {day}: no raw files; materialize raw_events of the day first.")
+    made_of = {
+        name: frozenset(expression.meta.root_names())
+        for name, expression in derived(source["time_mode"], source["timezone"]).items()
+    }
+    read = {
+        root: frozenset[str]().union(*(made_of.get(column, {column}) for column in columns))
+        for root, columns in opened.mapping.lineage.items()
+    }
+    return {root: sorted(columns & set(extract.SCHEMA.names)) for root, columns in read.items()}
