@@ -30,8 +30,9 @@ READINGS = 6
 """The last readings that a note keeps."""
 
 Kind = Literal["smaller", "first", "elsewhere"]
-"""`smaller`: many of the day's events are missing. `first`: the day was never read, has no events, and the days around it
-have many. `elsewhere`: events are missing that came with a request over more days, and Mixpanel may have filed them there."""
+"""`smaller`: many of the day's events are missing. `first`: nothing is committed, the answer is empty, and the days around have
+many events or the day was handed over. `elsewhere`: events are missing that came with a request over more days, and Mixpanel
+may have filed them under another of these."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,13 @@ class Doubt(msgspec.Struct, frozen=True):
         """What is doubted and what speaks for and against it, in sentences."""
         got = self.readings[-1].events
         if self.kind == "first":
-            told = f"Mixpanel's answer has no events, and the days around have many; {self.why}."
-        else:
-            told = f"Mixpanel's last answer has {got:,} events, {self.lost:,} of the {self.had:,} committed ones are missing. "
-            told += f"{self._missing()} So it is not believed: what is committed stays, and so does what is live."
-        return told
+            return (
+                f"Mixpanel's answer has no events, though the days around it have many or the day is live: {self.why}."
+            )
+        return (
+            f"Mixpanel's last answer has {got:,} events, {self.lost:,} of the {self.had:,} committed ones are missing. "
+            f"{self._missing()} So it is not believed: what is committed stays, and so does what is live."
+        )
 
     def _missing(self) -> str:
         if self.window is not None:
@@ -125,12 +128,14 @@ class Judge:
         thresholds: Thresholds,
         *,
         force: bool = False,
+        live: Callable[[datetime.date], int] = lambda _: 0,
         log: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`table` gives the days of `raw_events`; with `force` every reading is believed."""
+        """`table` gives the days of `raw_events`, `live` the events of a day that were handed over to the Platform, as far as
+        is known; with `force` every reading is believed."""
         self.held: dict[datetime.date, Doubt] = {}
         self._asked = (min(dates), max(dates))
-        self._table, self._thresholds, self._force, self._log = table, thresholds, force, log
+        self._table, self._thresholds, self._force, self._live, self._log = table, thresholds, force, live, log
         self._project = client.source.project_name
         self._counts = daily_count.DailyCounts(client, dates, table)
         self._repeated = False
@@ -202,8 +207,10 @@ class Judge:
 
     def _kind(self, date: datetime.date, before: Mapping[str, Any] | None, manifest: Mapping[str, Any]) -> Kind | None:
         if before is None:
-            lonely = manifest["exported"] == 0 and self._near(date) >= self._thresholds.neighbours
-            return "first" if lonely else None
+            if manifest["exported"] > 0:
+                return None
+            # A manifest that a power failure took leaves a day that is live and looks as if it was never exported.
+            return "first" if self._live(date) or self._near(date) >= self._thresholds.neighbours else None
         if before["request"] != manifest["request"]:
             return None  # other events are asked for
         changes, rows = manifest["changes"], manifest["rows"]

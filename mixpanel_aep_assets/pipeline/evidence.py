@@ -22,6 +22,9 @@ from mixpanel_aep_assets.storage import Day
 MOST_DAYS = 31
 """Days that the extra request asks for at most; Mixpanel takes more, but a body should stay of a size."""
 
+HANDED_OVER = "aep_batch"
+"""The table of `load`, which stands above this module."""
+
 Say = Callable[[str], None]
 Manifests = dict[datetime.date, dict[str, Any]]
 
@@ -45,9 +48,13 @@ def read(
     def day(date: datetime.date) -> Day:
         return opened.day(table, date.isoformat())
 
+    def live(date: datetime.date) -> int:
+        batch = opened.day(HANDED_OVER, date.isoformat()).manifest()
+        return int(batch["rows"]) if batch is not None and batch["batch_id"] else 0
+
     settings = opened.settings
     thresholds = doubt.Thresholds(settings.shrink_percent, settings.shrink_floor, settings.empty_floor)
-    judge = Judge(opened.mixpanel, dates, day, thresholds, force=force, log=log)
+    judge = Judge(opened.mixpanel, dates, day, thresholds, force=force, live=live, log=log)
     found = request(judge)
     doubted = dict(judge.held)
     if not doubted:
