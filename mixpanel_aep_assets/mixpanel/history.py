@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from mixpanel_aep_assets.mixpanel import events, time_mode
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
+from mixpanel_aep_assets.mixpanel.doubt import Judge
 from mixpanel_aep_assets.mixpanel.export import Content, Progress, commit, manifest_of, receive
 from mixpanel_aep_assets.mixpanel.odd import LARGEST_SECONDS, Broken
 from mixpanel_aep_assets.mixpanel.parts import PartWriter, one_thread
@@ -47,8 +48,12 @@ def export_window(
     retry: Retry | None = None,
     progress: Progress | None = None,
     log: Callable[[str], None] = lambda _: None,
+    judge: Judge | None = None,
+    only: Collection[datetime.date] | None = None,
 ) -> dict[datetime.date, dict[str, Any]]:
     """Exports consecutive days by one request and commits each; their manifests (see `export.manifest_of`).
+
+    With `only`, just these of the days are committed and returned; the others stay as they are.
 
     Each manifest also has `window`: `from`, `to`, and of the lines that this day got: `strays` (their time lies outside
     the window; they go to the window's day that is nearest) and `unplaced` (they have no readable time; they go to the
@@ -75,6 +80,8 @@ def export_window(
             decision = known or _lasting(client, dates, shares)
             committed = {}
             for date, share, (parts, aside) in reversed(list(zip(dates, shares, files, strict=True))):
+                if only is not None and date not in only:
+                    continue
                 part = share.content.body_bytes / max(1, received.body_bytes)
                 share.content.wire_bytes = round(received.wire_bytes * part)
                 share.content.seconds = received.seconds * part
@@ -86,7 +93,7 @@ def export_window(
                     "unplaced": share.unplaced,
                 }
                 manifest |= {"parts": parts, "quarantine": aside}
-                committed[date] = commit(days[date], stagings[date], manifest, log)
+                committed[date] = commit(days[date], stagings[date], manifest, log, judge)
             return committed
 
     return (retry or Retry()).call(attempt, log)

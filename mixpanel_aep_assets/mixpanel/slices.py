@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 
 from mixpanel_aep_assets.mixpanel import errors, events, time_mode
 from mixpanel_aep_assets.mixpanel.client import NAMES_IN_URL, MixpanelClient
+from mixpanel_aep_assets.mixpanel.doubt import Judge
 from mixpanel_aep_assets.mixpanel.export import Content, Progress, commit, manifest_of, receive
 from mixpanel_aep_assets.mixpanel.odd import HOT_SHARD_EVENT
 from mixpanel_aep_assets.mixpanel.parts import PartWriter
@@ -86,6 +87,7 @@ def export_slices(
     retry: Retry | None = None,
     progress: Progress | None = None,
     log: Callable[[str], None] = lambda _: None,
+    judge: Judge | None = None,
 ) -> dict[str, Any]:
     """Exports one day by `count` requests and commits it once all of them are whole; the manifest.
 
@@ -96,7 +98,13 @@ def export_slices(
     closed = bool(client.source.events)
     known = {name: names.get(name, 0) for name in client.source.events} if closed else names
     lists = by_names(known, count, closed)
-    options = (mode or time_mode.configured(client.source.time_mode, client.source.timezone), retry, progress, log)
+    options = (
+        mode or time_mode.configured(client.source.time_mode, client.source.timezone),
+        retry,
+        progress,
+        log,
+        judge,
+    )
     if lists:
         try:
             return _export(client, day, date, lists, "event", *options)
@@ -115,6 +123,7 @@ def _export(
     retry: Retry | None,
     progress: Progress | None,
     log: Callable[[str], None],
+    judge: Judge | None,
 ) -> dict[str, Any]:
     total, complete, numbered = Content(), True, 0
     files: dict[str, list[dict[str, Any]]] = {"parts": [], "quarantine": []}
@@ -134,7 +143,7 @@ def _export(
             complete = complete and not (piece.rest and read.content.rows == 0)
         manifest = manifest_of(client, date, total, known)
         manifest["slices"] = {"by": by, "requests": len(slices), "complete": complete}
-        return commit(day, staging, manifest | files, log)
+        return commit(day, staging, manifest | files, log, judge)
 
 
 @dataclass(frozen=True)
