@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mixpanel_aep_assets.mixpanel import events, time_mode
+from mixpanel_aep_assets.mixpanel import events, evidence, time_mode
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.mixpanel.export import Content, Progress, commit, manifest_of, receive
 from mixpanel_aep_assets.mixpanel.odd import LARGEST_SECONDS, Broken
@@ -44,6 +44,7 @@ def export_window(
     days: Mapping[datetime.date, Day],
     *,
     mode: time_mode.Decision | None = None,
+    others: evidence.Evidence | None = None,
     retry: Retry | None = None,
     progress: Progress | None = None,
     log: Callable[[str], None] = lambda _: None,
@@ -72,7 +73,7 @@ def export_window(
                 received = receive(client, first, last, dealer.take, progress=progress)
                 dealer.deal()
                 files = [share.writer.close() for share in shares]
-            decision = known or _lasting(client, dates, shares)
+            decision = known or _lasting(client, shares, others)
             committed = {}
             for date, share, (parts, aside) in reversed(list(zip(dates, shares, files, strict=True))):
                 part = share.content.body_bytes / max(1, received.body_bytes)
@@ -93,14 +94,10 @@ def export_window(
 
 
 def _lasting(
-    client: MixpanelClient, dates: Sequence[datetime.date], shares: Sequence[_Share]
+    client: MixpanelClient, shares: Sequence[_Share], others: evidence.Evidence | None
 ) -> time_mode.Decision | None:
-    """The newest day's decision that holds for the others too; None: each day is judged alone."""
-    for date, share in reversed(list(zip(dates, shares, strict=True))):
-        decision = time_mode.detect(share.content.differences(), client.source.timezone, date)
-        if decision.sure and decision.lasting:
-            return decision
-    return None
+    """The decision that holds for all of these days; None: each day is judged alone."""
+    return evidence.decide(others, [share.content.weighed(client.source.timezone) for share in reversed(shares)])
 
 
 @dataclass

@@ -15,9 +15,9 @@ from mixpanel_aep_assets.mixpanel.errors import DateTooLate
 from mixpanel_aep_assets.mixpanel.parts import FILE_SCHEMA
 from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.mixpanel.time_mode import Decision, Mode, configured
-from mixpanel_aep_assets.pipeline import redaction, workers
+from mixpanel_aep_assets.pipeline import redaction, time_modes, workers
 
-TABLE = "raw_events"
+TABLE = time_modes.TABLE
 VERSION = "1"
 SCHEMA: pa.Schema = FILE_SCHEMA
 
@@ -50,9 +50,16 @@ def extract_day(
     require_closed(opened, day, decided)
     opened.storage.sweep(opened.settings.name, day)
     manifest = export.export_day(
-        opened.mixpanel, opened.day(TABLE, day), day, mode=decided, retry=retry, log=log, progress=_make_ready
+        opened.mixpanel,
+        opened.day(TABLE, day),
+        day,
+        mode=decided,
+        others=time_modes.pool(opened, [datetime.date.fromisoformat(day)]),
+        retry=retry,
+        log=log,
+        progress=_make_ready,
     )
-    opened.remember_time_mode(manifest)
+    time_modes.remember(opened, manifest)
     return manifest
 
 
