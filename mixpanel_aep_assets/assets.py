@@ -11,7 +11,8 @@ from typing import Any
 import dagster as dg
 
 from mixpanel_aep_assets import backfill, failures, metadata
-from mixpanel_aep_assets.pipeline import extract, history, load, previews, transform
+from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.pipeline import extract, history, load, previews, time_modes, transform
 from mixpanel_aep_assets.resources import ConnectionResource
 
 OWNERS = ["team:data-engineering"]
@@ -45,7 +46,13 @@ def build_assets(
         "Export API is asked for. Lines that are no events are kept in a quarantine file with number and reason.",
     )
     def raw_events(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        step = partial(history.extract_day, together=backfill.pass_of(context))
+        together = backfill.pass_of(context, failures.days_of(context, days))
+
+        def step(opened: Opened, day: str, *, log: Callable[[str], None]) -> dict[str, Any]:
+            waited = failures.UNSURE_TAG in context.run.tags
+            settled = time_modes.settle_day(opened, day, log=log) if waited else None
+            return settled or history.extract_day(opened, day, together=together, log=log)
+
         return _materialize(context, resource_key, step, _raw_metadata, "digest")
 
     @dg.asset(  # type: ignore[untyped-decorator]
@@ -90,12 +97,13 @@ def _materialize(
     resource: ConnectionResource = getattr(context.resources, resource_key)
     described: dict[str, Any] = {}
     versions = []
-    for day in context.partition_keys:
+    days = failures.days_of(context, context.assets_def.partitions_def)
+    for day in days:
         with failures.explained(context, context.asset_key.path[0], day):
             manifest = step(resource.opened, day, log=context.log.info)
             described = describe(manifest, resource)
         versions.append(str(manifest[version]))
-        if len(context.partition_keys) > 1:
+        if len(days) > 1:
             context.add_asset_metadata(described, partition_key=day)
     if len(versions) > 1:
         return dg.MaterializeResult(metadata={"days": len(versions)})
@@ -124,7 +132,7 @@ def _raw_metadata(manifest: dict[str, Any], resource: ConnectionResource) -> dic
         "wire bytes": body["wire_bytes"],
         "seconds": round(body["seconds"], 3),
         "rows per second": metadata.rate(manifest["exported"], body["seconds"]),
-        "time mode": manifest["time_mode"],
+        "time mode": manifest["time_mode"] if manifest["time_evidence"]["sure"] else "not known yet",
         "time zone": manifest["timezone"],
         "changed": not manifest.get("unchanged", False),
         **_changes(manifest),
