@@ -12,7 +12,7 @@ import dagster as dg
 
 from mixpanel_aep_assets import backfill, failures, metadata
 from mixpanel_aep_assets.connection import Opened
-from mixpanel_aep_assets.pipeline import extract, history, load, previews, transform
+from mixpanel_aep_assets.pipeline import extract, history, load, previews, time_modes, transform
 from mixpanel_aep_assets.resources import ConnectionResource
 
 OWNERS = ["team:data-engineering"]
@@ -46,9 +46,14 @@ def build_assets(
         "Export API is asked for. Lines that are no events are kept in a quarantine file with number and reason.",
     )
     def raw_events(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        step = partial(
-            history.extract_day, together=backfill.pass_of(context), force=failures.is_forced(context.run.tags)
-        )
+        together = backfill.pass_of(context, failures.days_of(context, days))
+        force = failures.is_forced(context.run.tags)
+
+        def step(opened: Opened, day: str, *, log: Callable[[str], None]) -> dict[str, Any]:
+            waited = failures.UNSURE_TAG in context.run.tags
+            settled = time_modes.settle_day(opened, day, log=log) if waited else None
+            return settled or history.extract_day(opened, day, together=together, force=force, log=log)
+
         return _materialize(context, resource_key, step, _raw_metadata, "digest")
 
     @dg.asset(  # type: ignore[untyped-decorator]
@@ -93,12 +98,13 @@ def _materialize(
     resource: ConnectionResource = getattr(context.resources, resource_key)
     described: dict[str, Any] = {}
     versions = []
-    for day in context.partition_keys:
+    days = failures.days_of(context, context.assets_def.partitions_def)
+    for day in days:
         with failures.explained(context, context.asset_key.path[0], day):
             manifest = step(resource.opened, day, log=metadata.plainly(context.log.info))
             described = metadata.shown(partial(describe, manifest, resource), context.log.warning)
         versions.append(str(manifest[version]))
-        if len(context.partition_keys) > 1:
+        if len(days) > 1:
             context.add_asset_metadata(described, partition_key=day)
     if len(versions) > 1:
         return dg.MaterializeResult(metadata={"days": len(versions)})
@@ -131,7 +137,7 @@ def _raw_metadata(manifest: dict[str, Any], resource: ConnectionResource) -> dic
         "wire bytes": body["wire_bytes"],
         "seconds": round(body["seconds"], 3),
         "rows per second": metadata.rate(manifest["exported"], body["seconds"]),
-        "time mode": manifest["time_mode"],
+        "time mode": manifest["time_mode"] if manifest["time_evidence"]["sure"] else "not known yet",
         "time zone": manifest["timezone"],
         "changed": not manifest.get("unchanged", False),
         **({"not believed": manifest["doubt"]} if "doubt" in manifest else {}),

@@ -57,9 +57,11 @@ def build_checks(
                 if check.name not in selected:
                     continue
                 findings = []
-                for day in context.partition_keys:
+                for day in failures.days_of(context, days):
                     with failures.explained(context, asset.key.path[0], day):
                         findings.append(check.find(resource.opened, day))
+                if any(finding.waits for finding in findings):
+                    failures.wait_for_time_mode(context, asset.key.path[0])
                 yield result(findings, context.log.warning, check.name, asset.key)
 
         return body

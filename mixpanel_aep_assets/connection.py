@@ -7,7 +7,6 @@ the clients from them. What does not: what the clients do.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
 import hashlib
@@ -21,13 +20,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
-from mixpanel_aep_assets import credential_text, network
+from mixpanel_aep_assets import credential_text, network, remembered
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient, project_zone
 from mixpanel_aep_assets.mixpanel.privacy import Privacy, PrivacySettings
 from mixpanel_aep_assets.mixpanel.settings import Credentials, MixpanelSource
 from mixpanel_aep_assets.mixpanel.time_mode import Decision
 from mixpanel_aep_assets.mixpanel.zones import zone
-from mixpanel_aep_assets.storage import Day, EntryExists, Storage, open_storage
+from mixpanel_aep_assets.storage import Day, Storage, open_storage
 
 if TYPE_CHECKING:  # the other rooms are imported when they are first used: an export alone starts twice as fast
     from mixpanel_aep_assets.aep.http import PlatformClient
@@ -194,6 +193,7 @@ class Settings(BaseModel):
         return zone(self.timezone).key if self.timezone else "UTC"
 
     def first_day(self, today: datetime.date) -> datetime.date:
+        """The first partition as it would be for a connection that is seen for the first time."""
         return self.start_date or today - datetime.timedelta(days=DEFAULT_DAYS_BACK)
 
     def require(self, *keys: str) -> None:
@@ -260,6 +260,7 @@ class Opened:
         self._storage = storage
         self.tries: int | None = None
         """Of a call to the Platform, where they are to be other than its settings say."""
+        self._time_mode_elsewhere: Decision | None = None
 
     def __enter__(self) -> Opened:
         return self
@@ -568,33 +569,21 @@ class Opened:
         )
 
     def time_mode(self) -> Decision | None:
-        """The time mode that was decided for this project before; None before the first sure day."""
+        """The time mode that was decided for this project before; None before the first sure day, or where one is set."""
         if self.settings.time_mode != "auto":
             return None
-        data = self.storage.read(self._time_mode_path)
-        if data is None:
-            return None
-        kept = orjson.loads(data)
-        return Decision(kept["mode"], kept["timezone"], f"decided from {kept['day']}: {kept['evidence']}")
+        return self._time_mode_elsewhere or remembered.time_mode(self.storage, self.settings.name)
 
-    def remember_time_mode(self, manifest: Mapping[str, Any]) -> None:
-        """Keeps the first sure decision (mixpanel-api.md section 22, rule 8); later days are held against it."""
-        evidence = manifest["time_evidence"]
-        if self.settings.time_mode != "auto" or not (evidence["sure"] and evidence["lasting"]):
-            return
-        kept = {key: manifest[key] for key in ("time_mode", "timezone", "day")}
-        kept = {"mode": kept.pop("time_mode"), **kept, "evidence": evidence["text"]}
-        with contextlib.suppress(EntryExists):
-            self.storage.create(self._time_mode_path, orjson.dumps(kept))
-
-    @property
-    def _time_mode_path(self) -> str:
-        return f"{self.settings.name}/time_mode.json"
+    def remember_time_mode(self, decision: Decision, day: str) -> None:
+        """Keeps the first decision that lasts; later days are held against it."""
+        if self.settings.time_mode == "auto" and decision.sure and decision.lasting:
+            remembered.keep_time_mode(self.storage, self.settings.name, decision, day)
 
     def with_storage(self, storage: Storage) -> Opened:
-        """The same connection on another storage, with the plan that was accepted on this one."""
+        """The same connection on another storage, with the plan and the time mode that were settled on this one."""
         other = Opened(self.settings, self._secrets, storage)
         other.accepted_plan = self.accepted_plan
+        other._time_mode_elsewhere = self.time_mode()
         return other
 
     def unmapped_destinations(self) -> list[str]:

@@ -40,12 +40,13 @@ def build_drift(
         opened = getattr(context.resources, resource_key).opened
         described: dict[str, Any] = {}
         versions = []
-        for day in context.partition_keys:
+        days = failures.days_of(context, raw_events.partitions_def)
+        for day in days:
             with failures.explained(context, name, day):
                 manifest = drift.drift_day(opened, day, log=metadata.plainly(context.log.info))
                 described = metadata.shown(partial(_metadata, manifest, opened), context.log.warning)
             versions.append(str(manifest["data_version"]))
-            if len(context.partition_keys) > 1:
+            if len(days) > 1:
                 context.add_asset_metadata(described, partition_key=day)
         if len(versions) > 1:
             return dg.MaterializeResult(metadata={"days": len(versions)})
@@ -62,7 +63,7 @@ def build_drift(
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         resource: ConnectionResource = getattr(context.resources, resource_key)
         findings = []
-        for day in context.partition_keys:
+        for day in failures.days_of(context, raw_events.partitions_def):
             with failures.explained(context, name, day):
                 findings.append(verify.properties_have_not_drifted(resource.opened, day))
         return result(findings, context.log.warning)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mixpanel_aep_assets.mixpanel import body, changes, errors, events, time_mode
+from mixpanel_aep_assets.mixpanel import body, changes, errors, events, evidence, time_mode
 from mixpanel_aep_assets.mixpanel.client import Body, MixpanelClient, classify
 from mixpanel_aep_assets.mixpanel.doubt import Judge
 from mixpanel_aep_assets.mixpanel.odd import Broken
@@ -63,6 +63,7 @@ def export_day(
     date: datetime.date | str,
     *,
     mode: time_mode.Decision | None = None,
+    others: evidence.Evidence | None = None,
     retry: Retry | None = None,
     progress: Progress | None = None,
     log: Callable[[str], None] = lambda _: None,
@@ -70,7 +71,8 @@ def export_day(
 ) -> dict[str, Any]:
     """Exports one day and commits it as the content of `day`; returns the manifest (keys: `manifest_of`).
 
-    `mode` is what is known of the time mode; None: the settings decide, else the day's own events are looked at.
+    `mode` is what is known of the time mode; None: the settings decide, else the day's own events are looked at, together
+    with the evidence of other days (`others`).
     A day whose lines are the same as those committed, in any order, is left as it is, and its manifest returned with
     `unchanged`. So is one whose reading the `judge` doubts, with `doubt`. Whole-window retry on failures that may pass.
     Raises the errors of `mixpanel.errors` and StorageError; what was committed before stays.
@@ -91,7 +93,7 @@ def export_day(
                 received = receive(client, asked, asked, take, progress=progress)
                 parts, aside = writer.close()
             content.wire_bytes, content.seconds = received.wire_bytes, received.seconds
-            manifest = manifest_of(client, asked, content, known)
+            manifest = manifest_of(client, asked, content, known, others)
             return commit(day, staging, {**manifest, "parts": parts, "quarantine": aside}, log, judge)
 
     return (retry or Retry()).call(attempt, log)
@@ -169,7 +171,8 @@ class Content:
     last_ms: int | None = None
     reasons: Counter[str] = field(default_factory=Counter)
     names: Counter[str] = field(default_factory=Counter)
-    sample: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    sample: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = field(default_factory=list)
+    """`time` and receipt of the first events that have one and were not imported."""
     sampled: int = 0
 
     def add(self, table: pa.RecordBatch, broken: Sequence[Broken], digest: int, size: int) -> None:
@@ -193,11 +196,10 @@ class Content:
             self.names[entry["values"]] += entry["counts"]
         if self.sampled < SAMPLE:
             receipt = pc.coalesce(table["received_ms"], table["processing_ms"])
-            differences = pc.subtract(receipt, table["time_ms"])
-            online = pc.invert(pc.fill_null(table["imported"], False))
-            found = differences.filter(online).drop_null().to_numpy(zero_copy_only=False)
-            self.sample.append(found)
-            self.sampled += len(found)
+            online = pc.and_(pc.invert(pc.fill_null(table["imported"], False)), pc.is_valid(receipt))
+            times, receipts = (one.filter(online).to_numpy(zero_copy_only=False) for one in (table["time_ms"], receipt))
+            self.sample.append((times, receipts))
+            self.sampled += len(times)
 
     def merge(self, other: Content) -> None:
         """Takes in what other lines of the same day hold."""
@@ -214,8 +216,16 @@ class Content:
         self.sample += other.sample
         self.sampled += other.sampled
 
-    def differences(self) -> npt.NDArray[np.int64]:
-        return np.concatenate(self.sample) if self.sample else np.empty(0, np.int64)
+    def weighed(self, timezone: str | None) -> evidence.Evidence:
+        """What the receipt times of these events say about the time mode."""
+        times, receipts = (np.concatenate([one[n] for one in self.sample] or [np.empty(0, np.int64)]) for n in (0, 1))
+        agrees = (
+            timezone is not None
+            and self.first_ms is not None
+            and self.last_ms is not None
+            and time_mode.agree(timezone, self.first_ms, self.last_ms)
+        )
+        return evidence.weigh(times, receipts, timezone, agrees=agrees)
 
 
 def _known(*values: int | None) -> list[int]:
@@ -335,17 +345,23 @@ def _prove_end(received: Received, sent: Body, *, withheld: bool) -> None:
 
 
 def manifest_of(
-    client: MixpanelClient, date: datetime.date, content: Content, known: time_mode.Decision | None
+    client: MixpanelClient,
+    date: datetime.date,
+    content: Content,
+    known: time_mode.Decision | None,
+    others: evidence.Evidence | None = None,
 ) -> dict[str, Any]:
     """What is stored beside the files; `changes` (appeared, changed, vanished) is added where a day is replaced.
 
     `exported` = `rows` + `quarantined`. `time_evidence` tells the mode's grounds: `sure` is false where the mode is
-    a guess, `observed` what the day's own events say whatever was set. `request` is the request that asks for this day
-    alone, `project` whom it asks (`MixpanelSource.project_name`). `privacy` is the fingerprint of the rules that were
-    applied. No secret, and no value of a filter beside the request's own.
+    a guess, `observed` what the day's own events say whatever was set, `counts` their evidence in `zone`, which counts for
+    other days too (as `others` does for this one). `request` is the request that asks for this day alone, `project` whom it
+    asks (`MixpanelSource.project_name`). `privacy` is the fingerprint of the rules that were applied. No secret, and no
+    value of a filter beside the request's own.
     """
-    observed = time_mode.detect(content.differences(), client.source.timezone, date)
-    decision = known or observed
+    seen = content.weighed(client.source.timezone)
+    judged = evidence.judge(seen)
+    decision = known or evidence.decide(others, [seen]) or judged
     request = client.request(date, date)
     del request["time_in_ms"]
     request.pop("project_id", None)
@@ -371,8 +387,10 @@ def manifest_of(
             "sure": decision.sure,
             "lasting": decision.lasting,
             "text": decision.evidence,
-            "observed": observed.mode,
-            "observed_text": observed.evidence,
+            "observed": seen.observed,
+            "observed_text": judged.evidence,
+            "zone": seen.timezone,
+            "counts": seen.counts(),
         },
         "request": request,
         "project": client.source.project_name,
@@ -386,4 +404,8 @@ def manifest_of(
 
 def _same(before: dict[str, Any], after: dict[str, Any]) -> bool:
     keys = ("digest", "exported", "rows", "time_mode", "timezone", "request")
-    return all(before.get(key) == after[key] for key in keys)
+    grounds = ("sure", "observed")  # a day whose mode was a guess is not left at it when the guess turns out right
+    stood = before.get("time_evidence") or {}
+    return all(before.get(key) == after[key] for key in keys) and all(
+        stood.get(key) == after["time_evidence"][key] for key in grounds
+    )

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mixpanel_aep_assets.mixpanel import events, time_mode
+from mixpanel_aep_assets.mixpanel import events, evidence, time_mode
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.mixpanel.doubt import Judge
 from mixpanel_aep_assets.mixpanel.export import Content, Progress, commit, manifest_of, receive
@@ -45,6 +45,7 @@ def export_window(
     days: Mapping[datetime.date, Day],
     *,
     mode: time_mode.Decision | None = None,
+    others: evidence.Evidence | None = None,
     retry: Retry | None = None,
     progress: Progress | None = None,
     log: Callable[[str], None] = lambda _: None,
@@ -77,7 +78,7 @@ def export_window(
                 received = receive(client, first, last, dealer.take, progress=progress)
                 dealer.deal()
                 files = [share.writer.close() for share in shares]
-            decision = known or _lasting(client, dates, shares)
+            decision = known or _lasting(client, shares, others)
             committed = {}
             for date, share, (parts, aside) in reversed(list(zip(dates, shares, files, strict=True))):
                 if only is not None and date not in only:
@@ -100,14 +101,10 @@ def export_window(
 
 
 def _lasting(
-    client: MixpanelClient, dates: Sequence[datetime.date], shares: Sequence[_Share]
+    client: MixpanelClient, shares: Sequence[_Share], others: evidence.Evidence | None
 ) -> time_mode.Decision | None:
-    """The newest day's decision that holds for the others too; None: each day is judged alone."""
-    for date, share in reversed(list(zip(dates, shares, strict=True))):
-        decision = time_mode.detect(share.content.differences(), client.source.timezone, date)
-        if decision.sure and decision.lasting:
-            return decision
-    return None
+    """The decision that holds for all of these days; None: each day is judged alone."""
+    return evidence.decide(others, [share.content.weighed(client.source.timezone) for share in reversed(shares)])
 
 
 @dataclass

@@ -22,7 +22,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mixpanel_aep_assets.mixpanel import errors, events, time_mode
+from mixpanel_aep_assets.mixpanel import errors, events, evidence, time_mode
 from mixpanel_aep_assets.mixpanel.client import NAMES_IN_URL, MixpanelClient
 from mixpanel_aep_assets.mixpanel.doubt import Judge
 from mixpanel_aep_assets.mixpanel.export import Content, Progress, commit, manifest_of, receive
@@ -84,6 +84,7 @@ def export_slices(
     count: int,
     *,
     mode: time_mode.Decision | None = None,
+    others: evidence.Evidence | None = None,
     retry: Retry | None = None,
     progress: Progress | None = None,
     log: Callable[[str], None] = lambda _: None,
@@ -96,15 +97,10 @@ def export_slices(
     Raises SliceNotHonoured where neither filter is followed, and the errors of `export.export_day`.
     """
     closed = bool(client.source.events)
-    known = {name: names.get(name, 0) for name in client.source.events} if closed else names
-    lists = by_names(known, count, closed)
-    options = (
-        mode or time_mode.configured(client.source.time_mode, client.source.timezone),
-        retry,
-        progress,
-        log,
-        judge,
-    )
+    expected = {name: names.get(name, 0) for name in client.source.events} if closed else names
+    lists = by_names(expected, count, closed)
+    known = mode or time_mode.configured(client.source.time_mode, client.source.timezone)
+    options = (known, others, retry, progress, log, judge)
     if lists:
         try:
             return _export(client, day, date, lists, "event", *options)
@@ -120,6 +116,7 @@ def _export(
     slices: Sequence[Slice],
     by: str,
     known: time_mode.Decision | None,
+    others: evidence.Evidence | None,
     retry: Retry | None,
     progress: Progress | None,
     log: Callable[[str], None],
@@ -141,7 +138,7 @@ def _export(
             files["parts"] += read.parts
             files["quarantine"] += read.quarantine
             complete = complete and not (piece.rest and read.content.rows == 0)
-        manifest = manifest_of(client, date, total, known)
+        manifest = manifest_of(client, date, total, known, others)
         manifest["slices"] = {"by": by, "requests": len(slices), "complete": complete}
         return commit(day, staging, manifest | files, log, judge)
 

@@ -10,7 +10,17 @@ import pyarrow.parquet as pq
 from mixpanel_aep_assets.aep import limits
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.mixpanel import doubt
-from mixpanel_aep_assets.pipeline import drift, extract, load, quarantine, reconcile, replay, report, transform
+from mixpanel_aep_assets.pipeline import (
+    drift,
+    extract,
+    load,
+    quarantine,
+    reconcile,
+    replay,
+    report,
+    time_modes,
+    transform,
+)
 
 EXAMPLES = 10
 MOST_FREQUENT = 3
@@ -22,12 +32,17 @@ REFUSED = 20
 
 @dataclass(frozen=True)
 class Finding:
-    """One truth about one day. `severe`: going on would put wrong data into the lake, or data is missing there."""
+    """One truth about one day.
+
+    `severe`: going on would put wrong data into the lake, or data is missing there. `waits`: it only lacks what other days
+    will tell.
+    """
 
     passed: bool
     text: str
     severe: bool = True
     numbers: dict[str, Any] = field(default_factory=dict)
+    waits: bool = False
 
 
 def body_is_whole(opened: Opened, day: str) -> Finding:
@@ -73,13 +88,17 @@ def _rows(opened: Opened, files: list[str]) -> int:
 
 
 def time_mode_is_sure(opened: Opened, day: str) -> Finding:
-    """The mode is decided, and the receipt times of this day do not speak for the other one."""
+    """The mode is decided, and the receipt times of this day do not speak for the other one.
+
+    A day that was exported while the mode was not known takes the one that is known by now.
+    """
+    time_modes.settle_day(opened, day)
     manifest = opened.day(extract.TABLE, day).manifest()
     if manifest is None:
         return Finding(passed=False, text="The day was never exported.")
     mode, evidence = manifest["time_mode"], manifest["time_evidence"]
     numbers = {
-        "mode": mode,
+        "mode": mode if evidence["sure"] else "not known yet",
         "time zone": manifest["timezone"],
         "because": evidence["text"],
         "this day's events": evidence["observed_text"],
@@ -87,13 +106,26 @@ def time_mode_is_sure(opened: Opened, day: str) -> Finding:
     if manifest["rows"] == 0:
         return Finding(True, "The day has no events.", numbers=numbers)
     if not evidence["sure"]:
-        return Finding(
-            False,
-            f"{evidence['text']}. Set MIXPANEL_TIME_MODE to utc or project (projects made before 2023 mostly use "
-            "project) and export the day again.",
-            numbers=numbers,
+        text = (
+            f"It is not known yet what `time` means: {evidence['text']}. Once other days tell, the sensor "
+            f"{opened.settings.name}_requeue runs this day again, without another export. Or set MIXPANEL_TIME_MODE to utc "
+            "or project (projects made before 2023 mostly use project) and run it again."
         )
-    if evidence["observed"] not in ("unsure", mode):
+        return Finding(False, text, numbers=numbers, waits=True)
+    decided = opened.time_mode()
+    if evidence["lasting"] and decided is not None and decided.mode != mode:
+        text = (
+            f"The day was exported under the mode {mode}, but {decided.mode} was {decided.evidence}. Export the day again; "
+            "if that is wrong, set MIXPANEL_TIME_MODE."
+        )
+        return Finding(False, text, numbers=numbers)
+    if evidence["observed"] == "neither":
+        text = f"The mode is {mode}, but {evidence['observed_text']}: was the project's zone changed?"
+        found_out = opened.settings.time_mode == "auto" and decided is not None
+        if found_out:
+            text += " Set MIXPANEL_TIMEZONE and MIXPANEL_TIME_MODE to what holds for this day and export it again."
+        return Finding(False, text, severe=found_out, numbers=numbers)
+    if evidence["observed"] in ("utc", "project") and evidence["observed"] != mode:
         return Finding(
             False,
             f"The mode is {mode}, but {evidence['observed_text']}: was the project's zone changed? "
