@@ -59,6 +59,8 @@ VARIABLES: dict[str, str] = {
     "budget_location": "MIXPANEL_AEP_BUDGET",
     "budget_share": "MIXPANEL_AEP_BUDGET_SHARE",
     "partial_ingestion_percent": "MIXPANEL_AEP_PARTIAL_INGESTION_PERCENT",
+    "max_nonconforming_percent": "MIXPANEL_AEP_MAX_NONCONFORMING_PERCENT",
+    "max_nonconforming_rows": "MIXPANEL_AEP_MAX_NONCONFORMING_ROWS",
     "storage": "MIXPANEL_AEP_STORAGE",
     "mapping": "MIXPANEL_AEP_MAPPING",
 }
@@ -135,6 +137,7 @@ class Settings(BaseModel):
     mapping: str | None = None
     partial_ingestion_percent: float | None = Field(None, gt=0, le=100)
     max_nonconforming_percent: float = Field(5.0, ge=0, le=100)
+    max_nonconforming_rows: int = Field(20, ge=0)
     privacy: PrivacySettings = PrivacySettings()
 
     @classmethod
