@@ -61,6 +61,8 @@ VARIABLES: dict[str, str] = {
     "budget_location": "MIXPANEL_AEP_BUDGET",
     "budget_share": "MIXPANEL_AEP_BUDGET_SHARE",
     "partial_ingestion_percent": "MIXPANEL_AEP_PARTIAL_INGESTION_PERCENT",
+    "max_nonconforming_percent": "MIXPANEL_AEP_MAX_NONCONFORMING_PERCENT",
+    "max_nonconforming_rows": "MIXPANEL_AEP_MAX_NONCONFORMING_ROWS",
     "storage": "MIXPANEL_AEP_STORAGE",
     "mapping": "MIXPANEL_AEP_MAPPING",
     "shrink_percent": "MIXPANEL_AEP_SHRINK_PERCENT",
@@ -154,6 +156,7 @@ class Settings(BaseModel):
     shrink_percent: float = Field(20.0, gt=0, le=100)
     shrink_floor: int = Field(5, ge=1)
     empty_floor: int = Field(1_000, ge=1)
+    max_nonconforming_rows: int = Field(20, ge=0)
     privacy: PrivacySettings = PrivacySettings()
 
     @field_validator(*IDS, mode="before")

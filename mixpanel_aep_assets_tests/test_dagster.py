@@ -105,7 +105,7 @@ def test_a_day_with_too_many_violations_is_blocked_before_the_upload(
     emulator: EmulatorThread, definitions: dg.Definitions, instance: dg.DagsterInstance
 ) -> None:
     future = NOON + 20 * 365 * 86_400_000
-    emulator.control.seed_day(DAY, lines(events(10, time=future) + events(40)))
+    emulator.control.seed_day(DAY, lines(events(25, time=future) + events(40)))
     result = run(definitions, instance)
     assert not result.success
     (check,) = [e for e in result.get_asset_check_evaluations() if e.check_name == "conforms_to_xdm"]

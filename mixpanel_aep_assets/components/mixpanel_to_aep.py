@@ -113,7 +113,12 @@ class MixpanelToAep(dg.Component, dg.Model, dg.Resolvable):
     storage: str | None = Field(None, description="Where days live: a path or `s3://`, `gs://`, `abfss://`.")
     mapping: str | None = Field(None, description="A mapping set (JSON, YAML), relative to this file.")
     max_nonconforming_percent: float | None = Field(
-        None, description="Share of events that may be set aside for not conforming before the day is blocked; 5."
+        None,
+        description="Share of a day's events that may be set aside for not conforming; more block the day, if they are also "
+        "more than `max_nonconforming_rows`. 5.",
+    )
+    max_nonconforming_rows: int | None = Field(
+        None, description="Events that may be set aside whatever their share, unless no event conforms. 20."
     )
     shrink_percent: float | None = Field(
         None, description="Share of a day's events that may be missing when it is read again, unproven, below this; 20."
@@ -149,6 +154,7 @@ class MixpanelToAep(dg.Component, dg.Model, dg.Resolvable):
             shrink_percent=self.shrink_percent,
             shrink_floor=self.shrink_floor,
             empty_floor=self.empty_floor,
+            max_nonconforming_rows=self.max_nonconforming_rows,
             aep_url=self.platform.url,
             privacy=self.privacy.model_dump(exclude={"salt_env"}),
             **mixpanel,

@@ -21,6 +21,7 @@ from mixpanel_aep_assets.pipeline import (
     time_modes,
     transform,
 )
+from mixpanel_aep_assets.pipeline.trifle import is_more_than_a_trifle
 
 EXAMPLES = 10
 MOST_FREQUENT = 3
@@ -167,12 +168,13 @@ def conforms_to_xdm(opened: Opened, day: str) -> Finding:
     left = transform.violations_left(opened, day)
     aside, total = manifest["quarantined"], manifest["rows"] + manifest["quarantined"]
     percent = 100 * aside / total if total else 0.0
-    allowed = opened.settings.max_nonconforming_percent
+    settings = opened.settings
     numbers: dict[str, Any] = {
         "conforming": manifest["rows"],
         "set aside": aside,
         "set aside percent": round(percent, 3),
-        "allowed percent": allowed,
+        "allowed percent": settings.max_nonconforming_percent,
+        "allowed rows": settings.max_nonconforming_rows,
         "events over 10 kB": manifest["oversized"],
         "violations": manifest["violations"],
         "warnings": manifest["warnings"],
@@ -181,19 +183,22 @@ def conforms_to_xdm(opened: Opened, day: str) -> Finding:
     if left:
         text = f"{left:,} rows in the committed XDM files do not conform, or have an `_id` that an earlier row has."
         return Finding(False, text, numbers=numbers)
-    if percent > allowed:
+    if is_more_than_a_trifle(aside, total, settings):
         most = sorted(manifest["violations"], key=lambda one: -one["rows"])[:MOST_FREQUENT]
         told = ", ".join(f"{one['pointer'] or 'the event'} ({one['rule']}, {one['rows']:,} events)" for one in most)
         text = (
-            f"{aside:,} of {total:,} events ({percent:.1f} %) cannot conform, the connection allows {allowed:g} %: {told}. "
-            f"Nothing was sent. See `mixpanel-aep quarantine show --day {day} --stage xdm`, mend the mapping or the schema "
-            "(or allow more: max_nonconforming_percent), and run the day again."
+            f"{aside:,} of {total:,} events ({percent:.1f} %) cannot conform, the connection allows "
+            f"{settings.max_nonconforming_percent:g} % or {settings.max_nonconforming_rows:,} events, and never all of them: "
+            f"{told}. Nothing was sent. See `mixpanel-aep quarantine show --day {day} --stage xdm`, mend the mapping or the "
+            "schema (or allow more: max_nonconforming_percent, max_nonconforming_rows), and run the day again."
         )
         return Finding(False, text, numbers=numbers)
     if aside:
-        return Finding(
-            False, f"{manifest['rows']:,} events conform; {aside:,} were set aside.", severe=False, numbers=numbers
+        text = (
+            f"{manifest['rows']:,} events conform; {aside:,} of {total:,} ({percent:.1f} %) cannot and were set aside: see "
+            f"`mixpanel-aep quarantine show --day {day} --stage xdm`."
         )
+        return Finding(False, text, severe=False, numbers=numbers)
     return Finding(True, f"All {manifest['rows']:,} events conform.", numbers=numbers)
 
 

@@ -38,6 +38,7 @@ SCHEMA_KEYWORDS = (
 
 OWN: Mapping[str, str] = {
     "json": "the line is no JSON text",
+    "columnType": "a Parquet column has a type of the Platform's table that becomes its field's",
     "finite": "NaN and infinities are no JSON numbers",
     "notEmpty": "no empty text, list, map or object: leave the key out",
     "notFuture": "timestamp is not after now",
@@ -56,6 +57,7 @@ OWN: Mapping[str, str] = {
 
 DEFAULT_SEVERITY: Mapping[str, Severity] = {
     "additionalProperties": "block",
+    "columnType": "block",
     "eventSize": "warn",
     "arraySize": "warn",
     "identityPerson": "warn",
@@ -76,8 +78,8 @@ ECID_PATTERN = r"^[0-9]{38}$"
 
 @dataclass(frozen=True)
 class Violation:
-    """One finding. `pointer` is a JSON Pointer to the value; for `required` and `additionalProperties` to the
-    object."""
+    """One finding. `pointer` is a JSON Pointer to the value; for `required` and `additionalProperties` to the object, for
+    `columnType` to the column."""
 
     pointer: str
     keyword: str
