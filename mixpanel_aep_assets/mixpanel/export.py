@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mixpanel_aep_assets.mixpanel import body, changes, errors, events, evidence, time_mode
+from mixpanel_aep_assets.mixpanel import body, changes, errors, events, time_evidence, time_mode
 from mixpanel_aep_assets.mixpanel.client import Body, MixpanelClient, classify
 from mixpanel_aep_assets.mixpanel.doubt import Judge
 from mixpanel_aep_assets.mixpanel.odd import Broken
@@ -63,7 +63,7 @@ def export_day(
     date: datetime.date | str,
     *,
     mode: time_mode.Decision | None = None,
-    others: evidence.Evidence | None = None,
+    others: time_evidence.Evidence | None = None,
     retry: Retry | None = None,
     progress: Progress | None = None,
     log: Callable[[str], None] = lambda _: None,
@@ -216,7 +216,7 @@ class Content:
         self.sample += other.sample
         self.sampled += other.sampled
 
-    def weighed(self, timezone: str | None) -> evidence.Evidence:
+    def weighed(self, timezone: str | None) -> time_evidence.Evidence:
         """What the receipt times of these events say about the time mode."""
         times, receipts = (np.concatenate([one[n] for one in self.sample] or [np.empty(0, np.int64)]) for n in (0, 1))
         agrees = (
@@ -225,7 +225,7 @@ class Content:
             and self.last_ms is not None
             and time_mode.agree(timezone, self.first_ms, self.last_ms)
         )
-        return evidence.weigh(times, receipts, timezone, agrees=agrees)
+        return time_evidence.weigh(times, receipts, timezone, agrees=agrees)
 
 
 def _known(*values: int | None) -> list[int]:
@@ -349,7 +349,7 @@ def manifest_of(
     date: datetime.date,
     content: Content,
     known: time_mode.Decision | None,
-    others: evidence.Evidence | None = None,
+    others: time_evidence.Evidence | None = None,
 ) -> dict[str, Any]:
     """What is stored beside the files; `changes` (appeared, changed, vanished) is added where a day is replaced.
 
@@ -360,8 +360,8 @@ def manifest_of(
     value of a filter beside the request's own.
     """
     seen = content.weighed(client.source.timezone)
-    judged = evidence.judge(seen)
-    decision = known or evidence.decide(others, [seen]) or judged
+    judged = time_evidence.judge(seen)
+    decision = known or time_evidence.decide(others, [seen]) or judged
     request = client.request(date, date)
     del request["time_in_ms"]
     request.pop("project_id", None)

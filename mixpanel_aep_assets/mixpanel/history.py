@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mixpanel_aep_assets.mixpanel import events, evidence, time_mode
+from mixpanel_aep_assets.mixpanel import events, time_evidence, time_mode
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.mixpanel.doubt import Judge
 from mixpanel_aep_assets.mixpanel.export import Content, Progress, commit, manifest_of, receive
@@ -45,7 +45,7 @@ def export_window(
     days: Mapping[datetime.date, Day],
     *,
     mode: time_mode.Decision | None = None,
-    others: evidence.Evidence | None = None,
+    others: time_evidence.Evidence | None = None,
     retry: Retry | None = None,
     progress: Progress | None = None,
     log: Callable[[str], None] = lambda _: None,
@@ -101,10 +101,10 @@ def export_window(
 
 
 def _lasting(
-    client: MixpanelClient, shares: Sequence[_Share], others: evidence.Evidence | None
+    client: MixpanelClient, shares: Sequence[_Share], others: time_evidence.Evidence | None
 ) -> time_mode.Decision | None:
     """The decision that holds for all of these days; None: each day is judged alone."""
-    return evidence.decide(others, [share.content.weighed(client.source.timezone) for share in reversed(shares)])
+    return time_evidence.decide(others, [share.content.weighed(client.source.timezone) for share in reversed(shares)])
 
 
 @dataclass

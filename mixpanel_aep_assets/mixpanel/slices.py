@@ -22,7 +22,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mixpanel_aep_assets.mixpanel import errors, events, evidence, time_mode
+from mixpanel_aep_assets.mixpanel import errors, events, time_evidence, time_mode
 from mixpanel_aep_assets.mixpanel.client import NAMES_IN_URL, MixpanelClient
 from mixpanel_aep_assets.mixpanel.doubt import Judge
 from mixpanel_aep_assets.mixpanel.export import Content, Progress, commit, manifest_of, receive
@@ -84,7 +84,7 @@ def export_slices(
     count: int,
     *,
     mode: time_mode.Decision | None = None,
-    others: evidence.Evidence | None = None,
+    others: time_evidence.Evidence | None = None,
     retry: Retry | None = None,
     progress: Progress | None = None,
     log: Callable[[str], None] = lambda _: None,
@@ -116,7 +116,7 @@ def _export(
     slices: Sequence[Slice],
     by: str,
     known: time_mode.Decision | None,
-    others: evidence.Evidence | None,
+    others: time_evidence.Evidence | None,
     retry: Retry | None,
     progress: Progress | None,
     log: Callable[[str], None],

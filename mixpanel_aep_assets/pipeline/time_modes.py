@@ -13,9 +13,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from mixpanel_aep_assets.connection import Opened
-from mixpanel_aep_assets.mixpanel import evidence
-from mixpanel_aep_assets.mixpanel.evidence import Evidence
+from mixpanel_aep_assets.mixpanel import time_evidence
 from mixpanel_aep_assets.mixpanel.export import UNCHANGED
+from mixpanel_aep_assets.mixpanel.time_evidence import Evidence
 from mixpanel_aep_assets.mixpanel.time_mode import Decision, configured
 
 TABLE = "raw_events"
@@ -32,7 +32,7 @@ def pool(opened: Opened, days: Collection[datetime.date]) -> Evidence | None:
     if opened.time_mode() is not None or configured(source.time_mode, source.timezone) is not None or not days:
         return None
     found = [one for _, one in _evidence(opened, max(days), without=days) if one.timezone == source.timezone]
-    return evidence.together(source.timezone, found) if found else None
+    return time_evidence.together(source.timezone, found) if found else None
 
 
 def decide(opened: Opened) -> Decision | None:
@@ -45,7 +45,7 @@ def decide(opened: Opened) -> Decision | None:
     if not seen:
         return None
     newest, first = seen[0]
-    decision = evidence.decide(None, [one for _, one in seen if one.timezone == first.timezone])
+    decision = time_evidence.decide(None, [one for _, one in seen if one.timezone == first.timezone])
     if decision is None:
         return None
     opened.remember_time_mode(decision, newest.isoformat())
@@ -112,6 +112,6 @@ def _evidence(
     days = sorted(set(days) - set(without), key=lambda day: abs(day - near))
     for day in days[:POOL_DAYS]:
         manifest = opened.day(TABLE, day.isoformat()).manifest()
-        kept = None if manifest is None else evidence.kept(manifest)
+        kept = None if manifest is None else time_evidence.kept(manifest)
         if kept is not None:
             yield day, kept

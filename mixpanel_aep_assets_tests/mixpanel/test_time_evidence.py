@@ -12,9 +12,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mixpanel_aep_assets.mixpanel import evidence, time_mode
+from mixpanel_aep_assets.mixpanel import time_evidence, time_mode
 from mixpanel_aep_assets.mixpanel.errors import TimeModeUnsure
-from mixpanel_aep_assets.mixpanel.evidence import Evidence
+from mixpanel_aep_assets.mixpanel.time_evidence import Evidence
 from mixpanel_aep_assets.mixpanel.zones import zone
 
 SUMMER = datetime.date(2026, 7, 10)
@@ -55,11 +55,11 @@ def weighed(lateness: Ints, name: str | None, day: datetime.date) -> Evidence:
     """Events spread over the day, received so long after their `time`."""
     times = start(day) + np.linspace(0, DAY_MS - 1, len(lateness)).astype(np.int64)
     agrees = name is not None and len(times) > 0 and time_mode.agree(name, int(times.min()), int(times.max()))
-    return evidence.weigh(times, times + lateness, name, agrees=agrees)
+    return time_evidence.weigh(times, times + lateness, name, agrees=agrees)
 
 
 def judged(lateness: Ints, name: str | None, day: datetime.date) -> time_mode.Decision:
-    return evidence.judge(weighed(lateness, name, day))
+    return time_evidence.judge(weighed(lateness, name, day))
 
 
 def sent(mode: str, name: str, instants: Ints) -> Ints:
@@ -111,12 +111,12 @@ def test_receipts_a_zones_offset_off_mean_project_time(name: str, day: datetime.
 )
 def test_the_public_sample_lines_are_in_project_time(time: int, received: int, name: str) -> None:
     times = np.full(50, time * 1000, np.int64)
-    assert evidence.judge(evidence.weigh(times, np.full(50, received, np.int64), name)).mode == "project"
+    assert time_evidence.judge(time_evidence.weigh(times, np.full(50, received, np.int64), name)).mode == "project"
 
 
 def test_an_offset_that_the_zone_does_not_have_is_unsure_and_says_both() -> None:
     seen = weighed(receipts(-5), "US/Pacific", SUMMER)
-    decision = evidence.judge(seen)
+    decision = time_evidence.judge(seen)
     assert (decision.mode, seen.observed) == ("unsure", "neither")
     assert "-05:00" in decision.evidence
     assert "-07:00" in decision.evidence
@@ -134,10 +134,10 @@ def test_on_a_day_without_offset_both_modes_agree_and_nothing_lasting_is_conclud
     name: str, day: datetime.date
 ) -> None:
     seen = weighed(receipts(0, rows=60), name, day)
-    decision = evidence.judge(seen)
+    decision = time_evidence.judge(seen)
     assert (decision.mode, decision.lasting, seen.observed) == ("utc", False, "both")
     assert (seen.telling, seen.utc, seen.project) == (0, 0, 0)
-    assert evidence.decide(None, [seen] * 30) is None
+    assert time_evidence.decide(None, [seen] * 30) is None
 
 
 @pytest.mark.parametrize(("name", "day"), [("Europe/London", "2024-10-27"), ("Europe/Lisbon", "2024-10-27"),
@@ -145,9 +145,9 @@ def test_on_a_day_without_offset_both_modes_agree_and_nothing_lasting_is_conclud
 def test_hours_after_an_autumn_change_do_not_decide_for_utc(name: str, day: str) -> None:
     instants, times, received = of_a_day("project", name, datetime.date.fromisoformat(day), 57, 0)
     assert 0 < (instants != times).sum() < len(times) / 4, "some hours are told apart, most are not"
-    assert evidence.judge(evidence.weigh(times, received, name)).mode != "utc"
+    assert time_evidence.judge(time_evidence.weigh(times, received, name)).mode != "utc"
     after = times == instants
-    assert evidence.judge(evidence.weigh(times[after], received[after], name)).mode == "unsure"
+    assert time_evidence.judge(time_evidence.weigh(times[after], received[after], name)).mode == "unsure"
 
 
 @given(
@@ -167,8 +167,8 @@ def test_no_project_is_ever_read_in_the_wrong_mode(
     """In every zone, on every day: whatever is decided gives each prompt event its true instant."""
     instants, times, received = of_a_day(mode, name, day, count, late)
     agrees = len(times) > 0 and time_mode.agree(name, int(times.min()), int(times.max()))
-    seen = evidence.weigh(times, received, name, agrees=agrees)
-    decision = evidence.judge(seen)
+    seen = time_evidence.weigh(times, received, name, agrees=agrees)
+    decision = time_evidence.judge(seen)
     if decision.sure:
         assert decision.mode == mode or agrees
         frame = pl.DataFrame({"time_ms": times, "received_ms": received})
@@ -176,7 +176,7 @@ def test_no_project_is_ever_read_in_the_wrong_mode(
         prompt = received - instants == 800
         assert (true[prompt] == instants[prompt]).all()
     assert seen.observed in (mode, "unsure", "both")
-    if late == 0 and not agrees and seen.telling >= evidence.ENOUGH:
+    if late == 0 and not agrees and seen.telling >= time_evidence.ENOUGH:
         assert decision.mode == mode, "a day of prompt events is never left unsure"
 
 
@@ -192,10 +192,10 @@ def test_the_evidence_of_many_small_days_never_adds_up_to_the_wrong_mode(
     days = []
     for number, count in enumerate(counts):
         _, times, received = of_a_day(mode, name, first + datetime.timedelta(days=number), count, 0)
-        days.append(evidence.weigh(times, received, name))
-    decision = evidence.decide(None, days)
+        days.append(time_evidence.weigh(times, received, name))
+    decision = time_evidence.decide(None, days)
     assert decision is None or (decision.mode, decision.lasting) == (mode, True)
-    if sum(day.telling for day in days) >= evidence.ENOUGH:
+    if sum(day.telling for day in days) >= time_evidence.ENOUGH:
         assert decision is not None
 
 
@@ -211,27 +211,27 @@ def test_a_handful_decides_if_it_came_at_different_times_and_nothing_speaks_agai
 def test_a_queue_that_was_sent_in_one_go_decides_nothing() -> None:
     times = start(SUMMER) + np.arange(12, dtype=np.int64) * 1000
     held_back = times + 5 * HOUR + 700
-    assert evidence.judge(evidence.weigh(times, held_back, "America/Chicago")).mode == "unsure"
+    assert time_evidence.judge(time_evidence.weigh(times, held_back, "America/Chicago")).mode == "unsure"
 
 
 def test_days_count_together_and_a_contradicting_one_is_outweighed_only_by_a_clear_newest_day() -> None:
     three = weighed(np.full(3, 700, np.int64), "America/Chicago", SUMMER)
-    assert evidence.decide(None, [three]) is None
-    pooled = evidence.decide(three, [three])
+    assert time_evidence.decide(None, [three]) is None
+    pooled = time_evidence.decide(three, [three])
     assert pooled is not None
     assert (pooled.mode, pooled.lasting) == ("utc", True)
     shifted = weighed(np.full(40, 700 + 5 * HOUR, np.int64), "America/Chicago", SUMMER)
     clear = weighed(np.full(40, 700, np.int64), "America/Chicago", SUMMER)
-    newest = evidence.decide(None, [clear, shifted])
+    newest = time_evidence.decide(None, [clear, shifted])
     assert newest is not None
     assert newest.mode == "utc"
-    assert evidence.decide(None, [three, evidence.together("America/Chicago", [shifted, clear])]) is None
+    assert time_evidence.decide(None, [three, time_evidence.together("America/Chicago", [shifted, clear])]) is None
 
 
 def test_evidence_in_another_zone_does_not_count() -> None:
     three = np.full(3, 700, np.int64)
     other = weighed(three, "America/Denver", SUMMER)
-    assert evidence.decide(other, [weighed(three, "America/Chicago", SUMMER)]) is None
+    assert time_evidence.decide(other, [weighed(three, "America/Chicago", SUMMER)]) is None
 
 
 def test_an_unknown_zone_takes_utc_for_the_day_alone_and_nothing_else() -> None:
@@ -243,7 +243,7 @@ def test_an_unknown_zone_takes_utc_for_the_day_alone_and_nothing_else() -> None:
 
 def test_an_unknown_zone_with_one_hour_of_a_change_in_it_is_unsure() -> None:
     _, times, received = of_a_day("project", "Europe/London", datetime.date(2024, 10, 27), 60, 0)
-    assert evidence.judge(evidence.weigh(times, received, None)).mode == "unsure"
+    assert time_evidence.judge(time_evidence.weigh(times, received, None)).mode == "unsure"
 
 
 def test_what_is_kept_of_a_day_is_read_back_and_anything_else_is_none() -> None:
@@ -251,12 +251,12 @@ def test_what_is_kept_of_a_day_is_read_back_and_anything_else_is_none() -> None:
     assert Evidence.of("US/Pacific", seen.counts()) == seen
     for torn in (None, [], {}, {**seen.counts(), "utc": "3"}, {"utc": 1}):
         assert Evidence.of("US/Pacific", torn) is None
-    assert evidence.kept({"day": "2026-01-01"}) is None
+    assert time_evidence.kept({"day": "2026-01-01"}) is None
 
 
 def test_times_and_receipts_beyond_all_sense_are_left_out() -> None:
     times = np.array([-(1 << 62), (1 << 62), start(SUMMER)], np.int64)
-    assert evidence.weigh(times, times, "US/Pacific").looked == 1
+    assert time_evidence.weigh(times, times, "US/Pacific").looked == 1
     assert not time_mode.agree("Europe/London", -(1 << 62), 1 << 62)
 
 
