@@ -2,7 +2,7 @@
 
 The evidence of a day is in its manifest, so that days exported side by side lose none of it, and a day that is replaced
 counts once. What belongs here: pooling it, and giving a stored day the mode that was decided since. What does not: what
-counts as evidence (`mixpanel.evidence`), where a decision is kept (`remembered`).
+counts as evidence (`mixpanel.time_evidence`), where a decision is kept (`remembered`).
 """
 
 from __future__ import annotations
