@@ -207,6 +207,13 @@ def through(error: httpx.TransportError) -> str:
     return f" through the proxy {proxy}" if proxy is not None else ""
 
 
+def unknown_to_object_stores() -> list[str]:
+    """What is set here and the object store's own client (`storage`, obstore) does not go by: SOCKS, another bundle."""
+    found = [str(proxy) for proxy in proxies() if proxy.full_url.lower().startswith("socks")]
+    source = trust()
+    return [*found, str(source)] if source.variable == "REQUESTS_CA_BUNDLE" else found
+
+
 def url_problem(url: str) -> str:
     """Why this cannot be the base URL of a service; empty where it can."""
     if not re.match(r"https?://", url) or _malformed(url):

@@ -26,6 +26,11 @@ TRIES = 2
 """Of a call to the Platform. A run has more patience; here each check would wait for a host that is not there."""
 
 
+SIGN_IN = "Adobe credentials"
+NEED_A_TOKEN = frozenset({"dataset", "schema", "Platform limits"})
+"""Checks that cannot be made where the check of the token fails."""
+
+
 @dataclass(frozen=True)
 class Diagnosis:
     name: str
@@ -53,12 +58,17 @@ def doctor(connection: str) -> int:
 def diagnoses(opened: Opened) -> Iterator[Diagnosis]:
     """One after the other, each by itself: a wrong one does not hide the next, and is told once."""
     told: dict[str, str] = {}
+    failed: set[str] = set()
     for name, look in CHECKS.items():
+        if name in NEED_A_TOKEN and SIGN_IN in failed:
+            yield Diagnosis(name, "wrong", f"not looked at, for the same reason as {SIGN_IN}")
+            continue
         try:
             yield from look(opened, name)
         except Exception as error:
             if not explains_itself(error):
                 raise
+            failed.add(name)
             first = told.setdefault(str(error), name)
             text = str(error) if first == name else f"not looked at, for the same reason as {first}"
             yield Diagnosis(name, "wrong", text)
@@ -87,6 +97,9 @@ def _network(opened: Opened, name: str) -> Iterator[Diagnosis]:
             needed = proxy in behind.values()
             text = f"{proxy}: {problem}" + ("" if needed else ". No host of this connection is behind it.")
             yield Diagnosis(name, "wrong" if needed else "warning", text)
+    if "://" in settings.storage and (other := network.unknown_to_object_stores()):
+        text = f"the object store's own client does not know {', '.join(other)} (docs/network.md)"
+        yield Diagnosis(name, "warning", text)
     if not any(proxy and proxy.problem() for proxy in behind.values()):
         ways = ", ".join(f"{url} {f'through {proxy}' if proxy else 'directly'}" for url, proxy in behind.items())
         yield Diagnosis(name, "ok", f"{ways}; certificates are checked against {network.trust()}")
@@ -227,7 +240,7 @@ CHECKS: dict[str, Callable[[Opened, str], Iterator[Diagnosis]]] = {
     "Mixpanel project": _project,
     "service account": _account,
     "time mode": _time_mode,
-    "Adobe credentials": _token,
+    SIGN_IN: _token,
     "dataset": _dataset,
     "schema": _schema,
     "Platform limits": _limits,
