@@ -19,6 +19,7 @@ from mixpanel_aep_assets.components import MixpanelToAep
 from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.emulator import EmulatorThread
+from mixpanel_aep_assets.mixpanel.errors import TimeModeUnsure
 from mixpanel_aep_assets.mixpanel.zones import zone
 from mixpanel_aep_assets.pipeline import extract, time_modes, transform, verify
 from mixpanel_aep_assets.storage import open_storage
