@@ -169,6 +169,20 @@ def test_the_first_decision_stands_and_a_day_under_another_is_red(emulator: Emul
     assert again.mode == "project", "a later decision does not replace an earlier one"
 
 
+def test_a_day_of_unknown_mode_is_not_turned_into_xdm_except_to_look_at(
+    emulator: EmulatorThread, connection: Opened, tmp_path: Path
+) -> None:
+    seed(emulator, "legacy", CHICAGO, hours(DAY, 2))
+    extract.extract_day(connection, DAY)
+    with pytest.raises(TimeModeUnsure, match="MIXPANEL_TIME_MODE"):
+        transform.transform_day(connection, DAY)
+    assert transform.transform_day(connection, DAY, target=open_storage(str(tmp_path / "passing")))["rows"] == 2
+    with opened(emulator, tmp_path, timezone=CHICAGO, time_mode="project") as told:
+        asked = requests(emulator)
+        assert stored_times(told, DAY) == hours(DAY, 2)
+        assert requests(emulator) == asked
+
+
 @pytest.mark.parametrize(
     "torn", [b"", b'{"mode":"utc"', b"[]", b'{"mode":"local","timezone":"UTC","day":"","evidence":""}']
 )
