@@ -19,6 +19,7 @@ from mixpanel_aep_assets.components import MixpanelToAep
 from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.emulator import EmulatorThread
+from mixpanel_aep_assets.mixpanel.errors import TimeModeUnsure
 from mixpanel_aep_assets.mixpanel.zones import zone
 from mixpanel_aep_assets.pipeline import extract, time_modes, transform, verify
 from mixpanel_aep_assets.storage import open_storage
@@ -168,6 +169,20 @@ def test_the_first_decision_stands_and_a_day_under_another_is_red(emulator: Emul
     assert again.mode == "project", "a later decision does not replace an earlier one"
 
 
+def test_a_day_of_unknown_mode_is_not_turned_into_xdm_except_to_look_at(
+    emulator: EmulatorThread, connection: Opened, tmp_path: Path
+) -> None:
+    seed(emulator, "legacy", CHICAGO, hours(DAY, 2))
+    extract.extract_day(connection, DAY)
+    with pytest.raises(TimeModeUnsure, match="MIXPANEL_TIME_MODE"):
+        transform.transform_day(connection, DAY)
+    assert transform.transform_day(connection, DAY, target=open_storage(str(tmp_path / "passing")))["rows"] == 2
+    with opened(emulator, tmp_path, timezone=CHICAGO, time_mode="project") as told:
+        asked = requests(emulator)
+        assert stored_times(told, DAY) == hours(DAY, 2)
+        assert requests(emulator) == asked
+
+
 @pytest.mark.parametrize(
     "torn", [b"", b'{"mode":"utc"', b"[]", b'{"mode":"local","timezone":"UTC","day":"","evidence":""}']
 )
@@ -232,7 +247,7 @@ def test_a_project_of_a_few_events_a_day_is_done_in_one_command(
     done = run("--from", wanted[0], "--to", wanted[-1], "--wait")
     assert done.return_value == 0, done.output
     books = emulator.control.books()
-    assert books["live"] == len(instants)
+    assert books["rows"] == books["distinct_ids"] == len(instants)
     assert requests(emulator) <= len(wanted)
     with opened(emulator, tmp_path) as connection:
         assert [one for day in wanted for one in stored_times(connection, day)] == instants

@@ -184,7 +184,7 @@ def _time_mode(opened: Opened, name: str) -> Iterator[Diagnosis]:
         yield Diagnosis(name, "ok", f"set to {mode}")
         return
     found = opened.time_mode()
-    text = f"{found.mode}, {found.evidence}" if found else "is found out from the first exported day's receipt times"
+    text = f"{found.mode}, {found.evidence}" if found else "is found out from the receipt times of the exported days"
     yield Diagnosis(name, "ok", text)
 
 

@@ -23,7 +23,8 @@ from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.dataprep.evaluate import failure
 from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
 from mixpanel_aep_assets.mixpanel import dedup
-from mixpanel_aep_assets.pipeline import extract, redaction, workers
+from mixpanel_aep_assets.mixpanel.errors import TimeModeUnsure
+from mixpanel_aep_assets.pipeline import extract, redaction, time_modes, workers
 from mixpanel_aep_assets.pipeline.shaping import (
     QUARANTINE_SCHEMA,
     Counted,
@@ -63,13 +64,18 @@ def transform_day(
     A day whose raw digest, mapping and schema are unchanged is left as it is. The manifest: `rows` (to upload),
     `duplicates`, `quarantined`, `violations` (pointer, rule, rows), `examples`, `mapping_errors`, `raw_digest`,
     `data_version`, `schema`, `mapping`, `seconds`.
-    Raises NotExported, OtherPrivacyRules, the errors of `dataprep`, `aep.errors` (schema) and `storage.StorageError`.
+    Raises NotExported, TimeModeUnsure (not for `target`, a preview), OtherPrivacyRules, the errors of `dataprep`,
+    `aep.errors` (schema) and `storage.StorageError`.
     """
     began = time.perf_counter()
     raw = opened.day(extract.TABLE, day)
     source = raw.manifest()
     if source is None:
         raise NotExported(f"{opened.settings.name} {day}: no raw files; materialize raw_events of the day first.")
+    if target is None and source["rows"] and not source["time_evidence"]["sure"]:
+        source = time_modes.settle_day(opened, day, log=log)
+        if source is None:
+            raise TimeModeUnsure("It is not known yet what `time` means, so the day is not turned into XDM")
     written = (target or opened.storage).day(opened.settings.name, TABLE, day)
     version = _data_version(opened, source)
     current = written.manifest()
