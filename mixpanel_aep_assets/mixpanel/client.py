@@ -19,7 +19,7 @@ import httpx
 import orjson
 
 from mixpanel_aep_assets import network
-from mixpanel_aep_assets.mixpanel import errors
+from mixpanel_aep_assets.mixpanel import answers, errors
 from mixpanel_aep_assets.mixpanel.budget import FIRST_PAUSE, LONGEST_ASKED, Budget, open_budget
 from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.mixpanel.settings import API_HOSTS, MixpanelSource, Region
@@ -33,6 +33,9 @@ ERROR_TEXT = 64 << 10
 
 WIRE_BLOCK = 1 << 18
 """Bytes handed on at a time: each hand-over costs a turn of the interpreter lock."""
+
+_PASSING = re.compile(r"timeout error|timed out|internal (?:server )?error|temporarily unavailable|try again later")
+"""Words of a failure of Mixpanel's own that comes with the status of another one (section 3.4)."""
 
 IN_THE_LAST_HOUR = re.compile(r"(\d{1,9})/(\d{1,9}) queries running in the last hour")
 
@@ -127,14 +130,12 @@ class MixpanelClient:
             if response.status_code != 200:
                 raise self._classified(response, url, self.budget)
             self.budget.went_well()
-            coding = response.headers.get("content-encoding", "identity").strip().lower()
-            if coding not in ("gzip", "identity", ""):
-                raise errors.UnexpectedAnswer(f"The export came in the coding {coding!r}, only gzip was offered")
+            gzip = _is_gzip(response.headers.get("content-encoding", ""))
             framed = (
                 "chunked" in response.headers.get("transfer-encoding", "").lower()
                 or "content-length" in response.headers
             )
-            yield Body(_received(response), coding == "gzip", framed)
+            yield Body(_received(response), gzip, framed)
 
     def request(self, first: datetime.date, last: datetime.date) -> dict[str, str]:
         """The query of an export request; without the project where the secret names it."""
@@ -331,6 +332,16 @@ def _paused(budget: Budget | None, asked: float | None, said: str) -> float:
     return budget.pause(asked)
 
 
+def _is_gzip(header: str) -> bool:
+    """What `Content-Encoding` says. Raises UnexpectedAnswer for a coding that was not offered, and for several."""
+    codings = [coding for part in header.split(",") if (coding := part.strip().lower()) not in ("", "identity")]
+    if not codings:
+        return False
+    if codings not in (["gzip"], ["x-gzip"]):  # the old name of the same (RFC 9110, section 8.4.1.3)
+        raise errors.UnexpectedAnswer(f"The export came in the coding {header.strip()!r}, only gzip was offered")
+    return True
+
+
 def _received(response: httpx.Response) -> Iterator[bytes]:
     """The body as sent (still gzipped), in blocks of some `WIRE_BLOCK` bytes."""
     parts: list[bytes] = []
@@ -359,9 +370,9 @@ def classify(status: int, text: str, where: str = "", wait: float | None = None)
         return errors.Blocked(f"A front end on the way refuses the request: {said}", where=where, status=status)
     if "does not support raw data export" in lower or status == 402:
         return errors.PlanLacksExport(f"The plan does not include this API: {said}", where=where, status=status)
-    if status == 429:
+    if status == 429 or (status == 200 and re.search(r"rate limit|too many (?:\w+ )?requests", lower)):
         return errors.RateLimited(f"Too many requests: {said}", where=where, status=status, wait=wait)
-    if status >= 500 or (status in (400, 200) and re.search(r"timeout error|timed out", lower)):
+    if status >= 500 or (status in (400, 200) and _PASSING.search(lower)):
         return errors.ServerFault(f"Mixpanel failed: {said}", where=where, status=status, wait=wait)
     if "to_date cannot be later than today" in lower:
         return errors.DateTooLate(f"The day has not begun yet at Mixpanel: {said}", where=where, status=status)
@@ -406,8 +417,7 @@ def _said(text: str) -> str:
         text = str(parsed["error"])
     elif title := re.search(r"<title>(.*?)</title>", text, re.IGNORECASE | re.DOTALL):
         text = title.group(1)
-    words = " ".join(text.split())
-    return f"“{words[:300]}”" if words else "(no text)"
+    return answers.quoted(text)
 
 
 def _place(url: httpx.URL) -> str:

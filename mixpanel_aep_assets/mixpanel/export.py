@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mixpanel_aep_assets.mixpanel import body, changes, errors, events, time_evidence, time_mode
+from mixpanel_aep_assets.mixpanel import answers, body, changes, errors, events, time_evidence, time_mode
 from mixpanel_aep_assets.mixpanel.client import Body, MixpanelClient, classify
 from mixpanel_aep_assets.mixpanel.doubt import Judge
 from mixpanel_aep_assets.mixpanel.odd import Broken
@@ -41,14 +42,11 @@ BLOCKS_AHEAD = 16
 SAMPLE = 20_000
 """Events whose receipt is looked at to tell the time mode."""
 
-TERMINATED = b"terminated early"
-"""Mixpanel's words for giving up in the middle of a 200 (section 3.4)."""
+_ARRAY = re.compile(rb"\s*\[\s*(?:[{\]]|\Z)")
+"""How a body begins that is one JSON array of events; looked for in its first 64 bytes."""
 
 _TEXT = 64 << 10
 """Bytes of an answer that are looked at for what Mixpanel says in it."""
-
-MARGIN = 256
-"""Bytes within which a line can be one of those failure texts; longer ones that are no JSON are just broken."""
 
 UNCHANGED = "unchanged"
 """Key of a returned manifest (never of a stored one): true where the committed day stays as it is."""
@@ -139,9 +137,12 @@ class Received:
     first_broken: Broken | None = None
     last_broken: Broken | None = None
     ended: bool = True
+    opens_array: bool = False
 
     def add(self, parsed: events.Parsed, data: bytes | memoryview) -> None:
         rows = parsed.events.num_rows
+        if not self.numbered:
+            self.opens_array = _ARRAY.match(bytes(data[:64])) is not None
         self.body_bytes += len(data)
         self.numbered += parsed.numbered
         self.exported += parsed.lines
@@ -296,7 +297,7 @@ def _batches(
             if first is None:  # an empty day may come without a gzip header
                 return
             blocks = body.gunzip(_chain(first, blocks))
-        whole = body.batches(blocks)
+        whole = body.batches(body.without_mark(blocks))
         for batch in whole:
             yield events.prepare(batch if privacy is None else privacy.lines(bytes(batch)))
 
@@ -308,8 +309,9 @@ def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
 
 def _refuse_failure_text(line: Broken) -> None:
     """Raises for a line that is Mixpanel's word that the export failed."""
-    if len(line.bytes) <= MARGIN and line.reason == "not_json" and TERMINATED in line.bytes.lower():
-        raise errors.ExportIncomplete(f"Mixpanel ended the export early (line {line.line})")
+    said = answers.given_up(line)
+    if said is not None:
+        raise errors.ExportIncomplete(f"Mixpanel gave the export up: “{said}” (line {line.line})")
 
 
 def _prove_end(received: Received, sent: Body, *, withheld: bool) -> None:
@@ -317,22 +319,19 @@ def _prove_end(received: Received, sent: Body, *, withheld: bool) -> None:
 
     `withheld`: no error may quote the body, since what is no event may still be a piece of one.
     """
-
-    def quoted(text: str) -> str:
-        return f"({WITHHELD})" if withheld else text
-
     last, first = received.last_broken, received.first_broken
-    torn = first is not None and first.reason == "not_json" and first.bytes.lstrip().startswith(b"{")
-    if received.rows == 0 and first is not None and not torn:
-        text = first.bytes[:_TEXT].decode("utf-8", "replace")
-        said = classify(200, text)
-        if received.exported == 1 and (first.reason == "no_event" or not isinstance(said, errors.BadRequest)):
-            raise type(said)(f"Mixpanel's answer: {WITHHELD}") if withheld else said
+    if received.opens_array and (received.rows == 0 or (last is not None and last.bytes.rstrip().endswith(b"]"))):
+        raise errors.UnexpectedAnswer("The answer is one JSON array, where an export is one event a line")
+    if received.rows == 0 and first is not None and (said := answers.word(first)) is not None:
+        meaning = classify(200, said[:_TEXT])
+        if received.exported == 1 and (first.reason == "no_event" or not isinstance(meaning, errors.BadRequest)):
+            raise type(meaning)(f"Mixpanel's answer: {WITHHELD}") if withheld else meaning
         if received.reasons["not_json"] == received.exported:
-            raise errors.UnexpectedAnswer(f"The answer is no export, it begins {quoted(repr(text[:80]))}")
-    if last is not None and last.reason == "no_event" and b'"error"' in last.bytes:
-        text = last.bytes[:300].decode("utf-8", "replace")
-        raise errors.ExportIncomplete(f"the export ends in an error: {quoted(text)}")
+            begins = f"({WITHHELD})" if withheld else answers.quoted(said, 80)
+            raise errors.UnexpectedAnswer(f"The answer is no export, it begins {begins}")
+    if last is not None and "error" in (answers.error_object(last) or {}):
+        text = f"({WITHHELD})" if withheld else answers.quoted(last.bytes.decode("utf-8", "replace"))
+        raise errors.ExportIncomplete(f"the export ends in an error: {text}")
     if not received.ended:
         raise errors.ExportIncomplete(f"the export ends in the middle of line {received.numbered}")
     if last is not None and last.reason == "not_json":

@@ -20,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mixpanel_aep_assets.mixpanel import events, time_evidence, time_mode
+from mixpanel_aep_assets.mixpanel import events, odd, time_evidence, time_mode
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.mixpanel.doubt import Judge
 from mixpanel_aep_assets.mixpanel.export import Content, Progress, commit, manifest_of, receive
-from mixpanel_aep_assets.mixpanel.odd import LARGEST_SECONDS, Broken
+from mixpanel_aep_assets.mixpanel.odd import Broken
 from mixpanel_aep_assets.mixpanel.parts import PartWriter, one_thread
 from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.mixpanel.windows import DAY_MS
@@ -36,7 +36,7 @@ CHUNK_BYTES = 8 << 20
 HELD_BYTES = 64 << 20
 """Events of all days that wait for a full row group; beyond it the fullest days write what they have."""
 
-_TIME = re.compile(rb'"time"\s*:\s*(?:"([^"]{1,40})"|(-?\d{1,17})(?:\.\d+)?)')
+_TIME = re.compile(rb'"time"\s*:\s*(?:"([^"]{1,40})"|(-?\d[\d.eE+-]{0,400}))')
 _EPOCH = datetime.date(1970, 1, 1).toordinal()
 
 
@@ -219,18 +219,6 @@ def _rows(table: pa.Table, rows: npt.NDArray[np.int64]) -> list[pa.RecordBatch]:
 
 
 def seeming_time(line: bytes) -> int | None:
-    """Milliseconds of what looks like the `time` of a line that is no event; None where nothing does."""
+    """Milliseconds of what looks like the `time` of a line that is no event; None where nothing does. Never raises."""
     found = _TIME.search(line)
-    if found is None:
-        return None
-    text, digits = found.groups()
-    if digits is None:
-        if not text.strip().lstrip(b"+-").isdigit():
-            try:
-                moment = datetime.datetime.fromisoformat(text.decode())
-            except ValueError:
-                return None
-            return round(moment.replace(tzinfo=moment.tzinfo or datetime.UTC).timestamp() * 1000)
-        digits = text
-    value = int(digits)
-    return value * 1000 if abs(value) <= LARGEST_SECONDS else value
+    return None if found is None else odd.instant((found[1] or found[2]).decode("utf-8", "replace"))

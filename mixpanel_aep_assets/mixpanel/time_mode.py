@@ -17,6 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from mixpanel_aep_assets.mixpanel.errors import TimeModeUnsure
+from mixpanel_aep_assets.mixpanel.odd import EARLIEST_MS, LATEST_MS
 from mixpanel_aep_assets.mixpanel.zones import zone
 
 Mode = Literal["utc", "project"]
@@ -121,7 +122,9 @@ def flags(mode: Mode, timezone: str, zones: DatedZones = ()) -> pl.Expr:
 
 
 def _moment(column: str) -> pl.Expr:
-    return pl.col(column).cast(pl.Datetime("ms"))
+    """Null outside the years 1 to 9999, which days stored by earlier versions may hold: Polars panics on such a date."""
+    value = pl.col(column)
+    return pl.when(value.is_between(EARLIEST_MS, LATEST_MS)).then(value).cast(pl.Datetime("ms"))
 
 
 def _by_zone(timezone: str, zones: DatedZones, make: _PerZone) -> pl.Expr:

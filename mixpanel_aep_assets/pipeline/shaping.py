@@ -21,6 +21,7 @@ from mixpanel_aep_assets.mixpanel import dedup, identity, time_mode
 from mixpanel_aep_assets.storage import Day, Staging, Storage, reading
 from mixpanel_aep_assets.xdm.conformance import Conformance
 from mixpanel_aep_assets.xdm.growth.quarantine import with_refused
+from mixpanel_aep_assets.xdm.identities import without_refused
 from mixpanel_aep_assets.xdm.parquet import XdmWriter, shape
 from mixpanel_aep_assets.xdm.schema import Schema
 
@@ -148,7 +149,8 @@ def derived(mode: time_mode.Mode, timezone: str) -> dict[str, pl.Expr]:
 class Shaper:
     """What all slices of a day share. Can be sent to another process.
 
-    A mapping error at one of the `strict` destinations sets its event aside.
+    A mapping error at one of the `strict` destinations sets its event aside. `own_identities`: the mapping set makes
+    `identityMap` itself, so that it may hold ids that the Platform refuses.
     """
 
     source: Storage
@@ -160,6 +162,7 @@ class Shaper:
     time_mode: time_mode.Mode
     timezone: str
     strict: frozenset[str] = frozenset()
+    own_identities: bool = False
 
     def shape(self, piece: Slice) -> Counted:
         """Makes the slice's files in the staged generation. Raises the errors of `dataprep`, `xdm` and StorageError."""
@@ -196,6 +199,8 @@ class Shaper:
         mapped = self.mapping.apply(frame)
         counted.count_errors(mapped.errors)
         good = shape(mapped.frame, self.schema)
+        if self.own_identities:
+            good = without_refused(good)
         found = with_refused(self.conformance.check(good), mapped.errors, self.strict)
         counted.oversized += found.oversized
         counted.warnings += _tally(found.warnings)

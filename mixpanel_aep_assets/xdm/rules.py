@@ -69,7 +69,7 @@ MAX_IDENTITY_LENGTH = 1024
 MAX_EVENT_BYTES = 10 * 1024
 MAX_ARRAY_ITEMS = 10
 REFUSED_IDS = ("null", "anonymous", "invalid")
-"""Ids that Identity Service refuses, in any letter case."""
+"""Ids that Identity Service refuses, in any letter case and with blanks around them. `mixpanel.identity` adds Mixpanel's."""
 
 STATE_PROVINCE = "placeContext.geo.stateProvince"
 STATE_PROVINCE_PATTERN = r"^[A-Z]{2}-[A-Z0-9]{1,3}$"
@@ -90,3 +90,8 @@ class Violation:
 def severity(keyword: str, chosen: Mapping[str, Severity] | None = None) -> Severity:
     """The severity of a rule, by choice or by default."""
     return (chosen or {}).get(keyword) or DEFAULT_SEVERITY.get(keyword, "quarantine")
+
+
+def takes_id(value: str) -> bool:
+    """Whether Identity Service takes a text as an id, an ECID's own form aside."""
+    return len(value) <= MAX_IDENTITY_LENGTH and value.strip().lower() not in ("", *REFUSED_IDS)
