@@ -125,7 +125,7 @@ class Budget:
 
 def open_budget(key: str, share: float = 1.0, location: str | None = None, **options: Any) -> Budget:
     """The budget of a project (`key`). `location`: path of an SQLite file (None: one in the user's cache folder), or
-    `redis://…` or `postgresql://…` where several machines share (needs the package `redis` or `psycopg[pool]`).
+    `redis://…` or `postgresql://…` where several machines share (needs the extra `redis` or `postgres`).
 
     Raises SettingsWrong for a place that cannot be opened.
     """
