@@ -19,7 +19,7 @@ CODE = [
 ]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 
-CITATION = re.compile(r"docs/reference/([a-z-]+\.md)(?:#([a-z0-9-]+))?")
+CITATION = re.compile(r"\b((?:mixpanel|platform|xdm|data-prep|peers|dagster)\.md)#([a-z0-9-]+)")
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
 ELSEWHERE = re.compile(r"\b(?:mixpanel-api|aep-api|dagster-style)\.md\b|\bsections? \d+(?:\.\d+)?\b")
 """Citations of documents that a reader of the repository does not have."""
@@ -47,10 +47,9 @@ def test_the_code_cites_the_reference_throughout() -> None:
     assert sum(1 for _ in citations()) > 100
 
 
-@pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_code_cites_a_document_that_is_not_in_the_repository(path: Path) -> None:
-    if path != Path(__file__):
-        assert ELSEWHERE.findall(path.read_text()) == []
+def test_no_code_cites_a_document_that_is_not_in_the_repository() -> None:
+    found = {path.name: ELSEWHERE.findall(path.read_text()) for path in CODE if path != Path(__file__)}
+    assert {name: cited for name, cited in found.items() if cited} == {}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
