@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 
 from mixpanel_aep_assets import backfill, failures, metadata
-from mixpanel_aep_assets.pipeline import extract, history, load, previews, transform
+from mixpanel_aep_assets.pipeline import extract, history, load, previews, report, transform
 from mixpanel_aep_assets.resources import ConnectionResource
 
 OWNERS = ["team:data-engineering"]
@@ -192,7 +192,7 @@ def _xdm_metadata(manifest: dict[str, Any], resource: ConnectionResource, raw: d
 
 def _counts(resource: ConnectionResource, day: str) -> dict[str, Any]:
     """The day's row of the report; what the Platform has not told yet is left open."""
-    row = load.counts(resource.opened, day)
+    row = report.counts_of(resource.opened, day)
     return row | {"ingested": None, "rejected": None} if row["status"] == "in_progress" else row
 
 

@@ -46,7 +46,13 @@ def test_definitions_of_a_connection_are_as_on_the_page(monkeypatch: pytest.Monk
     definitions = shop()
     require_same(
         "definitions.txt",
-        [*assets(definitions), *checks(definitions), *jobs(definitions), *automation(definitions), *resources(definitions)],
+        [
+            *assets(definitions),
+            *checks(definitions),
+            *jobs(definitions),
+            *automation(definitions),
+            *resources(definitions),
+        ],
     )
 
 
@@ -80,7 +86,9 @@ def assets(definitions: dg.Definitions) -> Iterator[str]:
         yield f"  pools {', '.join(sorted(asset.op.pool for asset in [asset] if asset.op.pool)) or 'none'}"  # type: ignore[union-attr]
         yield f"  retries {retries(asset)}"
         yield from (
-            f"  {name} = {value}" for name, value in sorted(spec.metadata.items()) if name in ("dagster/uri", "dagster/table_name")
+            f"  {name} = {value}"
+            for name, value in sorted(spec.metadata.items())
+            if name in ("dagster/uri", "dagster/table_name")
         )
         yield f"  automation {spec.automation_condition.get_label() if spec.automation_condition else 'none'}"
 

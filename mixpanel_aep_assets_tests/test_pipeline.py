@@ -17,7 +17,7 @@ from mixpanel_aep_assets.dataprep.errors import MappingSetError
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.mixpanel.errors import AuthenticationFailed, DateTooLate, ExportIncomplete, Unreachable
 from mixpanel_aep_assets.mixpanel.retry import Retry
-from mixpanel_aep_assets.pipeline import extract, load, report, transform, verify
+from mixpanel_aep_assets.pipeline import extract, report, transform, verify
 from mixpanel_aep_assets_tests.connections import DAY, NOON, event, events, lines, opened, provisioned, run_day, settled
 from mixpanel_aep_assets_tests.outside import EVENTS, NO_EVENTS
 
@@ -261,7 +261,7 @@ def test_the_books_of_mixpanel_and_ours_agree(emulator: EmulatorThread, connecti
     run_day(connection)
     finding = verify.reconciles_with_mixpanel(connection, DAY)
     assert finding.passed, finding.text
-    assert load.counts(connection, DAY)["uploaded"] == 40
+    assert report.counts_of(connection, DAY)["uploaded"] == 40
 
 
 def test_a_mapping_set_like_adobes_tutorial_runs_unchanged_and_gets_id_time_and_identities(

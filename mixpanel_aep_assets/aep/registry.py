@@ -61,7 +61,7 @@ def resource(client: PlatformClient, kind: str, resource_id: str, accept: str = 
 
 
 def schema_document(client: PlatformClient, schema_id: str) -> dict[str, Any]:
-    """The schema with all references resolved, as `xdm.schema.Schema.from_registry` reads it. Raises NotFound."""
+    """The schema with all references resolved, as `xdm.composition.registry_schema` reads it. Raises NotFound."""
     body = resource(client, "schemas", schema_id, FULL)
     if not isinstance(body, dict):
         raise UnexpectedAnswer("The schema is no object", where=f"GET {REGISTRY}/tenant/schemas")

@@ -25,7 +25,7 @@ from urllib.parse import parse_qsl
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mixpanel_aep_assets.emulator.faults import Fault, pick
+from mixpanel_aep_assets.emulator.faults import Cut, Fault, pick
 from mixpanel_aep_assets.emulator.world import World
 
 _IDS = (
@@ -37,10 +37,6 @@ _HTML = (
     b"<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 Bad Gateway</h1></center></body></html>"
 )
 HOLD_SECONDS = 60.0
-
-
-class Cut(Exception):
-    """Raised inside a response's body: close the connection now, without an end of body."""
 
 
 def endpoint_of(method: str, path: str) -> str:

@@ -19,7 +19,8 @@ import httpx
 import orjson
 
 from mixpanel_aep_assets.mixpanel import errors
-from mixpanel_aep_assets.mixpanel.budget import FIRST_PAUSE, LONGEST_ASKED, Budget, open_budget
+from mixpanel_aep_assets.mixpanel.budget import Budget, open_budget
+from mixpanel_aep_assets.mixpanel.budget_stores import FIRST_PAUSE, LONGEST_ASKED
 from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.mixpanel.settings import API_HOSTS, MixpanelSource, Region
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mixpanel_aep_assets.xdm import standard
+from mixpanel_aep_assets.xdm.composition import repository_schema
 from mixpanel_aep_assets.xdm.schema import Schema
 from mixpanel_aep_assets_tests.outside import NO_XDM, XDM
 
@@ -58,12 +59,12 @@ def event_schema(files: list[dict[str, Any]]) -> Schema:
         for file in files
         if standard.CLASS_ID in file.get("meta:intendedToExtend", []) and "experienceevent" in file["$id"]
     ]
-    return Schema.from_repository(files, standard.CLASS_ID, groups, title="All event groups")
+    return repository_schema(files, standard.CLASS_ID, groups, title="All event groups")
 
 
 @pytest.fixture(scope="session")
 def standard_schema(files: list[dict[str, Any]]) -> Schema:
     """The schema that `provision` makes."""
-    return Schema.from_repository(
+    return repository_schema(
         files, standard.CLASS_ID, [*standard.standard_groups(), OWN_GROUP], title="Mixpanel events"
     )

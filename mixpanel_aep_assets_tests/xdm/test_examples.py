@@ -8,6 +8,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
+from mixpanel_aep_assets.xdm.composition import repository_schema
 from mixpanel_aep_assets.xdm.conformance import Conformance
 from mixpanel_aep_assets.xdm.json_schema import closed_json_schema
 from mixpanel_aep_assets.xdm.names import platform_record
@@ -88,7 +89,7 @@ CLEAN = [name for name in EXAMPLES if name not in UNCLEAN]
 def converted(name: str, files: list[dict[str, Any]]) -> tuple[Schema, Any]:
     path = XDM / name
     stem = re.sub(r"\.example\.\d+\.json$", "", path.name)
-    schema = Schema.from_repository(files, load(path.parent / f"{stem}.schema.json")["$id"])
+    schema = repository_schema(files, load(path.parent / f"{stem}.schema.json")["$id"])
     return schema, platform_record(load(path), schema.root)
 
 
