@@ -12,7 +12,7 @@ import dagster as dg
 
 from mixpanel_aep_assets import backfill, failures, metadata
 from mixpanel_aep_assets.connection import Opened
-from mixpanel_aep_assets.pipeline import extract, history, load, previews, time_modes, transform
+from mixpanel_aep_assets.pipeline import extract, history, load, previews, report, time_modes, transform
 from mixpanel_aep_assets.resources import ConnectionResource
 
 OWNERS = ["team:data-engineering"]
@@ -206,7 +206,7 @@ def _columns(opened: Opened, day: str) -> dg.TableSchema:
 
 def _counts(resource: ConnectionResource, day: str) -> dict[str, Any]:
     """The day's row of the report; what the Platform has not told yet is left open."""
-    row = load.counts(resource.opened, day)
+    row = report.counts_of(resource.opened, day)
     return row | {"ingested": None, "rejected": None} if row["status"] == "in_progress" else row
 
 

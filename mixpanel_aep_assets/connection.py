@@ -400,13 +400,13 @@ class Opened:
     def schema(self) -> Schema:
         """The dataset's schema, closed, with Platform names, and the primary identity that a descriptor names."""
         from mixpanel_aep_assets.aep import catalog, registry
-        from mixpanel_aep_assets.xdm.schema import Schema
+        from mixpanel_aep_assets.xdm.composition import registry_schema
 
         reference = catalog.dataset(self.platform, self.dataset).get("schemaRef") or {}
         if not reference.get("id"):
             raise SettingsError(f"The dataset {self.dataset} has no schema; choose one that has (AEP_DATASET_ID).")
         document = registry.schema_document(self.platform, str(reference["id"]))
-        return Schema.from_registry(document, registry.primary_identities(self.platform, str(reference["id"])))
+        return registry_schema(document, registry.primary_identities(self.platform, str(reference["id"])))
 
     @cached_property
     def tenant(self) -> str:

@@ -18,7 +18,7 @@ from mixpanel_aep_assets.aep.errors import Conflict
 from mixpanel_aep_assets.cli import cli
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.emulator import EmulatorThread
-from mixpanel_aep_assets.pipeline import extract, grow, load, profile, report, transform, verify
+from mixpanel_aep_assets.pipeline import extract, grow, profile, report, transform, verify
 from mixpanel_aep_assets.storage import open_storage
 from mixpanel_aep_assets.xdm.growth.plan import PlanError, SchemaPlan, read_plan
 from mixpanel_aep_assets_tests.connections import (
@@ -176,7 +176,7 @@ def test_a_conflict_after_the_plan_is_a_counted_mapping_error_until_the_next_pla
     assert "n/a" in error["exception"]
     assert (manifest["rows"], manifest["quarantined"]) == (60, 0)
     accepted(connection, proposed(connection, DAY, NEXT))
-    assert load.counts(connection, NEXT)["uploaded"] == 60
+    assert report.counts_of(connection, NEXT)["uploaded"] == 60
     run_day(connection, NEXT)
     settled(connection, NEXT)
     assert grown(connection, NEXT)["totalText"].null_count() == 30

@@ -17,11 +17,10 @@ from mixpanel_aep_assets.dataprep.errors import MappingSetError
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.mixpanel.errors import AuthenticationFailed, DateTooLate, ExportIncomplete, Unreachable
 from mixpanel_aep_assets.mixpanel.retry import Retry
-from mixpanel_aep_assets.pipeline import extract, load, report, transform, verify
+from mixpanel_aep_assets.pipeline import extract, report, transform, verify
 from mixpanel_aep_assets.pipeline.trifle import is_more_than_a_trifle
 from mixpanel_aep_assets_tests.connections import DAY, NOON, event, events, lines, opened, provisioned, run_day, settled
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+from mixpanel_aep_assets_tests.outside import EVENTS, NO_EVENTS
 
 
 @pytest.fixture
@@ -251,9 +250,9 @@ def test_properties_reach_the_platform_byte_for_byte(emulator: EmulatorThread, c
 
 
 def test_adobes_ten_tutorial_events_reuse_an_insert_id_and_all_arrive(emulator: EmulatorThread, tmp_path: Path) -> None:
-    file = SHARED / "data" / "adobe-tutorial-events.ndjson"
+    file = EVENTS / "adobe-tutorial-events.ndjson"
     if not file.exists():
-        pytest.skip("Adobe's tutorial events are not beside this repository")
+        pytest.skip(NO_EVENTS)
     with opened(emulator, tmp_path, timezone="US/Pacific", time_mode="project") as connection:
         provisioned(connection)
         emulator.control.seed_day(DAY, file.read_bytes())
@@ -311,7 +310,7 @@ def test_the_books_of_mixpanel_and_ours_agree(emulator: EmulatorThread, connecti
     run_day(connection)
     finding = verify.reconciles_with_mixpanel(connection, DAY)
     assert finding.passed, finding.text
-    assert load.counts(connection, DAY)["uploaded"] == 40
+    assert report.counts_of(connection, DAY)["uploaded"] == 40
 
 
 def test_a_mapping_set_like_adobes_tutorial_runs_unchanged_and_gets_id_time_and_identities(

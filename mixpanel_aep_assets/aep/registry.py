@@ -63,7 +63,7 @@ def resource(client: PlatformClient, kind: str, resource_id: str, accept: str = 
 
 
 def schema_document(client: PlatformClient, schema_id: str) -> dict[str, Any]:
-    """The schema with all references resolved, as `xdm.schema.Schema.from_registry` reads it. Raises NotFound.
+    """The schema with all references resolved, as `xdm.composition.registry_schema` reads it. Raises NotFound.
 
     What the Registry's full form still refers to, data types for example, is looked up and put in its place.
     """

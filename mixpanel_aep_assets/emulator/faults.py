@@ -36,6 +36,10 @@ _RULE = frozenset({"match", "fault", "count", "probability", "seed"})
 Fault = dict[str, Any]
 
 
+class Cut(Exception):
+    """Raised inside a response's body: close the connection now, without an end of body."""
+
+
 @dataclass
 class Rule:
     """One rule and how often it was seen and fired. ValueError for a rule that could never mean anything."""

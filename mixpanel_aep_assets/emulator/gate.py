@@ -27,7 +27,7 @@ from urllib.parse import parse_qsl
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mixpanel_aep_assets.emulator.faults import Fault, pick
+from mixpanel_aep_assets.emulator.faults import Cut, Fault, pick
 from mixpanel_aep_assets.emulator.world import World
 
 _IDS = (
@@ -43,10 +43,6 @@ _BLOCKED = (
     "from this server."
 )
 HOLD_SECONDS = 60.0
-
-
-class Cut(Exception):
-    """Raised inside a response's body: close the connection now, without an end of body."""
 
 
 def endpoint_of(method: str, path: str) -> str:

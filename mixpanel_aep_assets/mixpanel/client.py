@@ -20,7 +20,8 @@ import orjson
 
 from mixpanel_aep_assets import network
 from mixpanel_aep_assets.mixpanel import answers, errors
-from mixpanel_aep_assets.mixpanel.budget import FIRST_PAUSE, LONGEST_ASKED, Budget, open_budget
+from mixpanel_aep_assets.mixpanel.budget import Budget, open_budget
+from mixpanel_aep_assets.mixpanel.budget_stores import FIRST_PAUSE, LONGEST_ASKED
 from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.mixpanel.settings import API_HOSTS, MixpanelSource, Region
 

@@ -116,10 +116,11 @@ def conformance(data: Path, schema_file: Path, now: datetime.datetime | None, ig
 def _schema(path: Path) -> Schema:
     import orjson
 
-    from mixpanel_aep_assets.xdm.schema import Schema, SchemaError
+    from mixpanel_aep_assets.xdm.composition import registry_schema
+    from mixpanel_aep_assets.xdm.schema import SchemaError
 
     try:
-        schema = Schema.from_registry(orjson.loads(path.read_bytes().removeprefix(_BOM)))
+        schema = registry_schema(orjson.loads(path.read_bytes().removeprefix(_BOM)))
     except (SchemaError, orjson.JSONDecodeError) as error:
         raise click.UsageError(f"{path} cannot be used as a schema: {error}") from None
     if schema.unchecked:

@@ -12,7 +12,7 @@ from mixpanel_aep_assets.aep import Platform, PlatformClient, catalog, provision
 from mixpanel_aep_assets.aep.errors import BadRequest, Conflict, DatasetNotFound, PermissionMissing
 from mixpanel_aep_assets.aep.provision import Wanted
 from mixpanel_aep_assets.xdm import standard
-from mixpanel_aep_assets.xdm.schema import Schema
+from mixpanel_aep_assets.xdm.composition import registry_schema
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_the_second_time_there_is_nothing_to_do(client: PlatformClient, emulator
 
 def test_the_provisioned_schema_reads_as_a_schema_with_the_tenants_fields(client: PlatformClient) -> None:
     made = provision.apply(client, provision.plan(client))
-    schema = Schema.from_registry(registry.schema_document(client, made.schema_id))
+    schema = registry_schema(registry.schema_document(client, made.schema_id))
     names = {child.name for child in schema.root.children}
     assert {"_id", "timestamp", "identityMap", f"_{made.tenant}"} <= names
 
@@ -108,7 +108,7 @@ def test_grown_fields_are_made_with_the_group_and_later_ones_are_added_to_it(cli
     (step,) = provision.plan(client, more).changes
     assert (step.what, step.action, step.detail) == ("field group", "extend", "1 new field: seats")
     provision.apply(client, provision.plan(client, more))
-    schema = Schema.from_registry(registry.schema_document(client, made.schema_id))
+    schema = registry_schema(registry.schema_document(client, made.schema_id))
     home = schema.field("_demotenant.mixpanel.custom")
     assert home is not None
     assert {child.name: (child.kind, child.title) for child in home.children} == {
@@ -218,7 +218,7 @@ def data_type(client: PlatformClient, title: str, fields: dict[str, Any]) -> str
 
 
 def leaves(client: PlatformClient, made: provision.Provisioned) -> set[str]:
-    schema = Schema.from_registry(registry.schema_document(client, made.schema_id))
+    schema = registry_schema(registry.schema_document(client, made.schema_id))
     return {path for path, _ in schema.leaves() if path.startswith("_demotenant")}
 
 

@@ -19,8 +19,8 @@ from mixpanel_aep_assets.dataprep.evaluate import Evaluator, evaluate_expression
 from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
 from mixpanel_aep_assets.dataprep.records import decode_object
 from mixpanel_aep_assets.dataprep.validation import validate
+from mixpanel_aep_assets.xdm.composition import registry_schema
 from mixpanel_aep_assets.xdm.parquet import shape
-from mixpanel_aep_assets.xdm.schema import Schema
 from mixpanel_aep_assets_tests.dataprep.test_compiled import tidy
 from mixpanel_aep_assets_tests.dataprep.test_random_sets import DESTINATIONS, RECORDS, SCHEMA, SOURCES
 from mixpanel_aep_assets_tests.xdm.test_empty import rows, without_empty_values
@@ -28,7 +28,7 @@ from mixpanel_aep_assets_tests.xdm.test_empty import rows, without_empty_values
 LONG = json.loads(json.dumps(SCHEMA).replace('"integer"', '"integer", "meta:xdmType": "long"'))
 """Whether a number fits its XDM type is only for the columns to tell."""
 
-TARGET = Schema.from_registry(
+TARGET = registry_schema(
     {"properties": LONG["properties"] | {"m": SCHEMA["properties"]["m"] | {"meta:xdmType": "map"}}}
 )
 EMPTY = st.sampled_from([[None], [""], ["a", None, "b"], ["a", ""], [None, {"k": ""}], [{"k": "x", "j": None}], [{}]])

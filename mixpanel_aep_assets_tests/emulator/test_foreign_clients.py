@@ -21,7 +21,7 @@ from mixpanel_aep_assets.aep import provision, registry
 from mixpanel_aep_assets.aep.provision import Wanted
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.xdm import standard
-from mixpanel_aep_assets.xdm.schema import Schema
+from mixpanel_aep_assets.xdm.composition import registry_schema
 from mixpanel_aep_assets_tests.aep.test_provision import open_client
 from mixpanel_aep_assets_tests.emulator.conftest import (
     EXPERIENCE_EVENT,
@@ -216,8 +216,8 @@ def test_aepp_makes_a_namespace_and_a_descriptor_and_finds_it_again(adobe: Adobe
 def test_aepp_reads_what_we_provisioned(adobe: Adobe, emulator: EmulatorThread) -> None:
     with open_client(emulator) as client:
         made = provision.apply(client, provision.plan(client, Wanted(profile=True)))
-        ours = Schema.from_registry(registry.schema_document(client, made.schema_id))
-    theirs = Schema.from_registry(adobe.registry.getSchema(made.schema_id, schema_type="xed"))
+        ours = registry_schema(registry.schema_document(client, made.schema_id))
+    theirs = registry_schema(adobe.registry.getSchema(made.schema_id, schema_type="xed"))
     assert theirs.root == ours.root
     (title,) = [one["title"] for one in adobe.registry.getSchemas()]
     assert (title, adobe.catalog.getDataSet(made.dataset_id)[made.dataset_id]["name"]) == ("Mixpanel events",) * 2

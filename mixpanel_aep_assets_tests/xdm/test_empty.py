@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mixpanel_aep_assets.xdm.composition import registry_schema
 from mixpanel_aep_assets.xdm.conformance import Conformance
 from mixpanel_aep_assets.xdm.empty import without_empty
 from mixpanel_aep_assets.xdm.parquet import shape, to_arrow
-from mixpanel_aep_assets.xdm.schema import Schema
 
 TEXT = {"type": "string"}
 
@@ -42,7 +42,7 @@ FIELDS = {
     "order": object_of(note=TEXT, lines=list_of(object_of(about=object_of(names=list_of(TEXT)), by=map_of(TEXT)))),
     "shelves": list_of(map_of(list_of(TEXT))),
 }
-SCHEMA = Schema.from_registry({"title": "Nested", "properties": FIELDS})
+SCHEMA = registry_schema({"title": "Nested", "properties": FIELDS})
 WHOLE = SCHEMA.polars_schema()
 
 

@@ -18,8 +18,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mixpanel_aep_assets.xdm.commands import conformance
+from mixpanel_aep_assets.xdm.composition import registry_schema
 from mixpanel_aep_assets.xdm.parquet import XdmWriter
-from mixpanel_aep_assets.xdm.schema import Schema
 
 CASE = Path(__file__).resolve().parents[3] / "shared" / "cases" / "parquet-physical-types"
 MOMENT = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -277,7 +277,7 @@ def test_the_layout_of_other_writers_is_judged_without_a_row(
 
 
 def test_the_files_that_we_write_have_no_finding(tmp_path: Path) -> None:
-    schema = Schema.from_registry(DOCUMENT)
+    schema = registry_schema(DOCUMENT)
     frame = pl.DataFrame(
         {
             "text": ["a", None],

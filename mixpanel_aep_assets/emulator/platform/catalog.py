@@ -42,20 +42,20 @@ def batch(call: PlatformCall) -> Response:
     found = call.platform.batches.get(call.path("batch"))
     if found is None or found["sandbox"] != call.sandbox:
         raise not_found(f"The batch {call.path('batch')} was not found")
-    call.platform.lifecycle.advance(found)
+    call.world.lifecycle.advance(found)
     return reply({found["id"]: shown_batch(found)})
 
 
 def batches(call: PlatformCall) -> Response:
     """Batches by the filters of the query."""
-    call.platform.lifecycle.advance_all()
+    call.world.lifecycle.advance_all()
     known = [shown_batch(one) for one in call.platform.batches.values() if one["sandbox"] == call.sandbox]
     return reply(listed(known, call.query, _BATCH_FILTERS))
 
 
 def last_batches(call: PlatformCall) -> Response:
     """The last batch of each named dataset."""
-    call.platform.lifecycle.advance_all()
+    call.world.lifecycle.advance_all()
     answer = {}
     for identifier in call.query.get("dataSetId", "").split(","):
         dataset = call.platform.datasets.get(identifier)
@@ -139,7 +139,7 @@ def delete_dataset(call: PlatformCall) -> Response:
 
 def dataset_files(call: PlatformCall) -> Response:
     """The files of a dataset: one for each batch that is live."""
-    call.platform.lifecycle.advance_all()
+    call.world.lifecycle.advance_all()
     wanted = call.request.path_params.get("dataset") or call.query.get("dataSetId", "")
     answer = {
         f"{one['id']}-1": {
