@@ -16,8 +16,7 @@ from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.mixpanel import dedup, identity
 from mixpanel_aep_assets.pipeline import extract, quarantine, replay, report, transform
 from mixpanel_aep_assets_tests.connections import DAY, NOON, event, events, lines, opened, provisioned, run_day, settled
-
-CASES = Path(__file__).resolve().parents[2] / "shared" / "cases"
+from mixpanel_aep_assets_tests.outside import CASES, NO_CASES
 
 
 @pytest.fixture
@@ -235,7 +234,7 @@ def test_events_set_aside_for_a_refused_id_by_the_rules_before_can_be_replayed(
     assert live(emulator, connection) == 31
 
 
-@pytest.mark.skipif(not CASES.exists(), reason="the folder shared is not beside the repository")
+@pytest.mark.skipif(not CASES.exists(), reason=NO_CASES)
 @pytest.mark.parametrize(
     ("folder", "day", "uploaded", "quarantined"),
     [

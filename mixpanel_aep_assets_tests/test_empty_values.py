@@ -14,8 +14,9 @@ from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.pipeline import extract, grow, replay, transform, verify
 from mixpanel_aep_assets_tests.connections import DAY, event, lines, opened, provisioned, run_day, settled
+from mixpanel_aep_assets_tests.outside import CASES, NO_CASES
 
-CASE = Path(__file__).resolve().parents[2] / "shared" / "cases" / "null-list-elements"
+CASE = CASES / "null-list-elements"
 
 TAGS = [["a", None, "b"], [None], ["a", ""], [], None, ["", None], ["a", "b"], [None, "c"], "", ["x"]]
 LEFT = [["a", "b"], None, ["a"], None, None, None, ["a", "b"], ["c"], None, ["x"]]
@@ -108,7 +109,7 @@ def test_a_replay_leaves_them_out_as_the_day_does(emulator: EmulatorThread, conn
         assert transform.without_nulls(items) == [{"SKU": "1"}]
 
 
-@pytest.mark.skipif(not CASE.is_dir(), reason="the folder shared is not beside the repository")
+@pytest.mark.skipif(not CASE.is_dir(), reason=NO_CASES)
 def test_the_shared_case_uploads_every_event(emulator: EmulatorThread, connection: Opened, tmp_path: Path) -> None:
     for day in ("2025-01-10", "2025-01-11"):
         emulator.control.seed_day(day, (CASE / f"{day}.ndjson").read_bytes())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from pathlib import Path
 
 import pytest
 
@@ -12,8 +11,9 @@ from mixpanel_aep_assets.mixpanel.client import MixpanelClient, retry_after
 from mixpanel_aep_assets.storage import Day
 from mixpanel_aep_assets_tests.mixpanel import samples
 from mixpanel_aep_assets_tests.mixpanel.conftest import DAY, NO_WAIT, Scripted, answer, event, source
+from mixpanel_aep_assets_tests.outside import CASES, NO_CASES
 
-ANSWERS = Path(__file__).resolve().parents[3] / "shared" / "cases" / "answers"
+ANSWERS = CASES / "answers"
 GOOD = [line + b"\n" for line in samples.VARIED[:4]]
 BODY = b"".join(GOOD)
 
@@ -155,7 +155,7 @@ def test_a_page_of_a_front_end_names_the_network_and_no_role(
     assert "Organization Settings" not in text
 
 
-@pytest.mark.skipif(not ANSWERS.is_dir(), reason="the folder shared is not beside the repository")
+@pytest.mark.skipif(not ANSWERS.is_dir(), reason=NO_CASES)
 @pytest.mark.parametrize(
     ("file", "kind"), [("wrong-region-400.txt", errors.WrongRegion), ("front-end-403.txt", errors.Blocked)]
 )

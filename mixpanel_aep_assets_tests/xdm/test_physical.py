@@ -20,8 +20,9 @@ from click.testing import CliRunner, Result
 from mixpanel_aep_assets.xdm.commands import conformance
 from mixpanel_aep_assets.xdm.composition import registry_schema
 from mixpanel_aep_assets.xdm.parquet import XdmWriter
+from mixpanel_aep_assets_tests.outside import CASES, NO_CASES
 
-CASE = Path(__file__).resolve().parents[3] / "shared" / "cases" / "parquet-physical-types"
+CASE = CASES / "parquet-physical-types"
 MOMENT = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 DAY = MOMENT.date()
 
@@ -294,7 +295,7 @@ def test_the_files_that_we_write_have_no_finding(tmp_path: Path) -> None:
     assert check(tmp_path, (tmp_path / writer.parts[0]["name"]).read_bytes()).exit_code == 0
 
 
-@pytest.mark.skipif(not CASE.is_dir(), reason="the folder shared is not beside the repository")
+@pytest.mark.skipif(not CASE.is_dir(), reason=NO_CASES)
 @pytest.mark.parametrize("file", sorted(CASE.glob("*.parquet")), ids=lambda file: file.stem)
 def test_the_shared_case_has_a_finding_for_each_file_but_the_good_one(file: Path) -> None:
     result = CliRunner().invoke(conformance, ["--schema", str(CASE / "schema.json"), str(file)])
