@@ -99,6 +99,34 @@ def test_a_proposed_field_is_made_filled_and_live(emulator: EmulatorThread, conn
     assert emulator.control.books(connection.dataset)["live"]["rows"] == 40
 
 
+def test_properties_that_differ_in_case_or_signs_alone_get_fields_of_their_own(
+    emulator: EmulatorThread, connection: Opened
+) -> None:
+    names = [
+        "Plan",
+        "plan",
+        "PLAN",
+        "plan ",
+        "plan-type",
+        "plan_type",
+        "planType",
+        "Plan Type",
+        "$plan",
+        "план",
+        "3d",
+        "$3d",
+    ]
+    emulator.control.seed_day(DAY, lines([event(n, **{name: f"{name}{n}" for name in names}) for n in range(3)]))
+    extract.extract_day(connection, DAY)
+    plan = proposed(connection, DAY)
+    assert {one.name for one in plan.included} == set(names)
+    accepted(connection, plan)
+    home = connection.schema.field("_demotenant.mixpanel.custom")
+    assert home is not None
+    assert {child.title for child in home.children} == set(names)
+    assert len({child.name.casefold() for child in home.children}) == len(names)
+
+
 def test_applying_twice_changes_nothing_and_a_later_plan_only_adds(
     emulator: EmulatorThread, connection: Opened
 ) -> None:
