@@ -229,16 +229,17 @@ def test_a_day_replaced_by_another_run_meanwhile_is_read_again_by_the_step_itsel
     emulator: EmulatorThread, definitions: dg.Definitions, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     emulator.control.seed_day(DAY, lines(events(40)))
-    preview, seen = transform.preview, []
+    violations_left, seen = transform.violations_left, []
 
     def once_gone(*given: Any) -> Any:
         seen.append(given)
         if len(seen) == 1:
             raise DayReplaced("A file of the day is gone")
-        return preview(*given)
+        return violations_left(*given)
 
-    monkeypatch.setattr(transform, "preview", once_gone)
+    monkeypatch.setattr(transform, "violations_left", once_gone)
     assert run(definitions, instance).success
+    assert len(seen) == 2
 
 
 def test_the_sensor_follows_a_batch_to_its_end_and_asks_for_the_check_once(
