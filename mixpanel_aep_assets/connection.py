@@ -162,7 +162,7 @@ class Settings(BaseModel):
     @field_validator(*IDS, mode="before")
     @classmethod
     def _trimmed(cls, value: Any) -> Any:
-        return credential_text.trimmed(value) if isinstance(value, str) else value
+        return credential_text.trimmed(value) or None if isinstance(value, str) else value
 
     @classmethod
     def read(cls, environment: Mapping[str, str], **given: Any) -> Settings:
@@ -173,6 +173,7 @@ class Settings(BaseModel):
         values = {key: value for key, value in given.items() if value is not None}
         for key, variable in VARIABLES.items():
             text = environment.get(variable, "").strip()
+            text = credential_text.trimmed(text) if key in IDS else text
             if key not in values and text:
                 values[key] = text.upper() if key == "region" else text.lower() if key == "time_mode" else text
         values["privacy"] = _privacy(environment, values.get("privacy") or {})
@@ -367,7 +368,10 @@ class Opened:
         """A sentence for each secret and id that something stands around, which is left out where it is used."""
         given = {self._variable(key): value.get_secret_value() for key, value in self._secrets if value is not None}
         salt = given.pop(self._variable("privacy_salt"), "")
-        given |= {VARIABLES[key]: environment.get(VARIABLES[key], "") for key in IDS}
+        for key in IDS:
+            text = environment.get(VARIABLES[key], "")
+            if credential_text.trimmed(text) == str(getattr(self.settings, key)):
+                given[VARIABLES[key]] = text
         return credential_text.oddities(given, salt)
 
     def _sent(self, key: str) -> SecretStr | None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixpanel_aep_assets.connection import Opened, Secrets, Settings, SettingsError
+from mixpanel_aep_assets.connection import VARIABLES, Opened, Secrets, Settings, SettingsError
 from mixpanel_aep_assets.credential_text import Kind, ends, oddities, problem, trimmed, within
 
 TOKENS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="\"'`"), min_size=1)
@@ -126,6 +126,20 @@ def test_a_secret_of_blanks_alone_is_not_set() -> None:
     with Opened(Settings(org_id="X@AdobeOrg"), Secrets(adobe_client_id="\r\n", adobe_client_secret="a")) as opened:  # type: ignore[arg-type]
         with pytest.raises(SettingsError, match="Not set: ADOBE_CLIENT_ID"):
             _ = opened.platform
+
+
+@pytest.mark.parametrize("key", ["org_id", "sandbox", "dataset_id", "scopes"])
+def test_an_id_of_quotes_alone_is_not_set(key: str) -> None:
+    variable = VARIABLES[key]
+    settings = Settings.read({"ADOBE_ORG_ID": "X@AdobeOrg", "MIXPANEL_PROJECT_ID": "7"} | {variable: '""\r'})
+    assert getattr(settings, key) == Settings.model_fields[key].default
+
+
+def test_only_ids_that_the_connection_uses_are_named() -> None:
+    environment = {"ADOBE_ORG_ID": "X@AdobeOrg\r", "AEP_SANDBOX": "dev "}
+    with Opened(Settings(org_id="X@AdobeOrg", sandbox="prod"), Secrets()) as opened:
+        (told,) = opened.oddities(environment)
+    assert told.startswith("ADOBE_ORG_ID has a carriage return")
 
 
 def test_the_salt_is_used_as_it_stands_and_only_named() -> None:

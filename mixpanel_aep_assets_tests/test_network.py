@@ -18,7 +18,7 @@ from mixpanel_aep_assets.aep import Platform, PlatformClient
 from mixpanel_aep_assets.aep import errors as aep_errors
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.mixpanel import errors as mixpanel_errors
-from mixpanel_aep_assets.mixpanel.client import MixpanelClient
+from mixpanel_aep_assets.mixpanel.client import MixpanelClient, project_zone
 from mixpanel_aep_assets_tests.aep.scripted import SECRET, serving
 from mixpanel_aep_assets_tests.aep.test_http import ok
 from mixpanel_aep_assets_tests.mixpanel.conftest import Unlimited, source
@@ -207,6 +207,16 @@ def test_a_proxy_that_refuses_is_named_by_both_clients_and_not_asked_again(
             assert said in str(error)
             assert not error.retryable
             assert PASSWORD not in str(error)
+
+
+@needs_openssl
+def test_a_zone_behind_a_proxy_that_refuses_is_an_error_and_no_zone(
+    here: str, monkeypatch: pytest.MonkeyPatch, certificates: Certificates, tmp_path: Path
+) -> None:
+    with tls_front(certificates.of("good"), here) as url, http_proxy(b"HTTP/1.1 403 Forbidden\r\n\r\n") as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+        with pytest.raises(mixpanel_errors.CannotConnect, match="With MIXPANEL_TIMEZONE set it is not asked"):
+            project_zone(source(url, budget_location=str(tmp_path / "budget")))
 
 
 BROKEN_SOCKS = {

@@ -308,8 +308,8 @@ def _explained(error: httpx.TransportError, what: str, where: str) -> errors.Mix
 def project_zone(source: MixpanelSource) -> str | None:
     """The project's time zone as Mixpanel names it; None where the credentials may not ask.
 
-    A refusal is no error here: the export says what is wrong with credentials. No answer is one, since a day must not
-    get another time mode because a host was out of reach. Raises Unreachable, ServerFault or RateLimited.
+    A refusal is no error here: the export says what is wrong with credentials. No answer of Mixpanel's is one, since a day
+    must not get another time mode because a host was out of reach. Raises Unreachable, Blocked, ServerFault or RateLimited.
     """
     if source.credentials.kind == "project secret":
         return None
@@ -317,7 +317,7 @@ def project_zone(source: MixpanelSource) -> str | None:
         with MixpanelClient(source) as client:
             return Retry(tries=2).call(client.project).timezone
     except errors.MixpanelError as error:
-        if not error.retryable:
+        if not error.retryable and not isinstance(error, errors.Unreachable | errors.Blocked):
             return None
         fix = f"With MIXPANEL_TIMEZONE set it is not asked. {error.fix}"
         raise type(error)(error.what, where=error.where, fix=fix, status=error.status, wait=error.wait) from None
