@@ -21,6 +21,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from mixpanel_aep_assets import credential_text, network, remembered
+from mixpanel_aep_assets.errors import SettingsError
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient, project_zone
 from mixpanel_aep_assets.mixpanel.privacy import Privacy, PrivacySettings
 from mixpanel_aep_assets.mixpanel.settings import Credentials, MixpanelSource
@@ -112,12 +113,6 @@ DERIVED = {
     "mixpanel.userId": "user_id",
 }
 """Source path of a derived attribute -> column of the frame that the mapping reads."""
-
-
-class SettingsError(Exception):
-    """A setting is missing or wrong; the text names the variable and what it should be."""
-
-    retryable = False
 
 
 class Settings(BaseModel):

@@ -14,7 +14,8 @@ import dagster as dg
 
 from mixpanel_aep_assets import display
 from mixpanel_aep_assets.connection import VARIABLES
-from mixpanel_aep_assets.storage import StorageError, now
+from mixpanel_aep_assets.errors import ExplainedError
+from mixpanel_aep_assets.storage import now
 
 SHORT_WAIT = 30.0
 """Seconds that a step may hold its worker while it waits; for longer the run ends and a sensor brings it back."""
@@ -87,11 +88,11 @@ def explained(
     except (dg.Failure, dg.RetryRequested):
         raise
     except Exception as error:
-        if not is_domain_error(error):
+        if not isinstance(error, ExplainedError):
             raise
-        if not getattr(error, "retryable", False):
+        if not error.retryable:
             raise dg.Failure(_told(day, error), metadata={"day": day}, allow_retries=False) from None
-        wait: float | None = getattr(error, "wait", None)
+        wait = error.wait
         if wait is not None and wait <= SHORT_WAIT and context.retry_number < MAX_RETRIES:
             raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=wait) from error
         raise _later(context, connection, _told(day, error), wait) from None
@@ -165,8 +166,3 @@ def days_of(
 
 
 _DAY_TAGS = ("partition", "asset_partition_range_start", "asset_partition_range_end")
-
-
-def is_domain_error(error: BaseException) -> bool:
-    """True for errors that explain themselves: storage's, and those of the rooms, which all carry `retryable`."""
-    return isinstance(error, StorageError) or hasattr(error, "retryable")

@@ -10,12 +10,14 @@ errors (the clients), and the object store's own client (`storage`).
 from __future__ import annotations
 
 import contextlib
+import datetime
 import ipaddress
 import os
 import re
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -25,6 +27,7 @@ import httpcore
 import httpx
 
 from mixpanel_aep_assets.credential_text import trimmed
+from mixpanel_aep_assets.errors import SettingsError
 
 E = TypeVar("E", bound=BaseException)
 
@@ -45,10 +48,8 @@ _HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
 _EXPIRED, _NOT_YET, _OTHER_HOST = 10, 9, frozenset({62, 64})
 
 
-class NetworkSettingsWrong(Exception):
+class NetworkSettingsWrong(SettingsError):
     """A variable of the network cannot be used as it is set. The text names it and what to set."""
-
-    retryable = False
 
 
 @dataclass(frozen=True)
@@ -238,6 +239,21 @@ def without(text: str, *secrets: str) -> str:
         if secret:
             text = text.replace(secret, "***")
     return text
+
+
+def retry_after(value: str | None, longest: float, now: datetime.datetime | None = None) -> float | None:
+    """Seconds that a `Retry-After` names, in either of its forms, `longest` at most; None where it says nothing usable."""
+    value = (value or "").strip()
+    if re.fullmatch(r"\d{1,15}(\.\d+)?", value):
+        return min(float(value), longest)
+    try:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    seconds = (moment - (now or datetime.datetime.now(datetime.UTC))).total_seconds()
+    return min(max(0.0, seconds), longest)
 
 
 def is_page(text: str) -> bool:

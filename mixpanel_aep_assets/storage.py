@@ -36,6 +36,8 @@ import polars as pl
 from obstore.exceptions import AlreadyExistsError
 from obstore.store import LocalStore, ObjectStore, from_url
 
+from mixpanel_aep_assets.errors import ExplainedError, SettingsError
+
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
@@ -65,8 +67,12 @@ UNREACHED = {
 """What obstore says of the way to an object store, and what to do (seen with obstore 0.12)."""
 
 
-class StorageError(Exception):
+class StorageError(ExplainedError):
     """Storage cannot be read or written: disk full, no permission, unreachable. The text names the path and the fix."""
+
+
+class WrongStorage(StorageError, SettingsError):
+    """MIXPANEL_AEP_STORAGE names no place that can be opened."""
 
 
 class DayReplaced(StorageError):
@@ -92,7 +98,7 @@ def open_storage(url: str) -> Storage:
         try:
             return Storage(from_url(url), url.rstrip("/"))
         except Exception as error:
-            raise StorageError(f"MIXPANEL_AEP_STORAGE={url!r} cannot be opened: {_first_line(error)}") from None
+            raise WrongStorage(f"MIXPANEL_AEP_STORAGE={url!r} cannot be opened: {_first_line(error)}") from None
     return _local(Path(url).expanduser())
 
 

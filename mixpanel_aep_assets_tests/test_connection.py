@@ -7,7 +7,8 @@ import datetime
 import pytest
 from pydantic import SecretStr
 
-from mixpanel_aep_assets.connection import VARIABLES, Opened, Secrets, Settings, SettingsError
+from mixpanel_aep_assets.connection import VARIABLES, Opened, Secrets, Settings
+from mixpanel_aep_assets.errors import SettingsError
 
 
 def test_every_variable_of_the_environment_reaches_its_setting() -> None:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixpanel_aep_assets.connection import VARIABLES, Opened, Secrets, Settings, SettingsError
+from mixpanel_aep_assets.connection import VARIABLES, Opened, Secrets, Settings
 from mixpanel_aep_assets.credential_text import Kind, ends, oddities, problem, trimmed, within
+from mixpanel_aep_assets.errors import SettingsError
 
 TOKENS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="\"'`"), min_size=1)
 AROUND = st.text(st.sampled_from(" \t\r\n\u00a0\u200b\ufeff\x00"), max_size=4)

@@ -23,6 +23,7 @@ from mixpanel_aep_assets.components import MixpanelToAep
 from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.emulator import EmulatorThread
+from mixpanel_aep_assets.errors import ExplainedError
 from mixpanel_aep_assets.mixpanel import doubt, errors, slices
 from mixpanel_aep_assets.mixpanel.budget import open_budget
 from mixpanel_aep_assets.mixpanel.export import UNCHANGED
@@ -292,7 +293,7 @@ def test_the_hour_being_spent_leaves_the_day_and_the_run_comes_back(
         extract.extract_day(connection, DAY)
     assert raised.value.retryable
     assert (raised.value.wait or 0) > 3_000
-    assert failures.is_domain_error(raised.value)
+    assert isinstance(raised.value, ExplainedError)
     assert "has not been answered" in doubted(connection)
     assert live(emulator, connection) == 36
     clock[0] += 3_601

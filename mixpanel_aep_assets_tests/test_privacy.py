@@ -13,8 +13,9 @@ from pydantic import SecretStr
 
 from mixpanel_aep_assets.components import MixpanelToAep
 from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection
-from mixpanel_aep_assets.connection import Opened, Secrets, Settings, SettingsError
+from mixpanel_aep_assets.connection import Opened, Secrets, Settings
 from mixpanel_aep_assets.emulator import EmulatorThread
+from mixpanel_aep_assets.errors import SettingsError
 from mixpanel_aep_assets.mixpanel.errors import SettingsWrong
 from mixpanel_aep_assets.pipeline import extract, transform
 from mixpanel_aep_assets.pipeline.redaction import OtherPrivacyRules

@@ -146,7 +146,7 @@ def test_names_without_end_are_counted_together(monkeypatch: pytest.MonkeyPatch)
 def test_a_day_is_profiled_anew_only_when_it_changed(emulator: EmulatorThread, tmp_path: Path) -> None:
     emulator.control.seed_day(DAY, lines(events(30, plan="pro")))
     with opened(emulator, tmp_path) as connection:
-        with pytest.raises(profile.NotExported, match="materialize raw_events"):
+        with pytest.raises(extract.NotExported, match="materialize raw_events"):
             profile.profile_day(connection, DAY)
         extract.extract_day(connection, DAY)
         first = profile.profile_day(connection, DAY)

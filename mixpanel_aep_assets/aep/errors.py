@@ -6,45 +6,11 @@ seconds that the other side (or the claim of another process) named. No message 
 
 from __future__ import annotations
 
+from mixpanel_aep_assets.errors import ServiceError
 
-class AepError(Exception):
+
+class AepError(ServiceError):
     """Base of all errors of this room."""
-
-    retryable = False
-    fix = ""
-
-    def __init__(
-        self,
-        what: str,
-        *,
-        where: str = "",
-        fix: str = "",
-        status: int | None = None,
-        code: str | None = None,
-        request_id: str | None = None,
-        wait: float | None = None,
-    ) -> None:
-        self.what = what
-        self.where = where
-        self.fix = fix or type(self).fix
-        self.status = status
-        self.code = code
-        self.request_id = request_id
-        self.wait = wait
-        super().__init__(self._text())
-
-    def _text(self) -> str:
-        marks = [self.where] if self.where else []
-        if self.status is not None:
-            marks.append(f"HTTP {self.status}")
-        if self.code:
-            marks.append(f"code {self.code}")
-        if self.request_id:
-            marks.append(f"request {self.request_id}")
-        parts = [self.what.rstrip(". ") + (f" ({', '.join(marks)})" if marks else "") + "."]
-        if self.fix:
-            parts.append(self.fix)
-        return " ".join(parts)
 
 
 class CredentialsRejected(AepError):

@@ -6,8 +6,6 @@ which answers of which call are worth another try (`http`).
 
 from __future__ import annotations
 
-import datetime
-import email.utils
 import logging
 import re
 from collections.abc import Callable, Iterator
@@ -55,7 +53,7 @@ class Refused(Exception):
 
     @classmethod
     def of(cls, answer: httpx.Response, where: str) -> Refused:
-        wait = retry_after(answer.headers.get("retry-after"))
+        wait = network.retry_after(answer.headers.get("retry-after"), LONGEST_ASKED)
         limited = answer.status_code == 429
         kind = RateLimited if limited else ServerFault
         what = "The server asks to slow down" if limited else "The server failed to answer"
@@ -76,21 +74,6 @@ def blocked_by(answer: httpx.Response, where: str) -> Blocked | None:
 def request_id(answer: httpx.Response) -> str | None:
     """The id that Adobe's support asks for."""
     return next((answer.headers[name] for name in REQUEST_ID_HEADERS if name in answer.headers), None)
-
-
-def retry_after(value: str | None, now: datetime.datetime | None = None) -> float | None:
-    """Seconds of a `Retry-After` header, both of its forms, `LONGEST_ASKED` at most; None where it makes no sense."""
-    value = (value or "").strip()
-    if re.fullmatch(r"\d+(\.\d+)?", value):
-        return min(float(value), LONGEST_ASKED)
-    try:
-        when = email.utils.parsedate_to_datetime(value)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=datetime.UTC)
-    seconds = (when - (now or datetime.datetime.now(datetime.UTC))).total_seconds()
-    return min(max(0.0, seconds), LONGEST_ASKED)
 
 
 def tried(platform: Platform, call: Callable[[], Answer]) -> Answer:

@@ -19,8 +19,9 @@ import click
 from rich.console import Console
 
 from mixpanel_aep_assets import __version__
+from mixpanel_aep_assets.errors import FAILED, WRONG_USE, ExplainedError
 
-FAILED, WRONG_USE, NOT_YET = 1, 2, 3
+NOT_YET = 3
 
 OBJECTS_PER_COLLECTION = 100_000
 """Between two runs of the garbage collector. At Python's 700 a fifth of the start goes to it: what is imported stays."""
@@ -77,19 +78,12 @@ def main(arguments: list[str] | None = None) -> None:
         Console(stderr=True).print("Stopped.")
         sys.exit(130)
     except Exception as error:
-        text = str(error) if explains_itself(error) else full_disk(error)
+        text = str(error) if isinstance(error, ExplainedError) else full_disk(error)
         if text is None:
             raise
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]Error:[/red] {plain(text)}")
-        sys.exit(
-            WRONG_USE if type(error).__name__ in ("SettingsError", "SettingsWrong", "NetworkSettingsWrong") else FAILED
-        )
+        sys.exit(error.exit_code if isinstance(error, ExplainedError) else FAILED)
     sys.exit(result if isinstance(result, int) else 0)
-
-
-def explains_itself(error: BaseException) -> bool:
-    """Errors of the rooms carry their own text for a person; see `failures.is_domain_error`."""
-    return hasattr(error, "retryable") or type(error).__name__ == "StorageError"
 
 
 def full_disk(error: BaseException) -> str | None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from mixpanel_aep_assets.cli import FAILED
+from mixpanel_aep_assets.errors import FAILED
 
 DAYS = 7
 INSTANCE_FILE = Path(__file__).parent.parent.parent / "dagster.yaml"

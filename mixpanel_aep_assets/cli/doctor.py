@@ -11,9 +11,9 @@ import click
 from rich.console import Console
 
 from mixpanel_aep_assets import network
-from mixpanel_aep_assets.cli import FAILED, explains_itself
 from mixpanel_aep_assets.cli.options import connection_option, open_connection
 from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.errors import FAILED, ExplainedError
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.mixpanel.errors import AuthenticationFailed, NotAllowed, NotFound, PlanLacksExport, WrongRegion
 from mixpanel_aep_assets.mixpanel.settings import API_HOSTS, EXPORT_HOSTS
@@ -66,7 +66,7 @@ def diagnoses(opened: Opened) -> Iterator[Diagnosis]:
         try:
             yield from look(opened, name)
         except Exception as error:
-            if not explains_itself(error):
+            if not isinstance(error, ExplainedError):
                 raise
             failed.add(name)
             first = told.setdefault(str(error), name)

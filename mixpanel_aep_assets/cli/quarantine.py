@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mixpanel_aep_assets.cli import FAILED, NOT_YET
+from mixpanel_aep_assets.cli import NOT_YET
 from mixpanel_aep_assets.cli.options import connection_option, days_between, open_connection, wide_console
 from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.errors import FAILED, ExplainedError
 
 WIDTH = 400
 """Characters of a source text that `show` prints; `--json` prints all."""
@@ -154,13 +155,12 @@ def replay_(
 
 def _replay(opened: Opened, day: str, console: Console, *, force: bool, dry_run: bool) -> int | None:
     """The day's exit code; None where a batch is to be asked for."""
-    from mixpanel_aep_assets.cli import explains_itself
     from mixpanel_aep_assets.pipeline import replay
 
     try:
         manifest = replay.replay_day(opened, day, force=force, dry_run=dry_run)
     except Exception as error:
-        if not explains_itself(error):
+        if not isinstance(error, ExplainedError):
             raise
         console.print(f"{day}: {error}", markup=False)
         return NOT_YET if isinstance(error, replay.NotFinal) else FAILED

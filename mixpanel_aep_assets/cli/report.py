@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from mixpanel_aep_assets.cli import FAILED, NOT_YET
+from mixpanel_aep_assets.cli import NOT_YET
 from mixpanel_aep_assets.cli.options import (
     connection_option,
     day_range,
@@ -18,6 +18,7 @@ from mixpanel_aep_assets.cli.options import (
     report_option,
     wide_console,
 )
+from mixpanel_aep_assets.errors import FAILED
 
 
 @click.command()

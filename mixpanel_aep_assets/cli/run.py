@@ -19,9 +19,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mixpanel_aep_assets import display, remembered
-from mixpanel_aep_assets.cli import FAILED, NOT_YET, explains_itself, killed, plain
+from mixpanel_aep_assets.cli import NOT_YET, killed, plain
 from mixpanel_aep_assets.cli.options import connection_option, day_range, days_between, report_option, wide_console
 from mixpanel_aep_assets.connection import VARIABLES, Opened, Settings
+from mixpanel_aep_assets.errors import FAILED, ExplainedError
 from mixpanel_aep_assets.storage import StorageError
 
 WAIT_MINUTES = 120
@@ -297,7 +298,7 @@ def load_definitions() -> Any:
     except Exception as error:
         cause: BaseException | None = error
         while cause is not None:
-            if explains_itself(cause):
+            if isinstance(cause, ExplainedError):
                 raise cause from None
             cause = cause.__cause__ or cause.__context__
         raise
@@ -307,7 +308,8 @@ def resource_of(connection: str, definitions: Any = None) -> Opened:
     """The opened connection of a block, its secrets read from the variables it names."""
     from pydantic import SecretStr
 
-    from mixpanel_aep_assets.connection import Secrets, SettingsError
+    from mixpanel_aep_assets.connection import Secrets
+    from mixpanel_aep_assets.errors import SettingsError
 
     definitions = definitions or load_definitions()
     resource = (definitions.resources or {}).get(f"{connection}_connection")

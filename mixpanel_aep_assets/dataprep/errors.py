@@ -9,12 +9,11 @@ import difflib
 from collections.abc import Iterable
 
 from mixpanel_aep_assets.dataprep.ast import NOWHERE, Position
+from mixpanel_aep_assets.errors import ExplainedError
 
 
-class ExpressionError(ValueError):
+class ExpressionError(ExplainedError, ValueError):
     """An expression or a path that cannot be accepted: where it fails, why, and what may have been meant."""
-
-    retryable = False
 
     def __init__(self, message: str, line: int = 1, column: int = 1, suggestion: str | None = None) -> None:
         self.message = message
@@ -35,10 +34,8 @@ class ExpressionError(ValueError):
         return ExpressionError(self.message, origin.line, origin.column + self.column - 1, self.suggestion)
 
 
-class MappingSetError(ValueError):
+class MappingSetError(ExplainedError, ValueError):
     """A document that is no mapping set: wrong shape, wrong types, too many mappings, or a file that cannot be read."""
-
-    retryable = False
 
 
 class EvaluationError(Exception):

@@ -17,15 +17,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 from mixpanel_aep_assets.dataprep.ast import Step
+from mixpanel_aep_assets.errors import ExplainedError
 
 INTEGER_DIGITS: Final = 4000
 """Longer integers become decimals: Python refuses to read more than 4300 digits, for their quadratic cost."""
 
 
-class NoJsonError(ValueError):
+class NoJsonError(ExplainedError, ValueError):
     """A text that is no JSON, with its place in it."""
-
-    retryable = False
 
 
 def read_json(text: str | bytes | memoryview) -> Any:

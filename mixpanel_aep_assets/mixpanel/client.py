@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -261,7 +260,7 @@ class MixpanelClient:
                     break
         except (httpx.HTTPError, httpx.StreamError):
             pass  # the status says enough
-        wait = retry_after(response.headers.get("retry-after"))
+        wait = network.retry_after(response.headers.get("retry-after"), LONGEST_ASKED)
         said = network.without(text.decode("utf-8", "replace"), *self.source.credentials.secrets())
         if response.status_code == 429:
             wait = _paused(budget, wait, said)
@@ -388,24 +387,6 @@ def classify(status: int, text: str, where: str = "", wait: float | None = None)
     if status in (413, 414, 431):
         return errors.RequestTooLong("The request is too long", where=where, status=status)
     return errors.BadRequest(f"Mixpanel refuses the request: {said}", where=where, status=status)
-
-
-def retry_after(value: str | None, now: datetime.datetime | None = None) -> float | None:
-    """Seconds that `Retry-After` names, as seconds or as an HTTP date, `LONGEST_ASKED` at most; None where it says nothing
-    usable."""
-    if value is None:
-        return None
-    value = value.strip()
-    if re.fullmatch(r"\d{1,15}(\.\d+)?", value):
-        return min(float(value), LONGEST_ASKED)
-    try:
-        moment = parsedate_to_datetime(value)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
-    seconds = (moment - (now or datetime.datetime.now(datetime.UTC))).total_seconds()
-    return min(max(0.0, seconds), LONGEST_ASKED)
 
 
 def _said(text: str) -> str:

@@ -6,27 +6,14 @@ seconds until that makes sense, where it is known. No message ever holds a secre
 
 from __future__ import annotations
 
+from mixpanel_aep_assets.errors import ServiceError, SettingsError
 
-class MixpanelError(Exception):
+
+class MixpanelError(ServiceError):
     """Base of all errors of this room."""
 
-    retryable = False
-    fix = ""
 
-    def __init__(
-        self, what: str, *, where: str = "", fix: str = "", status: int | None = None, wait: float | None = None
-    ) -> None:
-        self.what = what
-        self.where = where
-        self.fix = fix or type(self).fix
-        self.status = status
-        self.wait = wait
-        marks = [mark for mark in (where, "" if status is None else f"HTTP {status}") if mark]
-        text = what.rstrip(". ") + (f" ({', '.join(marks)})" if marks else "") + "."
-        super().__init__(f"{text} {self.fix}".strip())
-
-
-class SettingsWrong(MixpanelError):
+class SettingsWrong(MixpanelError, SettingsError):
     """A setting is missing or cannot be; the text names it."""
 
 

@@ -67,7 +67,7 @@ def drift_day(opened: Opened, day: str, *, log: Callable[[str], None] = lambda _
 
     The manifest: `against` (in words, empty where nothing was known), the numbers `properties`, `new`, `changed`,
     `vanished`, `conflicts`, `rows`, and under `found` a row for each of the first `LISTED` of each finding (`finding`,
-    `property`, `before`, `now`, `events`, `examples`). Raises profile.NotExported, OtherPrivacyRules, StorageError.
+    `property`, `before`, `now`, `events`, `examples`). Raises extract.NotExported, OtherPrivacyRules, StorageError.
     """
     seen = _profile(opened, day)
     known = _known(opened, day)

@@ -10,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.errors import ExplainedError
 from mixpanel_aep_assets.mixpanel import calendar, export
 from mixpanel_aep_assets.mixpanel.doubt import Judge
 from mixpanel_aep_assets.mixpanel.errors import DateTooLate
@@ -38,6 +39,10 @@ COLUMNS = {
     "content": "Hash of `properties`, by which events with the same key are told apart.",
 }
 """What each column holds, for the UI."""
+
+
+class NotExported(ExplainedError):
+    """The day has no raw files yet."""
 
 
 def extract_day(

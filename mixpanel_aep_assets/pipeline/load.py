@@ -13,6 +13,7 @@ from mixpanel_aep_assets.aep.errors import AepError, BatchVanished
 from mixpanel_aep_assets.aep.follow import Outcome
 from mixpanel_aep_assets.aep.ingest import FileToSend
 from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.errors import ExplainedError
 from mixpanel_aep_assets.pipeline import rows, transform
 from mixpanel_aep_assets.storage import Day, Staging
 
@@ -27,10 +28,8 @@ COPIED = 1 << 20
 """Bytes at a time."""
 
 
-class NotTransformed(Exception):
+class NotTransformed(ExplainedError):
     """The day has no XDM files yet."""
-
-    retryable = False
 
 
 def load_day(

@@ -98,12 +98,6 @@ VALUES = pl.Schema(
 """The sample: one row per property, kind and kept value (as text; arrays and objects as JSON)."""
 
 
-class NotExported(Exception):
-    """The day has no raw files yet."""
-
-    retryable = False
-
-
 @dataclass(frozen=True)
 class Profile:
     """Of one day or of several merged. Two profiles of the same events are equal, frame by frame.
@@ -137,7 +131,9 @@ def profile_day(opened: Opened, day: str) -> dict[str, Any]:
     raw = opened.day(extract.TABLE, day)
     source = raw.manifest()
     if source is None:
-        raise NotExported(f"{opened.settings.name} {day}: no raw files; materialize raw_events of the day first.")
+        raise extract.NotExported(
+            f"{opened.settings.name} {day}: no raw files; materialize raw_events of the day first."
+        )
     table = opened.day(TABLE, day)
     current = table.manifest()
     rules = redaction.pending(opened, source)

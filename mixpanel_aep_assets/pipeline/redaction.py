@@ -15,16 +15,15 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.errors import ExplainedError
 from mixpanel_aep_assets.mixpanel.events import RAW_SCHEMA
 from mixpanel_aep_assets.mixpanel.parts import ROW_GROUP
 from mixpanel_aep_assets.mixpanel.privacy import Privacy
 from mixpanel_aep_assets.storage import PASSING, Day, Storage, open_storage
 
 
-class OtherPrivacyRules(Exception):
+class OtherPrivacyRules(ExplainedError):
     """The day was stored under other rules than the connection has now."""
-
-    retryable = False
 
 
 def pending(opened: Opened, manifest: Mapping[str, Any]) -> Privacy | None:

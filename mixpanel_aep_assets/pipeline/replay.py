@@ -23,6 +23,7 @@ import polars as pl
 
 from mixpanel_aep_assets.aep import batch
 from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.errors import ExplainedError
 from mixpanel_aep_assets.pipeline import extract, load, rows, transform
 from mixpanel_aep_assets.storage import Staging
 from mixpanel_aep_assets.xdm.conformance import SeenIds
@@ -36,23 +37,19 @@ PART_NAME = "replay-{number:05}.parquet"
 STAGED = [*transform.QUARANTINE_SCHEMA.names, "stage"]
 
 
-class NotReplayable(Exception):
+class NotReplayable(ExplainedError):
     """The day has no live main batch that a replay could stand beside."""
 
-    retryable = False
 
-
-class NotFinal(Exception):
+class NotFinal(ExplainedError):
     """The day's batch is still in progress."""
 
     retryable = True
     wait = 60.0
 
 
-class WouldTakeBack(Exception):
+class WouldTakeBack(ExplainedError):
     """Rows that an earlier replay made live do not conform now."""
-
-    retryable = False
 
 
 def replay_day(

@@ -53,12 +53,6 @@ SOURCE_TOLD = 60
 """Characters of a mapping's source in the description of its column."""
 
 
-class NotExported(Exception):
-    """The day has no raw files yet."""
-
-    retryable = False
-
-
 def transform_day(
     opened: Opened, day: str, *, log: Callable[[str], None] = lambda _: None, target: Storage | None = None
 ) -> dict[str, Any]:
@@ -74,7 +68,9 @@ def transform_day(
     raw = opened.day(extract.TABLE, day)
     source = raw.manifest()
     if source is None:
-        raise NotExported(f"{opened.settings.name} {day}: no raw files; materialize raw_events of the day first.")
+        raise extract.NotExported(
+            f"{opened.settings.name} {day}: no raw files; materialize raw_events of the day first."
+        )
     if target is None and source["rows"] and not source["time_evidence"]["sure"]:
         source = time_modes.settle_day(opened, day, log=log)
         if source is None:
@@ -272,7 +268,9 @@ def lineage(opened: Opened, day: str) -> dict[str, list[str]]:
     """
     source = opened.day(extract.TABLE, day).manifest()
     if source is None:
-        raise NotExported(f"{opened.settings.name} {day}: no raw files; materialize raw_events of the day first.")
+        raise extract.NotExported(
+            f"{opened.settings.name} {day}: no raw files; materialize raw_events of the day first."
+        )
     made_of = {
         name: frozenset(expression.meta.root_names())
         for name, expression in derived(source["time_mode"], source["timezone"]).items()

@@ -23,6 +23,7 @@ from typing import Any, Protocol, TypeVar
 from loky import ProcessPoolExecutor
 from loky.process_executor import BrokenProcessPool
 
+from mixpanel_aep_assets.errors import ExplainedError
 from mixpanel_aep_assets.mixpanel.parts import ROW_GROUP
 
 Item = TypeVar("Item")
@@ -52,7 +53,7 @@ _ENVIRONMENT = {
 }
 
 
-class WorkerLost(Exception):
+class WorkerLost(ExplainedError):
     """A process was killed from outside."""
 
     retryable = True

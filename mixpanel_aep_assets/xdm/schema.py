@@ -16,6 +16,8 @@ from typing import Any, Literal
 import msgspec
 import polars as pl
 
+from mixpanel_aep_assets.errors import ExplainedError
+
 Kind = Literal[
     "string",
     "double",
@@ -59,10 +61,8 @@ _DTYPES: Mapping[str, pl.DataType] = {
 _MARKS = re.compile(r"\[\*?\d*\]|\{\}")
 
 
-class SchemaError(Exception):
+class SchemaError(ExplainedError):
     """A schema cannot be read or used. The text names the schema, the place in it, and what to do."""
-
-    retryable = False
 
 
 @dataclass(frozen=True)

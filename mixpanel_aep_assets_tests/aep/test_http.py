@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from mixpanel_aep_assets.aep import Platform, PlatformClient, errors, ingest
 from mixpanel_aep_assets.aep.http import Call
 from mixpanel_aep_assets.aep.ingest import FileToSend, NewBatch
-from mixpanel_aep_assets.aep.retry import retry_after
+from mixpanel_aep_assets.network import retry_after
 from mixpanel_aep_assets_tests.aep.scripted import SECRET, TOKEN, Asked, Reply, Script, serving
 
 CATALOG = "/data/foundation/catalog/batches"
@@ -221,20 +221,20 @@ def test_a_long_retry_after_is_handed_on_and_not_slept_through(opened: Opened) -
 
 def test_retry_after_is_understood_in_both_forms() -> None:
     now = datetime.datetime(2026, 1, 31, 12, 0, 0, tzinfo=datetime.UTC)
-    assert retry_after("7", now) == 7
-    assert retry_after("Sat, 31 Jan 2026 12:00:30 GMT", now) == 30
-    assert retry_after("Sat, 31 Jan 2026 11:00:00 GMT", now) == 0
-    assert retry_after(None, now) is None
+    assert retry_after("7", 3600, now) == 7
+    assert retry_after("Sat, 31 Jan 2026 12:00:30 GMT", 3600, now) == 30
+    assert retry_after("Sat, 31 Jan 2026 11:00:00 GMT", 3600, now) == 0
+    assert retry_after(None, 3600, now) is None
 
 
 @pytest.mark.parametrize("value", ["soon", "", "-5", "nan", "inf", "1e400", "Sat, 31 Jan 99999 12:00:30 GMT"])
 def test_a_retry_after_that_makes_no_sense_is_as_if_absent(value: str) -> None:
-    assert retry_after(value) is None
+    assert retry_after(value, 3600) is None
 
 
 @pytest.mark.parametrize("value", ["99999999999999999999", "9" * 400, "Sat, 31 Jan 2999 12:00:30 GMT"])
 def test_a_retry_after_beyond_all_measure_counts_as_an_hour(value: str) -> None:
-    assert retry_after(value) == 3600
+    assert retry_after(value, 3600) == 3600
 
 
 @pytest.mark.parametrize("fault", [Reply(500), Reply(cut=True)])

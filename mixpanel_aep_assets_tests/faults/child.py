@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from mixpanel_aep_assets import failures
+from mixpanel_aep_assets.errors import ExplainedError
 from mixpanel_aep_assets_tests.faults import way
 from mixpanel_aep_assets_tests.faults.points import Moments, watched
 
@@ -49,7 +49,7 @@ def outcome(run: Callable[[], object]) -> tuple[str, str]:
     try:
         run()
     except Exception as error:
-        name = type(error).__name__ if failures.is_domain_error(error) else f"bare {type(error).__name__}"
+        name = type(error).__name__ if isinstance(error, ExplainedError) else f"bare {type(error).__name__}"
         return name, str(error)
     return "done", ""
 

@@ -7,7 +7,8 @@ import datetime
 import pytest
 
 from mixpanel_aep_assets.mixpanel import errors, export
-from mixpanel_aep_assets.mixpanel.client import MixpanelClient, retry_after
+from mixpanel_aep_assets.mixpanel.client import MixpanelClient
+from mixpanel_aep_assets.network import retry_after
 from mixpanel_aep_assets.storage import Day
 from mixpanel_aep_assets_tests.mixpanel import samples
 from mixpanel_aep_assets_tests.mixpanel.conftest import DAY, NO_WAIT, Scripted, answer, event, source
@@ -259,7 +260,7 @@ NOW = datetime.datetime(2026, 1, 10, 12, 0, tzinfo=datetime.UTC)
     ],
 )  # fmt: skip
 def test_retry_after_is_seconds_or_a_date_and_garbage_is_nothing(header: str | None, seconds: float | None) -> None:
-    assert retry_after(header, NOW) == seconds
+    assert retry_after(header, 3600, NOW) == seconds
 
 
 def test_a_huge_retry_after_is_bounded(server: Scripted, client: MixpanelClient, day: Day) -> None:

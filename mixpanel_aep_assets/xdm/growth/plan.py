@@ -15,6 +15,7 @@ import orjson
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mixpanel_aep_assets.errors import ExplainedError
 from mixpanel_aep_assets.xdm.growth import labels, names, types
 from mixpanel_aep_assets.xdm.growth.seen import NO_VALUE, Declared, Property
 from mixpanel_aep_assets.xdm.growth.types import Type
@@ -64,10 +65,8 @@ _HEADER: Final = """\
 """
 
 
-class PlanError(Exception):
+class PlanError(ExplainedError):
     """A plan file cannot be read or used. The text names the place and what to do."""
-
-    retryable = False
 
 
 class PlannedField(BaseModel):
