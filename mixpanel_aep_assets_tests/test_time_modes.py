@@ -26,6 +26,7 @@ from mixpanel_aep_assets.storage import open_storage
 from mixpanel_aep_assets_tests.connections import DAY, opened, provisioned, variables
 
 LAST = datetime.date.fromisoformat(DAY)
+SHARED = Path(__file__).resolve().parents[2] / "shared"
 CHICAGO = "America/Chicago"
 
 
@@ -246,7 +247,7 @@ def test_a_project_of_a_few_events_a_day_is_done_in_one_command(
     seed(emulator, mode, CHICAGO, instants)
     done = run("--from", wanted[0], "--to", wanted[-1], "--wait")
     assert done.return_value == 0, done.output
-    books = emulator.control.books()
+    books = emulator.control.books()["live"]
     assert books["rows"] == books["distinct_ids"] == len(instants)
     assert requests(emulator) <= len(wanted)
     with opened(emulator, tmp_path) as connection:
@@ -304,3 +305,27 @@ def test_a_connection_on_another_storage_knows_the_mode(
     decided = elsewhere.time_mode()
     assert decided is not None
     assert decided.mode == "project"
+
+
+@pytest.mark.parametrize("day", ["2025-01-20", "2025-07-01"])
+def test_the_shared_case_of_a_zone_without_offset(emulator: EmulatorThread, tmp_path: Path, day: str) -> None:
+    assert_live(emulator, tmp_path, day, time_mode="project", timezone="Europe/London")
+
+
+def test_the_shared_case_of_an_autumn_change(emulator: EmulatorThread, tmp_path: Path) -> None:
+    times = assert_live(emulator, tmp_path, "2024-10-27", timezone="Europe/London")
+    assert times[0] == datetime.datetime(2024, 10, 26, 23, tzinfo=datetime.UTC)
+
+
+def assert_live(emulator: EmulatorThread, folder: Path, day: str, **settings: Any) -> list[datetime.datetime]:
+    file = SHARED / "cases" / "zone-without-offset" / f"{day}.ndjson"
+    if not file.exists():
+        pytest.skip("the shared cases are not beside this repository")
+    emulator.control.seed_day(day, file.read_bytes())
+    with opened(emulator, folder, **settings) as connection:
+        provisioned(connection)
+        extract.extract_day(connection, day)
+        assert verify.time_mode_is_sure(connection, day).passed
+        times = stored_times(connection, day)
+    assert len(times) == len(file.read_bytes().splitlines())
+    return times
