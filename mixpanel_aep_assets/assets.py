@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 
 from mixpanel_aep_assets import backfill, failures, metadata
-from mixpanel_aep_assets.pipeline import extract, history, load, previews, transform
+from mixpanel_aep_assets.pipeline import export_requests, extract, history, load, previews, transform
 from mixpanel_aep_assets.resources import ConnectionResource
 
 OWNERS = ["team:data-engineering"]
@@ -112,6 +112,7 @@ def _raw_metadata(manifest: dict[str, Any], resource: ConnectionResource) -> dic
     size = sum(part["bytes"] for part in manifest["parts"])
     preview = extract.preview(resource.opened, manifest["day"], 10)
     seen = previews.of_raw_events(resource.opened, manifest)
+    others = export_requests.of_day(resource.opened, manifest["day"])
     looked_at = f"In the first {seen.looked_at:,} of {seen.rows:,} events"
     return {
         "dagster/row_count": manifest["rows"],
@@ -120,6 +121,14 @@ def _raw_metadata(manifest: dict[str, Any], resource: ConnectionResource) -> dic
         "exported": manifest["exported"],
         "quarantined": manifest["quarantined"],
         "quarantine reasons": metadata.table([{"reason": k, "lines": v} for k, v in manifest["reasons"].items()]),
+        "lines outside the days asked for": sum(one.count for one in others),
+        "requests with lines outside": metadata.table(
+            [
+                {"request": one.name, "reason": reason, "lines": lines}
+                for one in others
+                for reason, lines in one.reasons.items()
+            ]
+        ),
         "body bytes": body["bytes"],
         "wire bytes": body["wire_bytes"],
         "seconds": round(body["seconds"], 3),
@@ -147,14 +156,13 @@ def _changes(manifest: dict[str, Any]) -> dict[str, int]:
 
 
 def _request(manifest: dict[str, Any]) -> str:
-    """How the day was asked for; lines whose day is not certain are named."""
+    """How the day was asked for."""
     if slices := manifest.get("slices"):
         return f"{slices['requests']} requests by {slices['by']}"
     window = manifest.get("window")
     if window is None:
         return "the day alone"
-    odd = ", ".join(f"{window[name]} {name}" for name in ("strays", "unplaced") if window[name])
-    return f"{window['from']} to {window['to']}{f' ({odd})' if odd else ''}"
+    return f"{window['from']} to {window['to']}"
 
 
 def _xdm_metadata(manifest: dict[str, Any], resource: ConnectionResource, raw: dg.AssetKey) -> dict[str, Any]:

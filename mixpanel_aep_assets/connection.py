@@ -135,6 +135,7 @@ class Settings(BaseModel):
     mapping: str | None = None
     partial_ingestion_percent: float | None = Field(None, gt=0, le=100)
     max_nonconforming_percent: float = Field(5.0, ge=0, le=100)
+    max_nonconforming_rows: int = Field(20, ge=0)
     privacy: PrivacySettings = PrivacySettings()
 
     @classmethod

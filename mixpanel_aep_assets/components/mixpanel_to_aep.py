@@ -104,6 +104,9 @@ class MixpanelToAep(dg.Component, dg.Model, dg.Resolvable):
     max_nonconforming_percent: float | None = Field(
         None, description="Share of events that may be set aside for not conforming before the day is blocked; 5."
     )
+    max_nonconforming_rows: int | None = Field(
+        None, description="Number of events that may be set aside whatever their share of the day; 20."
+    )
     mixpanel: MixpanelSettings = MixpanelSettings()
     platform: PlatformSettings = PlatformSettings()
     privacy: PrivacyBlock = PrivacyBlock()
@@ -128,6 +131,7 @@ class MixpanelToAep(dg.Component, dg.Model, dg.Resolvable):
             storage=self.storage,
             mapping=mapping,
             max_nonconforming_percent=self.max_nonconforming_percent,
+            max_nonconforming_rows=self.max_nonconforming_rows,
             aep_url=self.platform.url,
             privacy=self.privacy.model_dump(exclude={"salt_env"}),
             **mixpanel,

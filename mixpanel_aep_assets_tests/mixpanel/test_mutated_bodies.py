@@ -13,9 +13,11 @@ from mixpanel_aep_assets.mixpanel import body, errors, events, export
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.storage import open_storage
 from mixpanel_aep_assets_tests.mixpanel import samples
-from mixpanel_aep_assets_tests.mixpanel.conftest import DAY, NO_WAIT, Scripted, answer, event
+from mixpanel_aep_assets_tests.mixpanel.conftest import DAY, NO_WAIT, Scripted, answer, event, outside_of
 
-GOOD = [line + b"\n" for line in [*samples.VARIED, samples.RAW_SEPARATORS]] + [event(number) for number in range(20)]
+GOOD = [line + b"\n" for line in [*samples.OF_ONE_DAY, samples.RAW_SEPARATORS]] + [
+    event(number) for number in range(20)
+]
 TOTAL = 1_000
 OVER_HTTP = 60
 
@@ -115,6 +117,7 @@ def test_a_mutated_answer_is_a_typed_error_or_a_day_without_loss(
     assert manifest["exported"] == manifest["rows"] + manifest["quarantined"]
     rows = {text for path in day.locations() for text in pl.read_parquet(path)["properties"].to_list()}
     assert texts(good) <= rows
+    assert manifest["exported"] + outside_of(day).height == sum(bool(line) for line in data.split(b"\n"))
 
 
 @pytest.mark.parametrize("seed", range(5))
