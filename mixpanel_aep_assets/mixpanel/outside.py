@@ -162,7 +162,7 @@ class OutsideWriter:
 
     def _flush(self) -> None:
         if self._waiting:
-            self._files.write(pa.concat_tables(self._waiting))
+            self._files.write(pa.concat_tables(self._waiting).sort_by("line"))
             self._waiting, self._rows, self._bytes = [], 0, 0
 
 
@@ -240,10 +240,11 @@ def _take_away(
         if theirs.asked_at >= asked_at:
             continue
         gone = theirs.superseded_by(first, last, mine, events_only=events_only)
+        asked_again = set() if events_only else theirs.days_within(first, last) - theirs.answered
         if gone.all():
             other.remove()
-        elif gone.any():
-            theirs.without(gone)
+        elif gone.any() or asked_again:
+            theirs.without(gone, asked_again)
 
 
 @dataclass(frozen=True)
@@ -278,24 +279,42 @@ class _Kept:
         files = self.table.files(self.manifest, "quarantine")
         return pl.concat(_read(self.table.storage, path, columns) for path in files)
 
+    @property
+    def answered(self) -> set[datetime.date]:
+        """Days of the request that newer ones answer for: what they returned was taken away from the lines here."""
+        return {datetime.date.fromisoformat(day) for day in self.manifest.get("answered", ())}
+
+    def days_within(self, first: datetime.date, last: datetime.date) -> set[datetime.date]:
+        """The days that both this request and one from `first` to `last` asked for."""
+        begin, end = max(first, self.first), min(last, self.last)
+        return {begin + datetime.timedelta(days=n) for n in range((end - begin).days + 1)}
+
     def superseded_by(
         self, first: datetime.date, last: datetime.date, newer: _Kept | None, *, events_only: bool
     ) -> pl.Series:
-        """Which lines a newer request over days from `first` to `last`, that kept `newer`, answers for."""
+        """Which lines a newer request over days from `first` to `last`, that kept `newer`, answers for.
+
+        Lines do not say which of the days they came for. So it is all of them once newer requests have answered for each
+        day, and until then those that came again; where lines are alike, as many as came again.
+        """
         frame = self.frame(_JUDGED)
-        gone = pl.repeat(first <= self.first and self.last <= last, frame.height, dtype=pl.Boolean, eager=True)
-        if not gone.any() and newer is not None:
+        answered, asked_again = self.answered, self.days_within(first, last)
+        left = self.days_within(self.first, self.last) - asked_again - (set() if events_only else answered)
+        gone = pl.repeat(not left, frame.height, dtype=pl.Boolean, eager=True)
+        if left and newer is not None and not asked_again <= answered:
             gone = _seen_in(frame, _counted(newer.frame(["key"])))
         return gone & (frame["reason"] == OTHER_DAY) if events_only else gone
 
-    def without(self, gone: pl.Series) -> None:
-        """Commits the request again without some of its lines."""
+    def without(self, gone: pl.Series, asked_again: set[datetime.date]) -> None:
+        """Commits the request again without some of its lines, once a newer one has asked for some of its days."""
         frame = self.frame().filter(~gone)
         with self.table.stage() as staging, OutsideWriter(staging, None, "") as writer:
             writer.keep(frame)
             entries = writer.close()
             reasons = dict(writer.reasons.most_common())
-            staging.commit({**self.manifest, "lines": frame.height, "reasons": reasons, "quarantine": entries})
+            answered = sorted(day.isoformat() for day in self.answered | asked_again)
+            changed = {"lines": frame.height, "reasons": reasons, "quarantine": entries, "answered": answered}
+            staging.commit({**self.manifest, **changed})
 
 
 @dataclass(frozen=True)
