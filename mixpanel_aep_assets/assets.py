@@ -45,7 +45,9 @@ def build_assets(
         "Export API is asked for. Lines that are no events are kept in a quarantine file with number and reason.",
     )
     def raw_events(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        step = partial(history.extract_day, together=backfill.pass_of(context))
+        step = partial(
+            history.extract_day, together=backfill.pass_of(context), force=failures.is_forced(context.run.tags)
+        )
         return _materialize(context, resource_key, step, _raw_metadata, "digest")
 
     @dg.asset(  # type: ignore[untyped-decorator]
@@ -74,7 +76,7 @@ def build_assets(
         "changed day replaces its earlier batch. The asset ends when the batch is handed over; a sensor follows it.",
     )
     def aep_batch(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        step = partial(load.load_day, force=context.run.tags.get(failures.FORCE_TAG) == "true")
+        step = partial(load.load_day, force=failures.is_forced(context.run.tags))
         return _materialize(context, resource_key, step, _batch_metadata, "data_version")
 
     return [raw_events, xdm_events, aep_batch]
@@ -136,6 +138,7 @@ def _raw_metadata(manifest: dict[str, Any], resource: ConnectionResource) -> dic
         "time mode": manifest["time_mode"],
         "time zone": manifest["timezone"],
         "changed": not manifest.get("unchanged", False),
+        **({"not believed": manifest["doubt"]} if "doubt" in manifest else {}),
         **_changes(manifest),
         "export request": _request(manifest),
         "files": _files(resource, manifest, extract.TABLE),

@@ -87,6 +87,13 @@ def build_checks(
                 verify.time_mode_is_sure,
                 blocking=True,
             ),
+            Check(
+                "loss_is_proven",
+                "What Mixpanel said last of the day is what is committed: an answer that is empty, or has lost many events, "
+                "only replaces the day if Mixpanel's own count, a second request or the user bears it out.",
+                verify.loss_is_proven,
+                blocking=True,
+            ),
         ),
         checks_of(
             xdm,

@@ -61,6 +61,9 @@ VARIABLES: dict[str, str] = {
     "partial_ingestion_percent": "MIXPANEL_AEP_PARTIAL_INGESTION_PERCENT",
     "storage": "MIXPANEL_AEP_STORAGE",
     "mapping": "MIXPANEL_AEP_MAPPING",
+    "shrink_percent": "MIXPANEL_AEP_SHRINK_PERCENT",
+    "shrink_floor": "MIXPANEL_AEP_SHRINK_FLOOR",
+    "empty_floor": "MIXPANEL_AEP_EMPTY_FLOOR",
 }
 """Setting -> environment variable (design section 5)."""
 
@@ -135,6 +138,9 @@ class Settings(BaseModel):
     mapping: str | None = None
     partial_ingestion_percent: float | None = Field(None, gt=0, le=100)
     max_nonconforming_percent: float = Field(5.0, ge=0, le=100)
+    shrink_percent: float = Field(20.0, gt=0, le=100)
+    shrink_floor: int = Field(5, ge=1)
+    empty_floor: int = Field(1_000, ge=1)
     max_nonconforming_rows: int = Field(20, ge=0)
     privacy: PrivacySettings = PrivacySettings()
 

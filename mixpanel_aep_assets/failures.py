@@ -6,7 +6,7 @@ Every domain error carries its own sentence (what happened, where, what to do) a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -47,7 +47,8 @@ LETS_GO = "The run lets go of its worker"
 """How the text goes on that tells of a later launch."""
 
 FORCE_TAG = "mixpanel_aep/force"
-"""Run tag: with "true" the day's batch is sent again although its data did not change (`run --force`)."""
+"""Run tag: with "true" the day's batch is sent again although its data did not change, and an export that has lost events is
+believed without evidence (`run --force`)."""
 
 REQUEUES_TAG = "mixpanel_aep/requeues"
 """Run tag: how often this partition was brought back after a failure."""
@@ -109,6 +110,10 @@ def _later(
         f"{text} {LETS_GO}; the sensor {connection}_requeue launches it again at {retry_at:%Y-%m-%d %H:%M:%S} UTC.",
         allow_retries=False,
     )
+
+
+def is_forced(run_tags: Mapping[str, str]) -> bool:
+    return run_tags.get(FORCE_TAG) == "true"
 
 
 def is_domain_error(error: BaseException) -> bool:

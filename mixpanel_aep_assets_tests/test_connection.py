@@ -31,6 +31,9 @@ def test_every_variable_of_the_environment_reaches_its_setting() -> None:
         "MIXPANEL_AEP_PARTIAL_INGESTION_PERCENT": "2.5",
         "MIXPANEL_AEP_STORAGE": "s3://bucket/x",
         "MIXPANEL_AEP_MAPPING": "m.json",
+        "MIXPANEL_AEP_SHRINK_PERCENT": "7.5",
+        "MIXPANEL_AEP_SHRINK_FLOOR": "50",
+        "MIXPANEL_AEP_EMPTY_FLOOR": "20",
     }
     assert set(values) == set(VARIABLES.values())
     settings = Settings.read(values)
@@ -39,6 +42,7 @@ def test_every_variable_of_the_environment_reaches_its_setting() -> None:
     assert settings.start_date == datetime.date(2026, 1, 31)
     assert (settings.budget_share, settings.partial_ingestion_percent) == (0.5, 2.5)
     assert (settings.storage, settings.mapping, settings.dataset_id) == ("s3://bucket/x", "m.json", "5f")
+    assert (settings.shrink_percent, settings.shrink_floor, settings.empty_floor) == (7.5, 50, 20)
 
 
 def test_given_values_win_over_the_environment() -> None:

@@ -33,7 +33,10 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 @day_range
 @connection_option
 @click.option(
-    "--force", is_flag=True, help="Send the days again although their data is the same, as after a refused batch."
+    "--force",
+    is_flag=True,
+    help="Send the days again although their data is the same, as after a refused batch; and believe an export that has "
+    "lost events although nothing bears it out.",
 )
 @click.option("--wait", is_flag=True, help="Follow the batches to their final state.")
 @click.option("--wait-minutes", default=WAIT_MINUTES, show_default=True, help="How long --wait waits at most.")

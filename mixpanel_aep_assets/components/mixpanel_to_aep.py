@@ -107,6 +107,13 @@ class MixpanelToAep(dg.Component, dg.Model, dg.Resolvable):
     max_nonconforming_rows: int | None = Field(
         None, description="Number of events that may be set aside whatever their share of the day; 20."
     )
+    shrink_percent: float | None = Field(
+        None, description="Share of a day's events that may be missing when it is read again, unproven, below this; 20."
+    )
+    shrink_floor: int | None = Field(None, description="Missing events below this number are not doubted; 5.")
+    empty_floor: int | None = Field(
+        None, description="Events of a neighbouring day from which a day without any is asked for twice; 1000."
+    )
     mixpanel: MixpanelSettings = MixpanelSettings()
     platform: PlatformSettings = PlatformSettings()
     privacy: PrivacyBlock = PrivacyBlock()
@@ -132,6 +139,9 @@ class MixpanelToAep(dg.Component, dg.Model, dg.Resolvable):
             mapping=mapping,
             max_nonconforming_percent=self.max_nonconforming_percent,
             max_nonconforming_rows=self.max_nonconforming_rows,
+            shrink_percent=self.shrink_percent,
+            shrink_floor=self.shrink_floor,
+            empty_floor=self.empty_floor,
             aep_url=self.platform.url,
             privacy=self.privacy.model_dump(exclude={"salt_env"}),
             **mixpanel,

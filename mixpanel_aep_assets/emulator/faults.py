@@ -25,7 +25,7 @@ from typing import Any
 KINDS = frozenset(
     {
         "status", "html", "slow", "drop", "lost_response", "cut_response", "cut_upload", "hold",
-        "auth400", "expired", "early", "cut", "clean_cut", "empty", "dups", "late", "merge", "vanish",
+        "auth400", "expired", "early", "cut", "clean_cut", "empty", "short", "dups", "late", "merge", "vanish",
         "badline", "bigline", "bigday", "iso_time", "ms",
         "expired_token", "batch",
     }

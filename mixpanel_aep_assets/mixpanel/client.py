@@ -418,6 +418,11 @@ def _account(value: dict[str, Any]) -> ServiceAccount:
     return ServiceAccount(str(value["username"]), expires, sensitive if isinstance(sensitive, bool) else None)
 
 
+def names_of_one_request(names: list[str]) -> list[str]:
+    """As many of the names, from the first one on, as one request of `daily_counts` takes."""
+    return next(_by_length(names), [])
+
+
 def _by_length(names: list[str]) -> Iterator[list[str]]:
     some: list[str] = []
     size = 0

@@ -118,6 +118,16 @@ class ExportIncomplete(MixpanelError):
     fix = "Nothing was kept of it and what was stored before is untouched; run the day again."
 
 
+class EvidenceMissing(MixpanelError):
+    """An answer is not believed, and the request that could bear it out failed (`retryable` and `wait` are its own)."""
+
+    fix = "What is committed and what is live stay as they are; run the day again."
+
+    def __init__(self, what: str, *, cause: MixpanelError | None = None, fix: str = "") -> None:
+        super().__init__(what, fix=fix, wait=cause.wait if cause is not None else None)
+        self.retryable = cause is None or cause.retryable
+
+
 class SliceNotHonoured(MixpanelError):
     """Asked for a part of a day by a filter, Mixpanel sent events that are not of that part."""
 

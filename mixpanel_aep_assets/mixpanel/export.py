@@ -20,6 +20,7 @@ from mixpanel_aep_assets.mixpanel import body, changes, errors, events, outside,
 from mixpanel_aep_assets.mixpanel.client import Body, MixpanelClient, classify
 from mixpanel_aep_assets.mixpanel.content import Content
 from mixpanel_aep_assets.mixpanel.dealing import Dealer, Share
+from mixpanel_aep_assets.mixpanel.doubt import Judge
 from mixpanel_aep_assets.mixpanel.odd import Broken
 from mixpanel_aep_assets.mixpanel.parts import PartWriter
 from mixpanel_aep_assets.mixpanel.pipes import ahead, collector_paused, memory_kept, quick_turns
@@ -44,7 +45,10 @@ MARGIN = 256
 """Bytes within which a line can be one of those failure texts; longer ones that are no JSON are just broken."""
 
 UNCHANGED = "unchanged"
-"""Key of a returned manifest (never of a stored one): true where the committed day was found to be the same."""
+"""Key of a returned manifest (never of a stored one): true where the committed day stays as it is."""
+
+DOUBT = "doubt"
+"""Key of a returned manifest: why what Mixpanel says now is not believed, in words."""
 
 
 def export_day(
@@ -56,14 +60,15 @@ def export_day(
     retry: Retry | None = None,
     progress: Progress | None = None,
     log: Callable[[str], None] = lambda _: None,
+    judge: Judge | None = None,
 ) -> dict[str, Any]:
-    """Exports one day and commits it as the content of `day`; returns the manifest (keys: `_manifest`).
+    """Exports one day and commits it as the content of `day`; returns the manifest (keys: `manifest_of`).
 
     The day gets the lines whose content is of it (`dealing`); others that came are kept with the request (`outside`).
     `mode` is what is known of the time mode; None: the settings decide, else the day's own events are looked at.
     A day whose lines are the same as those committed, in any order, is left as it is, and its manifest returned with
-    `unchanged`. Whole-window retry on failures that may pass. Raises the errors of `mixpanel.errors` and StorageError;
-    what was committed before stays.
+    `unchanged`. So is one whose reading the `judge` doubts, with `doubt`. Whole-window retry on failures that may pass.
+    Raises the errors of `mixpanel.errors` and StorageError; what was committed before stays.
     """
     asked = datetime.date.fromisoformat(date) if isinstance(date, str) else date
     source = client.source
@@ -84,28 +89,45 @@ def export_day(
                 others.close()
             share.content.wire_bytes, share.content.seconds = received.wire_bytes, received.seconds
             manifest = manifest_of(client, asked, share.content, known)
-            committed = commit(day, staging, {**manifest, "parts": parts, "quarantine": aside}, log)
-            outside.finish(request, beside, asked, asked, asked_at, [others], source.privacy)
+            committed = commit(day, staging, {**manifest, "parts": parts, "quarantine": aside}, log, judge)
+            if answers(judge):
+                alone = () if judge is None else judge.held
+                outside.finish(request, beside, asked, asked, asked_at, [others], source.privacy, left_alone=alone)
             return committed
 
     return (retry or Retry()).call(attempt, log)
 
 
-def commit(day: Day, staging: Staging, manifest: dict[str, Any], log: Callable[[str], None]) -> dict[str, Any]:
-    """Makes the staged files the day's content; leaves the day as it is where its lines are the committed ones."""
+def commit(
+    day: Day, staging: Staging, manifest: dict[str, Any], log: Callable[[str], None], judge: Judge | None = None
+) -> dict[str, Any]:
+    """Makes the staged files the day's content; leaves the day as it is where its lines are the committed ones, or the
+    judge doubts them."""
     before = day.manifest()
     if before is not None and _same(before, manifest):
         log(f"{manifest['day']}: the export is the same as the one committed; it stays")
+        if judge is not None:
+            judge.settle(day, manifest)
         return {**before, UNCHANGED: True}
+    after = [day.storage.location(staging.path(part["name"])) for part in manifest["parts"]]
     if before is not None:
-        after = [day.storage.location(staging.path(part["name"])) for part in manifest["parts"]]
         manifest["changes"] = changes.compare(day.locations(before), after)
+    if judge is not None and (doubt := judge.doubt(day, before, manifest, after)) is not None:
+        return {**(manifest if before is None else before), UNCHANGED: True, DOUBT: doubt.text}
     committed = staging.commit(manifest)
+    if judge is not None:
+        judge.settle(day, manifest)
     log(f"{manifest['day']}: {manifest['rows']} events, {manifest['quarantined']} lines set aside")
     if before is not None:
         told = ", ".join(f"{count} {what}" for what, count in manifest["changes"].items())
         log(f"{manifest['day']}: events since the export before: {told}")
     return committed
+
+
+def answers(judge: Judge | None) -> bool:
+    """Whether the last reading says which lines lie outside its days: not where it is doubted, except for lines that other
+    days may have."""
+    return judge is None or all(doubt.kind == "elsewhere" for doubt in judge.held.values())
 
 
 @dataclass
@@ -259,8 +281,8 @@ def manifest_of(
 
     `exported` = `rows` + `quarantined`. `time_evidence` tells the mode's grounds: `sure` is false where the mode is
     a guess, `observed` what the day's own events say whatever was set. `request` is the request that asks for this day
-    alone. `privacy` is the fingerprint of the rules that were applied. No secret, and no value of a filter beside the
-    request's own.
+    alone, `project` whom it asks (`MixpanelSource.project_name`). `privacy` is the fingerprint of the rules that were
+    applied. No secret, and no value of a filter beside the request's own.
     """
     observed = time_mode.detect(content.differences(), client.source.timezone, date)
     decision = known or observed
@@ -293,6 +315,7 @@ def manifest_of(
             "observed_text": observed.evidence,
         },
         "request": request,
+        "project": client.source.project_name,
         "body": {
             "bytes": content.body_bytes,
             "wire_bytes": content.wire_bytes,

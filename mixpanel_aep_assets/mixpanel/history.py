@@ -7,7 +7,7 @@ for that day alone would have given. What does not belong here: which days go to
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -16,7 +16,8 @@ import polars as pl
 from mixpanel_aep_assets.mixpanel import outside, time_mode
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.mixpanel.dealing import Dealer, Share
-from mixpanel_aep_assets.mixpanel.export import Progress, commit, manifest_of, receive
+from mixpanel_aep_assets.mixpanel.doubt import Judge
+from mixpanel_aep_assets.mixpanel.export import DOUBT, Progress, answers, commit, manifest_of, receive
 from mixpanel_aep_assets.mixpanel.parts import PartWriter, one_thread
 from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.storage import Day, now
@@ -38,8 +39,13 @@ def export_window(
     retry: Retry | None = None,
     progress: Progress | None = None,
     log: Callable[[str], None] = lambda _: None,
+    judge: Judge | None = None,
+    only: Collection[datetime.date] | None = None,
 ) -> dict[datetime.date, dict[str, Any]]:
     """Exports consecutive days by one request and commits each; their manifests (see `export.manifest_of`).
+
+    With `only`, just these of the days are committed and returned; the others stay as they are, and so does what earlier
+    requests left.
 
     Each manifest also has `window`: `from` and `to`. `line` counts the lines of the window's body. `wire_bytes` and
     `seconds` are the day's part by its bytes. Lines of no day of the window are kept with the request (`outside`).
@@ -76,14 +82,19 @@ def export_window(
             decision = known or _lasting(client, dates, shares)
             committed = {}
             for date, share, (parts, aside) in reversed(list(zip(dates, shares, files, strict=True))):
+                if only is not None and date not in only:
+                    continue
                 part = share.content.body_bytes / max(1, received.body_bytes)
                 share.content.wire_bytes = round(received.wire_bytes * part)
                 share.content.seconds = received.seconds * part
                 manifest = manifest_of(client, date, share.content, decision)
                 manifest["window"] = {"from": first.isoformat(), "to": last.isoformat()}
                 manifest |= {"parts": parts, "quarantine": aside}
-                committed[date] = commit(days[date], stagings[date], manifest, log)
-            outside.finish(request, beside, first, last, asked_at, [others], client.source.privacy)
+                committed[date] = commit(days[date], stagings[date], manifest, log, judge)
+            if only is None and answers(judge):
+                alone = [date for date in dates if DOUBT in committed[date]]
+                privacy = client.source.privacy
+                outside.finish(request, beside, first, last, asked_at, [others], privacy, left_alone=alone)
             return committed
 
     return (retry or Retry()).call(attempt, log)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -190,11 +190,13 @@ def finish(
     privacy: Privacy | None,
     *,
     events_only: bool = False,
+    left_alone: Collection[datetime.date] = (),
 ) -> None:
     """Keeps the lines of a request whose days are committed, and takes away what earlier requests kept of them.
 
     Where it is called too late, or not to its end, `standing` says what it would have left. `events_only`: lines that are no
-    events cannot come with the request, so that those of earlier ones stay.
+    events cannot come with the request, so that those of earlier ones stay. `left_alone`: days of the request that were not
+    committed, so that lines of theirs which earlier requests kept stay, too.
     """
     before = request.manifest()
     reasons: Counter[str] = sum((writer.reasons for writer in outside), Counter())
@@ -204,6 +206,7 @@ def finish(
             "to": last.isoformat(),
             "asked_at": asked_at.isoformat(),
             "events_only": events_only,
+            "left_alone": sorted(day.isoformat() for day in left_alone),
             "lines": reasons.total(),
             "reasons": dict(reasons.most_common()),
             "privacy": None if privacy is None else privacy.fingerprint,
@@ -212,7 +215,7 @@ def finish(
         staging.commit(manifest)
     elif before is not None:
         request.remove()
-    _take_away(request, first, last, asked_at, events_only=events_only)
+    _take_away(request, first, last, asked_at, events_only, left_alone)
 
 
 def carried_over(request: Day) -> Iterator[pl.DataFrame]:
@@ -224,7 +227,12 @@ def carried_over(request: Day) -> Iterator[pl.DataFrame]:
 
 
 def _take_away(
-    request: Day, first: datetime.date, last: datetime.date, asked_at: datetime.datetime, *, events_only: bool
+    request: Day,
+    first: datetime.date,
+    last: datetime.date,
+    asked_at: datetime.datetime,
+    events_only: bool,
+    left_alone: Collection[datetime.date],
 ) -> None:
     """Removes earlier requests that this one covers, and of those that it touches the lines that it returned."""
     mine = _Kept.read(request)
@@ -239,7 +247,7 @@ def _take_away(
             continue
         if theirs.asked_at >= asked_at:
             continue
-        gone = theirs.superseded_by(first, last, mine, events_only=events_only)
+        gone = theirs.superseded_by(first, last, mine, events_only, left_alone)
         asked_again = set() if events_only else theirs.days_within(first, last) - theirs.answered
         if gone.all():
             other.remove()
@@ -284,13 +292,22 @@ class _Kept:
         """Days of the request that newer ones answer for: what they returned was taken away from the lines here."""
         return {datetime.date.fromisoformat(day) for day in self.manifest.get("answered", ())}
 
+    @property
+    def left_alone(self) -> set[datetime.date]:
+        return {datetime.date.fromisoformat(day) for day in self.manifest["left_alone"]}
+
     def days_within(self, first: datetime.date, last: datetime.date) -> set[datetime.date]:
         """The days that both this request and one from `first` to `last` asked for."""
         begin, end = max(first, self.first), min(last, self.last)
         return {begin + datetime.timedelta(days=n) for n in range((end - begin).days + 1)}
 
     def superseded_by(
-        self, first: datetime.date, last: datetime.date, newer: _Kept | None, *, events_only: bool
+        self,
+        first: datetime.date,
+        last: datetime.date,
+        newer: _Kept | None,
+        events_only: bool,
+        left_alone: Collection[datetime.date],
     ) -> pl.Series:
         """Which lines a newer request over days from `first` to `last`, that kept `newer`, answers for.
 
@@ -303,7 +320,11 @@ class _Kept:
         gone = pl.repeat(not left, frame.height, dtype=pl.Boolean, eager=True)
         if left and newer is not None and not asked_again <= answered:
             gone = _seen_in(frame, _counted(newer.frame(["key"])))
-        return gone & (frame["reason"] == OTHER_DAY) if events_only else gone
+        if events_only:
+            gone = gone & (frame["reason"] == OTHER_DAY)
+        if left_alone:
+            gone = gone & ~frame["day"].is_in(sorted(left_alone)).fill_null(False)
+        return gone
 
     def without(self, gone: pl.Series, asked_again: set[datetime.date]) -> None:
         """Commits the request again without some of its lines, once a newer one has asked for some of its days."""
@@ -371,7 +392,7 @@ def standing(
         frame = own.frame(_JUDGED)
         gone = held(frame, day_of)
         for one in newer:
-            gone = gone | own.superseded_by(one.first, one.last, one, events_only=one.manifest["events_only"])
+            gone = gone | own.superseded_by(one.first, one.last, one, one.manifest["events_only"], one.left_alone)
         reasons = Counter(frame["reason"].filter(~gone).to_list())
         if reasons:
             ordered = dict(reasons.most_common())

@@ -130,8 +130,16 @@ class MixpanelSource:
     @property
     def budget_key(self) -> str:
         """Names the counter of export requests: one for each project, whatever the account."""
-        project = str(self.project_id)
+        return f"{self.export_base.host}:{self.export_base.port or ''}/{self._project}"
+
+    @property
+    def project_name(self) -> str:
+        """Tells projects apart wherever they are asked: region and id; a hash where only a project secret names it."""
+        return f"{self.region}/{self._project}"
+
+    @property
+    def _project(self) -> str:
         if self.project_id is None and self.credentials.project_secret is not None:
             secret = self.credentials.project_secret.get_secret_value()
-            project = hashlib.blake2b(secret.encode(), digest_size=8, person=b"mixpanel-aep").hexdigest()
-        return f"{self.export_base.host}:{self.export_base.port or ''}/{project}"
+            return hashlib.blake2b(secret.encode(), digest_size=8, person=b"mixpanel-aep").hexdigest()
+        return str(self.project_id)

@@ -26,7 +26,8 @@ from mixpanel_aep_assets.mixpanel import errors, events, outside, time_mode
 from mixpanel_aep_assets.mixpanel.client import NAMES_IN_URL, MixpanelClient
 from mixpanel_aep_assets.mixpanel.content import Content
 from mixpanel_aep_assets.mixpanel.dealing import Dealer, Share
-from mixpanel_aep_assets.mixpanel.export import Progress, commit, manifest_of, receive
+from mixpanel_aep_assets.mixpanel.doubt import Judge
+from mixpanel_aep_assets.mixpanel.export import Progress, answers, commit, manifest_of, receive
 from mixpanel_aep_assets.mixpanel.odd import HOT_SHARD_EVENT
 from mixpanel_aep_assets.mixpanel.outside import OutsideWriter
 from mixpanel_aep_assets.mixpanel.parts import PartWriter
@@ -89,6 +90,7 @@ def export_slices(
     retry: Retry | None = None,
     progress: Progress | None = None,
     log: Callable[[str], None] = lambda _: None,
+    judge: Judge | None = None,
 ) -> dict[str, Any]:
     """Exports one day by `count` requests and commits it once all of them are whole; the manifest.
 
@@ -99,7 +101,13 @@ def export_slices(
     closed = bool(client.source.events)
     known = {name: names.get(name, 0) for name in client.source.events} if closed else names
     lists = by_names(known, count, closed)
-    options = (mode or time_mode.configured(client.source.time_mode, client.source.timezone), retry, progress, log)
+    options = (
+        mode or time_mode.configured(client.source.time_mode, client.source.timezone),
+        retry,
+        progress,
+        log,
+        judge,
+    )
     if lists:
         try:
             return _export(client, day, date, lists, "event", *options)
@@ -118,6 +126,7 @@ def _export(
     retry: Retry | None,
     progress: Progress | None,
     log: Callable[[str], None],
+    judge: Judge | None,
 ) -> dict[str, Any]:
     total, complete, numbered = Content(), True, 0
     files: dict[str, list[dict[str, Any]]] = {"parts": [], "quarantine": []}
@@ -144,8 +153,21 @@ def _export(
             kept.close()
         manifest = manifest_of(client, date, total, known)
         manifest["slices"] = {"by": by, "requests": len(slices), "complete": complete}
-        committed = commit(day, staging, manifest | files, log)
-        outside.finish(request, beside, date, date, asked_at, [*others, kept], client.source.privacy, events_only=True)
+        committed = commit(day, staging, manifest | files, log, judge)
+        if answers(judge):
+            alone = () if judge is None else judge.held
+            writers = [*others, kept]
+            outside.finish(
+                request,
+                beside,
+                date,
+                date,
+                asked_at,
+                writers,
+                client.source.privacy,
+                events_only=True,
+                left_alone=alone,
+            )
         return committed
 
 

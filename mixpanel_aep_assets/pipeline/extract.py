@@ -11,11 +11,12 @@ import pyarrow as pa
 
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.mixpanel import calendar, export
+from mixpanel_aep_assets.mixpanel.doubt import Judge
 from mixpanel_aep_assets.mixpanel.errors import DateTooLate
 from mixpanel_aep_assets.mixpanel.parts import FILE_SCHEMA
 from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.mixpanel.time_mode import Decision, Mode, configured
-from mixpanel_aep_assets.pipeline import redaction, workers
+from mixpanel_aep_assets.pipeline import evidence, redaction, workers
 
 TABLE = "raw_events"
 VERSION = "1"
@@ -40,18 +41,31 @@ COLUMNS = {
 
 
 def extract_day(
-    opened: Opened, day: str, *, log: Callable[[str], None] = lambda _: None, retry: Retry | None = None
+    opened: Opened,
+    day: str,
+    *,
+    force: bool = False,
+    log: Callable[[str], None] = lambda _: None,
+    retry: Retry | None = None,
 ) -> dict[str, Any]:
     """Exports the day and commits it; the manifest (see `mixpanel.export`). The digest is the data version.
 
-    Raises the errors of `mixpanel.errors` and `storage.StorageError`; what was committed before stays.
+    An answer that has lost events is only believed with evidence (`mixpanel.doubt`), or with `force`. Raises the errors of
+    `mixpanel.errors` and `storage.StorageError`; what was committed before stays.
     """
     decided = opened.time_mode()
     require_closed(opened, day, decided)
     opened.storage.sweep(opened.settings.name, day)
-    manifest = export.export_day(
-        opened.mixpanel, opened.day(TABLE, day), day, mode=decided, retry=retry, log=log, progress=_make_ready
-    )
+    date, table = datetime.date.fromisoformat(day), opened.day(TABLE, day)
+
+    def request(judge: Judge) -> evidence.Manifests:
+        return {
+            date: export.export_day(
+                opened.mixpanel, table, date, mode=decided, retry=retry, log=log, progress=_make_ready, judge=judge
+            )
+        }
+
+    manifest = evidence.read(opened, TABLE, [date], request, force=force, log=log, retry=retry)[date]
     opened.remember_time_mode(manifest)
     return manifest
 

@@ -14,11 +14,12 @@ from typing import Any
 
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.mixpanel import export, slices
+from mixpanel_aep_assets.mixpanel.doubt import Judge
 from mixpanel_aep_assets.mixpanel.errors import ExportIncomplete, ServerFault
 from mixpanel_aep_assets.mixpanel.history import Scattered, export_window
 from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.mixpanel.windows import Limits, Size, Sizes, Window, halves, parts, window_of
-from mixpanel_aep_assets.pipeline import export_requests, extract
+from mixpanel_aep_assets.pipeline import evidence, export_requests, extract
 from mixpanel_aep_assets.pipeline.passes import Notes, Pass
 from mixpanel_aep_assets.storage import EntryExists
 
@@ -45,6 +46,7 @@ def extract_day(
     day: str,
     *,
     together: Pass | None = None,
+    force: bool = False,
     log: Say = lambda _: None,
     retry: Retry | None = None,
 ) -> dict[str, Any]:
@@ -54,7 +56,7 @@ def extract_day(
     for. Raises the errors of `extract.extract_day`; days that were committed before an error stay read.
     """
     if together is None or len(together.days) < 2 or opened.settings.window_days == 1:
-        return extract.extract_day(opened, day, log=log, retry=retry)
+        return extract.extract_day(opened, day, force=force, log=log, retry=retry)
     extract.require_closed(opened, day, opened.time_mode())
     notes = Notes(opened.storage, opened.settings.name, together.id)
     while (found := _found(opened, day, notes)) is None:
@@ -69,7 +71,7 @@ def extract_day(
         window = _window(opened, day, set(together.days) - taken)
         try:
             with notes.claimed(len(claims) + 1, [date.isoformat() for date in window.days]):
-                _read(opened, window, notes, log, retry or Retry(tries=TRIES))
+                _read(opened, window, notes, log, retry or Retry(tries=TRIES), force=force)
         except EntryExists:
             continue
     log(f"{day}: {found['rows']} events; the day was read with others of the same backfill")
@@ -122,7 +124,7 @@ def _window(opened: Opened, day: str, unread: Iterable[str]) -> Window:
     return window_of(wanted, near, sizes(opened, wanted), limits(opened))
 
 
-def _read(opened: Opened, window: Window, notes: Notes, log: Say, retry: Retry) -> None:
+def _read(opened: Opened, window: Window, notes: Notes, log: Say, retry: Retry, *, force: bool) -> None:
     """Reads and commits the window's days; what one request cannot carry, in halves; a single day, in slices.
 
     In halves, too, where so many lines of the body lie outside its days that they would stop one of them, until they lie
@@ -132,7 +134,7 @@ def _read(opened: Opened, window: Window, notes: Notes, log: Say, retry: Retry) 
     while waiting:
         days = waiting.pop(0)
         try:
-            manifests = _requested(opened, days, window.requests, log, retry)
+            manifests = _believed(opened, days, window.requests, log, retry, force=force)
         except (ExportIncomplete, ServerFault) as error:
             if len(days) == 1 or not _too_much(error):
                 raise
@@ -150,20 +152,32 @@ def _read(opened: Opened, window: Window, notes: Notes, log: Say, retry: Retry) 
             notes.mark_read(day.isoformat(), manifest["generation"], unchanged=unchanged)
 
 
+def _believed(
+    opened: Opened, days: Sequence[datetime.date], requests: int, log: Say, retry: Retry, *, force: bool
+) -> evidence.Manifests:
+    """The days' manifests, read with what it takes to believe them."""
+
+    def request(judge: Judge) -> evidence.Manifests:
+        return _requested(opened, days, requests, log, retry, judge)
+
+    return evidence.read(opened, extract.TABLE, days, request, force=force, log=log, retry=retry)
+
+
 def _requested(
-    opened: Opened, days: Sequence[datetime.date], count: int, log: Say, retry: Retry
-) -> dict[datetime.date, dict[str, Any]]:
+    opened: Opened, days: Sequence[datetime.date], count: int, log: Say, retry: Retry, judge: Judge
+) -> evidence.Manifests:
     """The days' manifests: of several by one request, of one by as many as it needs."""
     mode = opened.time_mode()
     tables = {day: opened.day(extract.TABLE, day.isoformat()) for day in days}
     if len(days) > 1:
         log(f"{days[-1]} to {days[0]}: {len(days)} days by one request")
         too_many = export_requests.too_many(opened)
-        return export_window(opened.mixpanel, tables, mode=mode, too_many=too_many, retry=retry, log=log)
+        return export_window(opened.mixpanel, tables, mode=mode, too_many=too_many, retry=retry, log=log, judge=judge)
     (day,) = days
+    client, table = opened.mixpanel, tables[day]
     if count == 1:
         try:
-            return {day: export.export_day(opened.mixpanel, tables[day], day, mode=mode, retry=retry, log=log)}
+            return {day: export.export_day(client, table, day, mode=mode, retry=retry, log=log, judge=judge)}
         except (ExportIncomplete, ServerFault) as error:
             if not _too_much(error):
                 raise
@@ -171,7 +185,7 @@ def _requested(
             count = parts(size.bytes if size else 0, limits(opened))
             log(f"{day}: one request cannot carry it ({error.what}); in {count}")
     names = _names(opened, day)
-    return {day: slices.export_slices(opened.mixpanel, tables[day], day, names, count, mode=mode, retry=retry, log=log)}
+    return {day: slices.export_slices(client, table, day, names, count, mode=mode, retry=retry, log=log, judge=judge)}
 
 
 def _too_much(error: ExportIncomplete | ServerFault) -> bool:

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.mixpanel import doubt
 from mixpanel_aep_assets.pipeline import export_requests, extract, load, replay, transform
 
 COUNTS = ("exported", "duplicates", "quarantined", "uploaded", "ingested", "rejected")
@@ -16,7 +17,10 @@ COUNTS = ("exported", "duplicates", "quarantined", "uploaded", "ingested", "reje
 IN = {"ingested", "empty"}
 """Statuses of a day that is in the Platform, whole."""
 
-BAD = {"failed", "missing", "unbalanced"}
+DOUBTED = "doubted"
+"""Status of a day that would be in, but Mixpanel's last answer is without many of its events, and nothing bears that out."""
+
+BAD = {"failed", "missing", "unbalanced", DOUBTED}
 """Statuses that need a person."""
 
 
@@ -26,10 +30,11 @@ def counts_of(opened: Opened, day: str) -> dict[str, Any]:
     `quarantined` counts lines that are no events and events that cannot conform, and, as `exported` does, the lines outside
     the day where it was asked for alone (`requests`). A replayed row counts as uploaded and
     no longer as quarantined or rejected, unless the Platform refused the replay. `batch_id` is the main batch. `status`
-    is `ingested`, `empty`, `in_progress`, `failed` (the Platform refused the batch), `unbalanced` (a sum does not add up)
-    or `missing`.
+    is `ingested`, `empty`, `in_progress`, `failed` (the Platform refused the batch), `unbalanced` (a sum does not add up),
+    `doubted` or `missing`.
     """
-    raw = opened.day(extract.TABLE, day).manifest()
+    table = opened.day(extract.TABLE, day)
+    raw = table.manifest()
     xdm = opened.day(transform.TABLE, day).manifest()
     batch = opened.day(load.TABLE, day).manifest()
     row: dict[str, Any] = {"day": day, **dict.fromkeys(COUNTS, 0), "batch_id": None, "status": "missing"}
@@ -60,6 +65,8 @@ def counts_of(opened: Opened, day: str) -> dict[str, Any]:
         row["rejected"] += came.get("rejected", 0) - again["from_aep"]
         final = final and bool(came.get("final"))
     row["status"] = _status(row, outcome, final=final)
+    if row["status"] in IN and doubt.read(table) is not None:
+        row["status"] = DOUBTED
     return row
 
 

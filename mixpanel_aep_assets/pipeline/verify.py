@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from mixpanel_aep_assets.aep import limits
 from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.mixpanel import doubt
 from mixpanel_aep_assets.mixpanel.outside import Request
 from mixpanel_aep_assets.pipeline import (
     drift,
@@ -154,6 +155,28 @@ def time_mode_is_sure(opened: Opened, day: str) -> Finding:
         )
     meaning = "UTC" if mode == "utc" else f"the wall clock of {manifest['timezone']}"
     return Finding(True, f"`time` is {meaning}.", numbers=numbers)
+
+
+def loss_is_proven(opened: Opened, day: str) -> Finding:
+    """No answer of Mixpanel that the committed day contradicts waits for evidence."""
+    table = opened.day(extract.TABLE, day)
+    manifest = table.manifest()
+    if manifest is None:
+        return Finding(passed=False, text="The day was never exported.")
+    note = doubt.read(table)
+    if note is None:
+        return Finding(True, "What is committed is what Mixpanel said last.")
+    numbers: dict[str, Any] = {
+        "events committed": note.had,
+        "events of them missing": note.lost,
+        "Mixpanel's own count": note.why if note.counted is None else note.counted,
+        "answers": [{"at": one.at[:19], "events": one.events, "digest": one.digest} for one in note.readings],
+    }
+    text = (
+        f"{note.text} Run the day again later, which asks again; if the events really are gone, "
+        f"`mixpanel-aep run --from {day} --to {day} --force` (or the run tag mixpanel_aep/force: true) takes them back."
+    )
+    return Finding(False, text, numbers=numbers)
 
 
 def conforms_to_xdm(opened: Opened, day: str) -> Finding:

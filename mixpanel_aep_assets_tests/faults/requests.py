@@ -81,6 +81,15 @@ OTHER_DAYS: dict[str, Rule] = {
 }
 """Whole bodies that are not the day as it will be."""
 
+WORSE: dict[str, Rule] = {
+    "empty answer": {"kind": "empty"},
+    "short answer": {"kind": "short", "after_lines": 8},
+}
+"""Whole bodies that lack events which the day still has."""
+
+NO_COUNT: Rule = {"kind": "status", "status": 402}
+"""What a plan without the Query API answers to it."""
+
 BATCHES: dict[str, Rule] = {
     "retrying": {"kind": "batch", "outcome": "retrying", "seconds": 0.2},
     "stalled": {"kind": "batch", "outcome": "stalled", "seconds": 0.2},

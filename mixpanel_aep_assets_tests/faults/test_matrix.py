@@ -104,6 +104,30 @@ def test_a_day_that_mixpanel_mends_later_is_replaced_by_the_next_run(
     record_property(COMBINATION, 1)
 
 
+WORSE = [
+    (answer, times, count) for answer in requests.WORSE for times in ("once", "each time") for count in ("", "no count")
+]
+
+
+@pytest.mark.parametrize(
+    ("answer", "times", "count"),
+    [pytest.param(*one, marks=[] if one[2] == "" else [pytest.mark.long]) for one in WORSE],
+)
+def test_a_live_day_that_mixpanel_answers_worse_for_stays_live(
+    world: World, answer: str, times: str, count: str, record_property: Record
+) -> None:
+    world.change(0, 20)
+    world.finish()
+    world.control.fault(match=requests.STEPS["export"], count=1 if times == "once" else None, **requests.WORSE[answer])
+    if count:
+        world.control.fault(match={"path": "/api/query/*"}, **requests.NO_COUNT)
+    require_explained(world.run())
+    if times == "once" or not count:  # else a second request says the same, and nothing speaks against it
+        assert world.live() == world.expected()
+    world.finish()
+    record_property(COMBINATION, 1)
+
+
 @pytest.mark.parametrize(
     ("step", "fault"), cases([("batch", state) for state in requests.BATCHES], {("batch", "stalled")})
 )

@@ -23,8 +23,8 @@ from mixpanel_aep_assets_tests.faults.child import Child, outcome
 
 TABLES = (extract.TABLE, transform.TABLE, load.TABLE)
 PASSES = {
-    "AnswerLost", "BatchInProgress", "BudgetExhausted", "ClaimLost", "DayReplaced", "ExportIncomplete", "PartitionBusy", "RateLimited",
-    "ServerFault", "StorageError", "Unreachable",
+    "AnswerLost", "BatchInProgress", "BudgetExhausted", "ClaimLost", "DayReplaced", "EvidenceMissing", "ExportIncomplete",
+    "PartitionBusy", "RateLimited", "ServerFault", "StorageError", "Unreachable",
 }  # fmt: skip
 """Errors after which the next run may go through without anybody changing anything."""
 

@@ -7,6 +7,7 @@ clean_cut  end cleanly after `after_bytes` of plain text, in the middle of a lin
 cut        close the socket after `after_bytes` on the wire; without that number, before the last chunk
 slow       wait `first_byte` seconds before the first and `between_chunks` before each further chunk
 empty      no bytes at all
+short      end cleanly after `after_lines` whole lines
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ def plain(blocks: Iterator[bytes], faults: list[Fault]) -> Iterator[bytes]:
     """The body before encoding, under the faults that act on it."""
     if pick(faults, "empty"):
         return iter(())
+    for fault in pick(faults, "short"):
+        blocks = _after_lines(blocks, int(fault.get("after_lines", 0)), b"")
     for fault in pick(faults, "early"):
         text = str(fault.get("text", "terminated early")).encode() + (b"\n" if fault.get("newline", True) else b"")
         blocks = _after_lines(blocks, int(fault.get("after_lines", 0)), text)
@@ -122,7 +125,8 @@ def _after_lines(blocks: Iterator[bytes], count: int, text: bytes) -> Iterator[b
             break
         left -= block.count(b"\n")
         yield block
-    yield text
+    if text:
+        yield text
 
 
 def _first_bytes(blocks: Iterator[bytes], count: int) -> Iterator[bytes]:

@@ -1,19 +1,23 @@
 """The Query API's daily counts: segmentation, events, event names (mixpanel-api.md section 13).
 
-Counts are of distinct (event, distinct id, time, insert id), as Mixpanel's reports count.
+Counts are of distinct (event, distinct id, time, insert id), as Mixpanel's reports count, by day of the project's zone;
+in a project whose export is in UTC too.
 """
 
 from __future__ import annotations
 
+import datetime
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from starlette.responses import Response
 from starlette.routing import Route
 
 from mixpanel_aep_assets.emulator.http import Call, Handler, Refusal, endpoint, reply
 from mixpanel_aep_assets.emulator.mixpanel import access
+from mixpanel_aep_assets.emulator.mixpanel.accounts import zone
 from mixpanel_aep_assets.emulator.mixpanel.events import days_between, epoch_ms
 from mixpanel_aep_assets.emulator.mixpanel.parameters import Window, days, event_names, where
 from mixpanel_aep_assets.emulator.mixpanel.selection import Selection, parse
@@ -51,18 +55,31 @@ def names(call: Call, project: Document) -> Response:
 def counted(call: Call, project: Document, asked: Window) -> Values:
     """Distinct events by name and day."""
     seen: defaultdict[str, defaultdict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
-    for day in days_between(asked.first, asked.last):
-        one = Window(day, day, asked.events, asked.where, in_ms=True)
+    place = zone(project["timezone"]) if project["mode"] == "utc" and project["timezone"] != "UTC" else None
+    first, last = (day if place is None else _moved(day, by) for day, by in ((asked.first, -1), (asked.last, 1)))
+    for of_export in days_between(first, last):
+        one = Window(of_export, of_export, asked.events, asked.where, in_ms=True)
         for block in Selection(call.world.events, project, one, []).blocks():
             for line in block.split(b"\n"):
                 try:
                     event = parse(line)
                     name, properties = event["event"], event["properties"]
-                    key = (properties.get("distinct_id"), epoch_ms(properties["time"]), properties.get("$insert_id"))
-                except (ValueError, TypeError, KeyError):
+                    time_ms = epoch_ms(properties["time"])
+                    key = (properties.get("distinct_id"), time_ms, properties.get("$insert_id"))
+                    day = of_export if place is None else _day(time_ms, place)
+                except (ValueError, TypeError, KeyError, OverflowError):
                     continue
-                seen[name][day].add(hash((str(key[0]), key[1], str(key[2]))))
+                if asked.first <= day <= asked.last:
+                    seen[name][day].add(hash((str(key[0]), key[1], str(key[2]))))
     return {name: {day: len(keys) for day, keys in days.items()} for name, days in seen.items()}
+
+
+def _moved(day: str, days: int) -> str:
+    return (datetime.date.fromisoformat(day) + datetime.timedelta(days=days)).isoformat()
+
+
+def _day(time_ms: int, place: ZoneInfo) -> str:
+    return datetime.datetime.fromtimestamp(time_ms / 1000, place).date().isoformat()
 
 
 def _series(call: Call, project: Document, wanted: list[str] | None) -> Response:
