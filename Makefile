@@ -44,7 +44,7 @@ bench: $(STAMP)
 	$(BIN)/python bench/run.py $(ARGS)
 
 lock:
-	uv pip compile --quiet --universal --python-version 3.11 --extra socks --group pyproject.toml:dev pyproject.toml --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --extra demo --extra socks --group pyproject.toml:dev pyproject.toml --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -o requirements.lock
 
 clean:
 	rm -rf $(VENV) .demo

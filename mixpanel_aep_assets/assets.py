@@ -5,13 +5,23 @@ data itself (`pipeline` and the rooms below it), when the assets run (`automatio
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import dagster as dg
 
 from mixpanel_aep_assets import backfill, failures, metadata
-from mixpanel_aep_assets.pipeline import export_requests, extract, history, load, previews, transform
+from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.pipeline import (
+    export_requests,
+    extract,
+    history,
+    load,
+    previews,
+    report,
+    time_modes,
+    transform,
+)
 from mixpanel_aep_assets.resources import ConnectionResource
 
 OWNERS = ["team:data-engineering"]
@@ -45,9 +55,14 @@ def build_assets(
         "Export API is asked for. Lines that are no events are kept in a quarantine file with number and reason.",
     )
     def raw_events(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        step = partial(
-            history.extract_day, together=backfill.pass_of(context), force=failures.is_forced(context.run.tags)
-        )
+        together = backfill.pass_of(context, failures.days_of(context, days))
+        force = failures.is_forced(context.run.tags)
+
+        def step(opened: Opened, day: str, *, log: Callable[[str], None]) -> dict[str, Any]:
+            waited = failures.UNSURE_TAG in context.run.tags
+            settled = time_modes.settle_day(opened, day, log=log) if waited else None
+            return settled or history.extract_day(opened, day, together=together, force=force, log=log)
+
         return _materialize(context, resource_key, step, _raw_metadata, "digest")
 
     @dg.asset(  # type: ignore[untyped-decorator]
@@ -92,12 +107,13 @@ def _materialize(
     resource: ConnectionResource = getattr(context.resources, resource_key)
     described: dict[str, Any] = {}
     versions = []
-    for day in context.partition_keys:
+    days = failures.days_of(context, context.assets_def.partitions_def)
+    for day in days:
         with failures.explained(context, context.asset_key.path[0], day):
-            manifest = step(resource.opened, day, log=context.log.info)
-            described = describe(manifest, resource)
+            manifest = step(resource.opened, day, log=metadata.plainly(context.log.info))
+            described = metadata.shown(partial(describe, manifest, resource), context.log.warning)
         versions.append(str(manifest[version]))
-        if len(context.partition_keys) > 1:
+        if len(days) > 1:
             context.add_asset_metadata(described, partition_key=day)
     if len(versions) > 1:
         return dg.MaterializeResult(metadata={"days": len(versions)})
@@ -110,42 +126,44 @@ def _files(resource: ConnectionResource, manifest: dict[str, Any], table: str) -
 
 
 def _raw_metadata(manifest: dict[str, Any], resource: ConnectionResource) -> dict[str, Any]:
+    opened = resource.opened
     body = manifest["body"]
-    size = sum(part["bytes"] for part in manifest["parts"])
-    preview = extract.preview(resource.opened, manifest["day"], 10)
-    seen = previews.of_raw_events(resource.opened, manifest)
-    others = export_requests.of_day(resource.opened, manifest["day"])
-    looked_at = f"In the first {seen.looked_at:,} of {seen.rows:,} events"
+    others = export_requests.of_day(opened, manifest["day"])
+    seen = cache(partial(previews.of_raw_events, opened, manifest))
+
+    def looked_at(rows: Callable[[previews.RawPreview], previews.Rows], how: str) -> dg.MetadataValue[Any]:
+        of_day = seen()
+        caption = f"In the first {of_day.looked_at:,} of {of_day.rows:,} events{how}."
+        return metadata.table(rows(of_day), caption=caption)
+
     return {
         "dagster/row_count": manifest["rows"],
         "dagster/partition_row_count": manifest["rows"],
-        "dagster/size_bytes": size,
+        "dagster/size_bytes": sum(part["bytes"] for part in manifest["parts"]),
         "exported": manifest["exported"],
         "quarantined": manifest["quarantined"],
-        "quarantine reasons": metadata.table([{"reason": k, "lines": v} for k, v in manifest["reasons"].items()]),
+        "quarantine reasons": [{"reason": k, "lines": v} for k, v in manifest["reasons"].items()],
         "lines outside the days asked for": sum(one.count for one in others),
-        "requests with lines outside": metadata.table(
-            [
-                {"request": one.name, "reason": reason, "lines": lines}
-                for one in others
-                for reason, lines in one.reasons.items()
-            ]
-        ),
+        "requests with lines outside": [
+            {"request": one.name, "reason": reason, "lines": lines}
+            for one in others
+            for reason, lines in one.reasons.items()
+        ],
         "body bytes": body["bytes"],
         "wire bytes": body["wire_bytes"],
         "seconds": round(body["seconds"], 3),
         "rows per second": metadata.rate(manifest["exported"], body["seconds"]),
-        "time mode": manifest["time_mode"],
+        "time mode": manifest["time_mode"] if manifest["time_evidence"]["sure"] else "not known yet",
         "time zone": manifest["timezone"],
         "changed": not manifest.get("unchanged", False),
         **({"not believed": manifest["doubt"]} if "doubt" in manifest else {}),
         **_changes(manifest),
-        "export request": _request(manifest),
-        "files": _files(resource, manifest, extract.TABLE),
-        "preview": metadata.table(preview),
-        "properties": metadata.table(seen.properties, caption=f"{looked_at}, most frequent first."),
-        "top values": metadata.table(seen.values, caption=f"{looked_at}; properties whose values repeat."),
-        "dagster/column_schema": metadata.column_schema(extract.SCHEMA, extract.COLUMNS),
+        "export request": partial(_request, manifest),
+        "files": partial(_files, resource, manifest, extract.TABLE),
+        "preview": lambda: metadata.table(extract.preview(opened, manifest["day"], 10)),
+        "properties": lambda: looked_at(lambda of_day: of_day.properties, ", most frequent first"),
+        "top values": lambda: looked_at(lambda of_day: of_day.values, "; properties whose values repeat"),
+        "dagster/column_schema": partial(metadata.column_schema, extract.SCHEMA, extract.COLUMNS),
     }
 
 
@@ -169,59 +187,57 @@ def _request(manifest: dict[str, Any]) -> str:
 
 
 def _xdm_metadata(manifest: dict[str, Any], resource: ConnectionResource, raw: dg.AssetKey) -> dict[str, Any]:
-    opened = resource.opened
-    described = {
+    opened, day = resource.opened, manifest["day"]
+    return {
         "dagster/row_count": manifest["rows"],
         "dagster/partition_row_count": manifest["rows"],
         "dagster/size_bytes": sum(part["bytes"] for part in manifest["parts"]),
         "duplicates": manifest["duplicates"],
         "quarantined": manifest["quarantined"],
-        "quarantine reasons": metadata.table(manifest["violations"]),
-        "mapping errors": metadata.table(manifest["mapping_errors"]),
+        "quarantine reasons": manifest["violations"],
+        "mapping errors": manifest["mapping_errors"],
         "seconds": round(manifest["seconds"], 3),
         "rows per second": metadata.rate(manifest["rows"], manifest["seconds"]),
         "schema": manifest["schema"],
         "mapping": manifest["mapping"],
-        "files": _files(resource, manifest, transform.TABLE),
-        "preview": metadata.table(transform.preview(opened, manifest["day"], 10)),
-        "fields": metadata.table(
+        "files": partial(_files, resource, manifest, transform.TABLE),
+        "preview": lambda: metadata.table(transform.preview(opened, day, 10)),
+        "fields": lambda: metadata.table(
             previews.field_rows(opened, manifest),
             caption=f"Fields with values or violations in {manifest['rows']:,} events, violated ones first.",
         ),
-        "before and after": metadata.texts(
+        "before and after": lambda: metadata.texts(
             text
             for number, (before, after) in enumerate(previews.before_and_after(opened, manifest), 1)
             for text in ((f"**Event {number}, raw**", before), (f"**Event {number}, XDM**", after))
         ),
-        "dagster/column_lineage": metadata.column_lineage(raw, transform.lineage(opened)),
-    }
-    schema = transform.arrow_schema(opened, manifest["day"])
-    if schema is not None:
-        described["dagster/column_schema"] = metadata.column_schema(schema, transform.described(opened))
-    return described
+        "dagster/column_lineage": lambda: metadata.column_lineage(raw, transform.lineage(opened, day)),
+    } | ({"dagster/column_schema": partial(_columns, opened, day)} if manifest["parts"] else {})
+
+
+def _columns(opened: Opened, day: str) -> dg.TableSchema:
+    return metadata.column_schema(transform.arrow_schema(opened, day), transform.described(opened))
 
 
 def _counts(resource: ConnectionResource, day: str) -> dict[str, Any]:
     """The day's row of the report; what the Platform has not told yet is left open."""
-    row = load.counts(resource.opened, day)
+    row = report.counts_of(resource.opened, day)
     return row | {"ingested": None, "rejected": None} if row["status"] == "in_progress" else row
 
 
 def _batch_metadata(manifest: dict[str, Any], resource: ConnectionResource) -> dict[str, Any]:
-    described = {
+    batch_id = manifest["batch_id"]
+    return {
         "dagster/row_count": manifest["rows"],
         "dagster/partition_row_count": manifest["rows"],
         "dagster/size_bytes": manifest["bytes"],
         "action": manifest["action"],
-        "batch": manifest["batch_id"] or "(none: the day has no events)",
+        "batch": batch_id or "(none: the day has no events)",
         "external id": manifest["external_id"] or "",
         "status": manifest["status"],
         "replaced batches": ", ".join(manifest["predecessors"]) or "none",
-        "guardrails": metadata.table([{"warned of before the upload": text} for text in manifest["guardrails"]]),
+        "guardrails": [{"warned of before the upload": text} for text in manifest["guardrails"]],
         "seconds": round(manifest["seconds"], 3),
         "rows per second": metadata.rate(manifest["rows"], manifest["seconds"]),
-        "counts": metadata.table([_counts(resource, manifest["day"])]),
-    }
-    if manifest["batch_id"]:
-        described["batch in the Platform"] = dg.MetadataValue.url(load.batch_url(resource.opened, manifest["batch_id"]))
-    return described
+        "counts": lambda: metadata.table([_counts(resource, manifest["day"])]),
+    } | ({"batch in the Platform": lambda: metadata.url(load.batch_url(resource.opened, batch_id))} if batch_id else {})

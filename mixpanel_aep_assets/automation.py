@@ -6,7 +6,7 @@ What does not belong here: what a run does (`assets`, `checks`).
 import contextlib
 import datetime
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import dagster as dg
@@ -31,7 +31,13 @@ WEEKLY_DEPTH = 30
 REQUEUE_LIMIT = 100
 """Runs that one tick brings back; the others follow with the next ticks."""
 
-KEPT_TAGS = {*REREAD_TAGS, failures.FORCE_TAG, failures.REQUEUES_TAG, failures.WAITS_TAG}
+KEPT_TAGS = {
+    *REREAD_TAGS,
+    failures.FORCE_TAG,
+    failures.REQUEUES_TAG,
+    failures.WAITS_TAG,
+    failures.UNSURE_TAG,
+}
 """Tags that a run has from the one in whose place it is launched."""
 
 
@@ -182,8 +188,13 @@ def read_handed_over(
     return still_open, after
 
 
-def requeue_sensor(name: str, jobs: Sequence[Any], *, running: bool) -> dg.SensorDefinition:
-    """Launches again, once their time has come, runs that let go of their worker to wait (spent budget, busy day)."""
+def requeue_sensor(
+    name: str, jobs: Sequence[Any], mode_is_known: Callable[[], bool], *, running: bool
+) -> dg.SensorDefinition:
+    """Launches again, once their time has come, runs that let go of their worker to wait (spent budget, busy day).
+
+    The time of a run that waits for the time mode has come when `mode_is_known`, which is asked once a tick at most.
+    """
     by_name = {job.name: job for job in jobs}
 
     @dg.sensor(
@@ -191,7 +202,8 @@ def requeue_sensor(name: str, jobs: Sequence[Any], *, running: bool) -> dg.Senso
         jobs=list(jobs),
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED,
-        description="Launches waiting runs again when the export budget, or the other run, lets them.",
+        description="Launches waiting runs again when the export budget, or the other run, lets them, and those of days that "
+        "came before the time mode was known.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         for run_id in json.loads(context.cursor or "[]"):  # brought back by the tick before, which came to its end
@@ -201,12 +213,17 @@ def requeue_sensor(name: str, jobs: Sequence[Any], *, running: bool) -> dg.Senso
         runs = context.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], tags=due))
         at = datetime.datetime.now(datetime.UTC)
         requests = []
+        known: bool | None = None
         for run in reversed(runs):  # oldest first
             day = run.tags.get("dagster/partition")
             if not day or run.tags.get(failures.LET_GO_TAG) != run.run_id:
                 continue
             if datetime.datetime.fromisoformat(run.tags[failures.RETRY_AT_TAG]) > at:
                 continue
+            if run.tags.get(failures.WAITING_TAG) == failures.TIME_MODE:
+                known = mode_is_known() if known is None else known
+                if not known:
+                    continue
             job = run.job_name if run.job_name in by_name else jobs[0].name
             tags = {"dagster/partition": day} | {tag: value for tag, value in run.tags.items() if tag in KEPT_TAGS}
             tags |= backfill.tags_kept(run.tags)

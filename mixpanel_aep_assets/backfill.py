@@ -36,10 +36,9 @@ def tags_kept(run_tags: Mapping[str, str]) -> dict[str, str]:
     return kept
 
 
-def pass_of(context: dg.AssetExecutionContext) -> Pass | None:
-    """The runs that this one reads its days with; None where it stands alone."""
+def pass_of(context: dg.AssetExecutionContext, keys: Sequence[str]) -> Pass | None:
+    """The runs that this one, of the days `keys`, reads its days with; None where it stands alone."""
     found = context.run.tags
-    keys = list(context.partition_keys)
     if AGAIN_TAG in found:
         return None
     if len(keys) > 1:  # a range in one run

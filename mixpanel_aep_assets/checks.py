@@ -57,10 +57,12 @@ def build_checks(
                 if check.name not in selected:
                     continue
                 findings = []
-                for day in context.partition_keys:
+                for day in failures.days_of(context, days):
                     with failures.explained(context, asset.key.path[0], day):
                         findings.append(check.find(resource.opened, day))
-                yield result(findings, check.name, asset.key)
+                if any(finding.waits for finding in findings):
+                    failures.wait_for_time_mode(context, asset.key.path[0])
+                yield result(findings, context.log.warning, check.name, asset.key)
 
         return body
 
@@ -141,21 +143,23 @@ def build_checks(
     ]
 
 
-def result(findings: list[Finding], name: str | None = None, asset: dg.AssetKey | None = None) -> dg.AssetCheckResult:
+def result(
+    findings: list[Finding],
+    log: Callable[[str], None],
+    name: str | None = None,
+    asset: dg.AssetKey | None = None,
+) -> dg.AssetCheckResult:
     """One result for the days of a run; with one day, the usual case, exactly its finding.
 
-    `name` and `asset` tell which check it is of, where a step has several.
+    `name` and `asset` tell which check it is of, where a step has several. `log` is told of numbers that cannot be shown.
     """
     failed = [finding for finding in findings if not finding.passed]
     worst = next((f for f in failed if f.severe), failed[0] if failed else findings[0])
-    described: dict[str, Any] = {}
-    for key, value in worst.numbers.items():
-        described[key] = metadata.table(value) if isinstance(value, list) else value
     return dg.AssetCheckResult(
         check_name=name,
         asset_key=asset,
         passed=not failed,
         severity=dg.AssetCheckSeverity.ERROR if worst.severe else dg.AssetCheckSeverity.WARN,
-        description=worst.text,
-        metadata=described,
+        description=metadata.description(worst.text),
+        metadata=metadata.shown(lambda: worst.numbers, log),
     )

@@ -7,7 +7,6 @@ the clients from them. What does not: what the clients do.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
 import hashlib
@@ -19,14 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from mixpanel_aep_assets import credential_text, network, remembered
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient, project_zone
 from mixpanel_aep_assets.mixpanel.privacy import Privacy, PrivacySettings
 from mixpanel_aep_assets.mixpanel.settings import Credentials, MixpanelSource
 from mixpanel_aep_assets.mixpanel.time_mode import Decision
 from mixpanel_aep_assets.mixpanel.zones import zone
-from mixpanel_aep_assets.storage import Day, EntryExists, Storage, open_storage
+from mixpanel_aep_assets.storage import Day, Storage, open_storage
 
 if TYPE_CHECKING:  # the other rooms are imported when they are first used: an export alone starts twice as fast
     from mixpanel_aep_assets.aep.http import PlatformClient
@@ -55,10 +55,14 @@ VARIABLES: dict[str, str] = {
     "sandbox": "AEP_SANDBOX",
     "dataset_id": "AEP_DATASET_ID",
     "dataset_name": "AEP_DATASET_NAME",
+    "schema_title": "MIXPANEL_AEP_SCHEMA_TITLE",
+    "field_group_title": "MIXPANEL_AEP_FIELD_GROUP_TITLE",
     "start_date": "MIXPANEL_AEP_START_DATE",
     "budget_location": "MIXPANEL_AEP_BUDGET",
     "budget_share": "MIXPANEL_AEP_BUDGET_SHARE",
     "partial_ingestion_percent": "MIXPANEL_AEP_PARTIAL_INGESTION_PERCENT",
+    "max_nonconforming_percent": "MIXPANEL_AEP_MAX_NONCONFORMING_PERCENT",
+    "max_nonconforming_rows": "MIXPANEL_AEP_MAX_NONCONFORMING_ROWS",
     "storage": "MIXPANEL_AEP_STORAGE",
     "mapping": "MIXPANEL_AEP_MAPPING",
     "shrink_percent": "MIXPANEL_AEP_SHRINK_PERCENT",
@@ -85,6 +89,15 @@ SECRET_VARIABLES: dict[str, str] = {
     "privacy_salt": "MIXPANEL_AEP_PRIVACY_SALT",
 }
 """Secret -> the environment variable that holds it unless the YAML names another."""
+
+IDS: dict[str, credential_text.Kind] = {
+    "project_id": "token",
+    "org_id": "organisation",
+    "scopes": "list",
+    "sandbox": "token",
+    "dataset_id": "token",
+}
+"""Settings that are ids: read by the rule of `credential_text`, as the secrets are."""
 
 DERIVED = {
     "mixpanel.id": "mixpanel.id",
@@ -132,6 +145,8 @@ class Settings(BaseModel):
     sandbox: str = "prod"
     dataset_id: str | None = None
     dataset_name: str = "Mixpanel events"
+    schema_title: str | None = Field(None, min_length=1)
+    field_group_title: str | None = Field(None, min_length=1)
     profile: bool = False
     start_date: datetime.date | None = None
     storage: str = "./data"
@@ -144,6 +159,11 @@ class Settings(BaseModel):
     max_nonconforming_rows: int = Field(20, ge=0)
     privacy: PrivacySettings = PrivacySettings()
 
+    @field_validator(*IDS, mode="before")
+    @classmethod
+    def _trimmed(cls, value: Any) -> Any:
+        return credential_text.trimmed(value) or None if isinstance(value, str) else value
+
     @classmethod
     def read(cls, environment: Mapping[str, str], **given: Any) -> Settings:
         """The given values, and for those that are not given the environment's.
@@ -153,6 +173,7 @@ class Settings(BaseModel):
         values = {key: value for key, value in given.items() if value is not None}
         for key, variable in VARIABLES.items():
             text = environment.get(variable, "").strip()
+            text = credential_text.trimmed(text) if key in IDS else text
             if key not in values and text:
                 values[key] = text.upper() if key == "region" else text.lower() if key == "time_mode" else text
         values["privacy"] = _privacy(environment, values.get("privacy") or {})
@@ -176,6 +197,7 @@ class Settings(BaseModel):
         return zone(self.timezone).key if self.timezone else "UTC"
 
     def first_day(self, today: datetime.date) -> datetime.date:
+        """The first partition as it would be for a connection that is seen for the first time."""
         return self.start_date or today - datetime.timedelta(days=DEFAULT_DAYS_BACK)
 
     def require(self, *keys: str) -> None:
@@ -240,6 +262,9 @@ class Opened:
         self.settings = settings
         self._secrets = secrets
         self._storage = storage
+        self.tries: int | None = None
+        """Of a call to the Platform, where they are to be other than its settings say."""
+        self._time_mode_elsewhere: Decision | None = None
 
     def __enter__(self) -> Opened:
         return self
@@ -267,15 +292,16 @@ class Opened:
     @cached_property
     def source(self) -> MixpanelSource:
         """The Mixpanel side. Raises SettingsError for what is missing, SettingsWrong for what is wrong."""
-        settings, secrets = self.settings, self._secrets
+        settings = self.settings
+        username = self._sent("mixpanel_username")
         given = {
-            "username": secrets.mixpanel_username.get_secret_value() if secrets.mixpanel_username else None,
-            "secret": secrets.mixpanel_secret,
+            "username": username.get_secret_value() if username else None,
+            "secret": self._sent("mixpanel_secret"),
         }
         if not any(given.values()):
-            given = {"project_secret": secrets.mixpanel_project_secret}
-            if secrets.mixpanel_bearer_token:
-                given = {"bearer_token": secrets.mixpanel_bearer_token}
+            given = {"project_secret": self._sent("mixpanel_project_secret")}
+            if bearer_token := self._sent("mixpanel_bearer_token"):
+                given = {"bearer_token": bearer_token}
         return MixpanelSource(
             credentials=Credentials(**given),  # type: ignore[arg-type]
             project_id=settings.project_id,
@@ -308,28 +334,61 @@ class Opened:
         from mixpanel_aep_assets.aep.http import PlatformClient
         from mixpanel_aep_assets.aep.settings import IMS_URL, PLATFORM_URL, Platform
 
-        settings, secrets = self.settings, self._secrets
+        settings = self.settings
         settings.require("org_id")
-        missing = [SECRET_VARIABLES[k] for k in ("adobe_client_id", "adobe_client_secret") if not getattr(secrets, k)]
-        if missing:
+        client_id, client_secret = self._sent("adobe_client_id"), self._sent("adobe_client_secret")
+        found = {"adobe_client_id": client_id, "adobe_client_secret": client_secret}
+        if missing := [SECRET_VARIABLES[key] for key, value in found.items() if value is None]:
             raise SettingsError(f"Not set: {', '.join(missing)} (connection {settings.name!r}).")
         assert settings.org_id is not None
-        assert secrets.adobe_client_id is not None
-        assert secrets.adobe_client_secret is not None
+        assert client_id is not None
+        assert client_secret is not None
+        for key, kind in IDS.items():
+            if problem := credential_text.problem(VARIABLES[key], str(getattr(settings, key) or ""), kind):
+                raise SettingsError(problem)
         for key in ("ims_url", "aep_url"):
-            if not re.match(r"https?://[^/]", url := getattr(settings, key) or PLATFORM_URL):
-                raise SettingsError(f"{VARIABLES[key]}={url!r} is no URL; it should look like {PLATFORM_URL}")
+            if problem := network.url_problem(url := getattr(settings, key) or PLATFORM_URL):
+                shown = network.shown(url)
+                raise SettingsError(f"{VARIABLES[key]}={shown!r} {problem}; it should look like {PLATFORM_URL}")
+        tries = {} if self.tries is None else {"tries": self.tries}
         return PlatformClient(
             Platform(
-                client_id=secrets.adobe_client_id,
-                client_secret=secrets.adobe_client_secret,
+                client_id=client_id,
+                client_secret=client_secret,
                 org_id=settings.org_id,
                 scopes=settings.scopes,
                 ims_url=settings.ims_url or IMS_URL,
                 url=settings.aep_url or PLATFORM_URL,
                 sandbox=settings.sandbox,
+                **tries,
             )
         )
+
+    def oddities(self, environment: Mapping[str, str]) -> list[str]:
+        """A sentence for each secret and id that something stands around, which is left out where it is used."""
+        given = {self._variable(key): value.get_secret_value() for key, value in self._secrets if value is not None}
+        salt = given.pop(self._variable("privacy_salt"), "")
+        for key in IDS:
+            text = environment.get(VARIABLES[key], "")
+            if credential_text.trimmed(text) == str(getattr(self.settings, key)):
+                given[VARIABLES[key]] = text
+        return credential_text.oddities(given, salt)
+
+    def _sent(self, key: str) -> SecretStr | None:
+        """A secret as it is sent: without what stands around it. Raises SettingsError for what no such value holds."""
+        given: SecretStr | None = getattr(self._secrets, key)
+        text = credential_text.trimmed(given.get_secret_value()) if given is not None else ""
+        kind: credential_text.Kind = "name" if key == "mixpanel_username" else "token"
+        if problem := credential_text.problem(self._variable(key), text, kind):
+            raise SettingsError(problem)
+        return SecretStr(text) if text else None
+
+    def _variable(self, key: str) -> str:
+        """The variable of a secret."""
+        other = (
+            "" if self.settings.name == DEFAULT_NAME else f" (or the one that the YAML of {self.settings.name!r} names)"
+        )
+        return SECRET_VARIABLES[key] + other
 
     def day(self, table: str, day: str) -> Day:
         return self.storage.day(self.settings.name, table, day)
@@ -345,13 +404,13 @@ class Opened:
     def schema(self) -> Schema:
         """The dataset's schema, closed, with Platform names, and the primary identity that a descriptor names."""
         from mixpanel_aep_assets.aep import catalog, registry
-        from mixpanel_aep_assets.xdm.schema import Schema
+        from mixpanel_aep_assets.xdm.composition import registry_schema
 
         reference = catalog.dataset(self.platform, self.dataset).get("schemaRef") or {}
         if not reference.get("id"):
             raise SettingsError(f"The dataset {self.dataset} has no schema; choose one that has (AEP_DATASET_ID).")
         document = registry.schema_document(self.platform, str(reference["id"]))
-        return Schema.from_registry(document, registry.primary_identities(self.platform, str(reference["id"])))
+        return registry_schema(document, registry.primary_identities(self.platform, str(reference["id"])))
 
     @cached_property
     def tenant(self) -> str:
@@ -508,36 +567,30 @@ class Opened:
         from mixpanel_aep_assets.xdm.growth.plan import schema_fields
 
         grown = schema_fields(plan) if plan is not None else {}
-        return Wanted(dataset_name=self.settings.dataset_name, profile=self.settings.profile, grown=grown)
+        return Wanted(
+            dataset_name=self.settings.dataset_name,
+            schema_title=self.settings.schema_title or "",
+            field_group_title=self.settings.field_group_title or "",
+            profile=self.settings.profile,
+            grown=grown,
+        )
 
     def time_mode(self) -> Decision | None:
-        """The time mode that was decided for this project before; None before the first sure day."""
+        """The time mode that was decided for this project before; None before the first sure day, or where one is set."""
         if self.settings.time_mode != "auto":
             return None
-        data = self.storage.read(self._time_mode_path)
-        if data is None:
-            return None
-        kept = orjson.loads(data)
-        return Decision(kept["mode"], kept["timezone"], f"decided from {kept['day']}: {kept['evidence']}")
+        return self._time_mode_elsewhere or remembered.time_mode(self.storage, self.settings.name)
 
-    def remember_time_mode(self, manifest: Mapping[str, Any]) -> None:
-        """Keeps the first sure decision (mixpanel-api.md section 22, rule 8); later days are held against it."""
-        evidence = manifest["time_evidence"]
-        if self.settings.time_mode != "auto" or not (evidence["sure"] and evidence["lasting"]):
-            return
-        kept = {key: manifest[key] for key in ("time_mode", "timezone", "day")}
-        kept = {"mode": kept.pop("time_mode"), **kept, "evidence": evidence["text"]}
-        with contextlib.suppress(EntryExists):
-            self.storage.create(self._time_mode_path, orjson.dumps(kept))
-
-    @property
-    def _time_mode_path(self) -> str:
-        return f"{self.settings.name}/time_mode.json"
+    def remember_time_mode(self, decision: Decision, day: str) -> None:
+        """Keeps the first decision that lasts; later days are held against it."""
+        if self.settings.time_mode == "auto" and decision.sure and decision.lasting:
+            remembered.keep_time_mode(self.storage, self.settings.name, decision, day)
 
     def with_storage(self, storage: Storage) -> Opened:
-        """The same connection on another storage, with the plan that was accepted on this one."""
+        """The same connection on another storage, with the plan and the time mode that were settled on this one."""
         other = Opened(self.settings, self._secrets, storage)
         other.accepted_plan = self.accepted_plan
+        other._time_mode_elsewhere = self.time_mode()
         return other
 
     def unmapped_destinations(self) -> list[str]:

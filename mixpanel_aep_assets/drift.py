@@ -4,12 +4,14 @@ Its numbers are metadata of each partition, which the UI plots over the days. It
 belong here: finding out (`pipeline.drift`).
 """
 
+from functools import partial
 from typing import Any
 
 import dagster as dg
 
 from mixpanel_aep_assets import failures, metadata
 from mixpanel_aep_assets.checks import result
+from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.pipeline import drift, verify
 from mixpanel_aep_assets.resources import ConnectionResource
 
@@ -38,12 +40,13 @@ def build_drift(
         opened = getattr(context.resources, resource_key).opened
         described: dict[str, Any] = {}
         versions = []
-        for day in context.partition_keys:
+        days = failures.days_of(context, raw_events.partitions_def)
+        for day in days:
             with failures.explained(context, name, day):
-                manifest = drift.drift_day(opened, day, log=context.log.info)
-                described = _metadata(manifest, drift.history(opened, day))
+                manifest = drift.drift_day(opened, day, log=metadata.plainly(context.log.info))
+                described = metadata.shown(partial(_metadata, manifest, opened), context.log.warning)
             versions.append(str(manifest["data_version"]))
-            if len(context.partition_keys) > 1:
+            if len(days) > 1:
                 context.add_asset_metadata(described, partition_key=day)
         if len(versions) > 1:
             return dg.MaterializeResult(metadata={"days": len(versions)})
@@ -60,15 +63,15 @@ def build_drift(
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         resource: ConnectionResource = getattr(context.resources, resource_key)
         findings = []
-        for day in context.partition_keys:
+        for day in failures.days_of(context, raw_events.partitions_def):
             with failures.explained(context, name, day):
                 findings.append(verify.properties_have_not_drifted(resource.opened, day))
-        return result(findings)
+        return result(findings, context.log.warning)
 
     return property_drift, check
 
 
-def _metadata(manifest: dict[str, Any], history: list[dict[str, Any]]) -> dict[str, Any]:
+def _metadata(manifest: dict[str, Any], opened: Opened) -> dict[str, Any]:
     against = manifest["against"] or "nothing: no plan is accepted and no day before is exported"
     return {
         "properties": manifest["properties"],
@@ -78,6 +81,8 @@ def _metadata(manifest: dict[str, Any], history: list[dict[str, Any]]) -> dict[s
         "conflicts": manifest["conflicts"],
         "events": manifest["rows"],
         "against": against,
-        "found": metadata.table(manifest["found"], caption=f"Held against {against}."),
-        "history": metadata.table(history, caption="The days so far, newest first."),
+        "found": lambda: metadata.table(manifest["found"], caption=f"Held against {against}."),
+        "history": lambda: metadata.table(
+            drift.history(opened, manifest["day"]), caption="The days so far, newest first."
+        ),
     }

@@ -12,6 +12,8 @@ from datetime import timedelta
 
 import dagster as dg
 
+from mixpanel_aep_assets import display
+from mixpanel_aep_assets.connection import VARIABLES
 from mixpanel_aep_assets.storage import StorageError, now
 
 SHORT_WAIT = 30.0
@@ -30,6 +32,9 @@ batch or another run may take hours, and each time costs an export request. Long
 LONGEST = 6 * 3600.0
 """Seconds that a run is put off at most, whatever the other side asks for."""
 
+LONGEST_TEXT = 4_000
+"""Characters of an error's text; those of other sides may hold more than a person reads."""
+
 MAX_REQUEUES = 8
 """Times that one partition is brought back after failures before a person must look."""
 
@@ -41,7 +46,10 @@ RETRY_AT_TAG = "mixpanel_aep/retry_at"
 """Run tag: UTC time (ISO 8601) at which the requeue sensor launches the same partition again."""
 
 WAITING_TAG = "mixpanel_aep/waiting"
-"""Run tag: the other side named the wait (spent budget, 429, a busy partition), so nothing is wrong."""
+"""Run tag: `true` if the other side named the wait (spent budget, 429, a busy partition), so nothing is wrong; `TIME_MODE`
+if the day waits for others to tell the time mode."""
+
+TIME_MODE = "time_mode"
 
 LETS_GO = "The run lets go of its worker"
 """How the text goes on that tells of a later launch."""
@@ -58,6 +66,9 @@ WAITS_TAG = "mixpanel_aep/waits"
 
 LET_GO_TAG = "mixpanel_aep/let_go"
 """Run tag: the id of the run that let go. A re-execution from the UI has its parent's tags, and is not meant by them."""
+
+UNSURE_TAG = "mixpanel_aep/unsure"
+"""Run tag: how often this partition stopped because the time mode was not known. It is brought back once it is known."""
 
 REQUEUE_TAG = "mixpanel_aep/requeue"
 """Run tag: `due` on a run that is to be brought back, `done` once it was."""
@@ -79,11 +90,15 @@ def explained(
         if not is_domain_error(error):
             raise
         if not getattr(error, "retryable", False):
-            raise dg.Failure(f"{day}: {error}", metadata={"day": day}, allow_retries=False) from None
+            raise dg.Failure(_told(day, error), metadata={"day": day}, allow_retries=False) from None
         wait: float | None = getattr(error, "wait", None)
         if wait is not None and wait <= SHORT_WAIT and context.retry_number < MAX_RETRIES:
             raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=wait) from error
-        raise _later(context, connection, f"{day}: {error}", wait) from None
+        raise _later(context, connection, _told(day, error), wait) from None
+
+
+def _told(day: str, error: Exception) -> str:
+    return display.text(f"{day}: {error}", LONGEST_TEXT)
 
 
 def _later(
@@ -114,6 +129,42 @@ def _later(
 
 def is_forced(run_tags: Mapping[str, str]) -> bool:
     return run_tags.get(FORCE_TAG) == "true"
+
+
+def wait_for_time_mode(context: dg.AssetCheckExecutionContext, connection: str) -> None:
+    """Tags the run of a day that waits for other days to tell the time mode, for the sensor that brings it back."""
+    tags = context.run.tags
+    before = int(tags.get(UNSURE_TAG, 0))
+    if "dagster/partition" not in tags or before >= MAX_REQUEUES:
+        return
+    told = {
+        UNSURE_TAG: str(before + 1),
+        RETRY_AT_TAG: now().isoformat(),
+        CONNECTION_TAG: connection,
+        WAITING_TAG: TIME_MODE,
+        LET_GO_TAG: context.run.run_id,
+        REQUEUE_TAG: "due",
+    }
+    context.instance.add_run_tags(context.run.run_id, told)
+
+
+def days_of(
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, days: dg.PartitionsDefinition[str] | None
+) -> list[str]:
+    """The days of the run, oldest first. Raises Failure, in one sentence, for one that is no partition (any more)."""
+    named = (context.run.tags.get(f"dagster/{tag}") for tag in _DAY_TAGS)
+    if days is not None and (others := sorted({day for day in named if day and not days.has_partition_key(day)})):
+        first, last = days.get_first_partition_key(), days.get_last_partition_key()
+        raise dg.Failure(
+            f"{others[0]} is no day of {context.job_def.name}: they go from {first} to {last}. For an earlier day set "
+            f"{VARIABLES['start_date']} (or `start_date` in the connection's YAML) back to it and launch it again; a later "
+            "one is not over yet.",
+            allow_retries=False,
+        )
+    return list(context.partition_keys)
+
+
+_DAY_TAGS = ("partition", "asset_partition_range_start", "asset_partition_range_end")
 
 
 def is_domain_error(error: BaseException) -> bool:

@@ -57,6 +57,16 @@ DISK_FULL = ("No space left", "quota exceeded", "File too large")
 """What the system says when a disk, a quota or the limit of a file is used up, in Python and in obstore."""
 
 
+UNREACHED = {
+    "InvalidCertificate": "Its certificate is not trusted: set SSL_CERT_FILE to a PEM file of its authority "
+    "(REQUESTS_CA_BUNDLE is not read here; docs/network.md).",
+    "No CA certificates": "No certificate authority could be read: check SSL_CERT_FILE and SSL_CERT_DIR.",
+    "unsupported scheme": "The object store's client knows no SOCKS proxy: set HTTPS_PROXY to an HTTP proxy, or name the "
+    "store's host in NO_PROXY (docs/network.md).",
+}
+"""What obstore says of the way to an object store, and what to do (seen with obstore 0.12)."""
+
+
 class StorageError(Exception):
     """Storage cannot be read or written: disk full, no permission, unreachable. The text names the path and the fix."""
 
@@ -212,6 +222,7 @@ class Storage:
         hint = "Check the path, the permissions and the credentials of the storage."
         if any(said in text for said in DISK_FULL):
             hint = "The disk is full: free space and run the day again; what was committed before is untouched."
+        hint = next((text for sign, text in UNREACHED.items() if sign in str(error)), hint)
         return StorageError(f"{self.location(path)} cannot be {what}: {_first_line(error)}. {hint}")
 
 

@@ -128,3 +128,18 @@ def test_definitions_are_made_once_and_anew_where_a_variable_has_changed(monkeyp
     assert defs() is first
     monkeypatch.setenv("MIXPANEL_AEP_START_DATE", "2026-02-01")
     assert defs() is not first
+
+
+def test_a_block_names_the_titles_that_provision_makes_or_extends() -> None:
+    titles = {"schema_title": "Shop events", "field_group_title": "Shop event details"}
+    settings = MixpanelToAep(**shop(platform=titles)).settings()
+    assert (settings.schema_title, settings.field_group_title) == tuple(titles.values())
+
+
+def test_a_block_says_how_much_may_be_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIXPANEL_AEP_MAX_NONCONFORMING_PERCENT", "9")
+    monkeypatch.setenv("MIXPANEL_AEP_MAX_NONCONFORMING_ROWS", "9")
+    own = MixpanelToAep(**shop(max_nonconforming_percent=0.5, max_nonconforming_rows=3)).settings()
+    assert (own.max_nonconforming_percent, own.max_nonconforming_rows) == (0.5, 3)
+    theirs = MixpanelToAep(**shop()).settings()
+    assert (theirs.max_nonconforming_percent, theirs.max_nonconforming_rows) == (9, 9)

@@ -25,10 +25,14 @@ def test_every_variable_of_the_environment_reaches_its_setting() -> None:
         "AEP_SANDBOX": "dev",
         "AEP_DATASET_ID": "5f",
         "AEP_DATASET_NAME": "Shop",
+        "MIXPANEL_AEP_SCHEMA_TITLE": "Shop events",
+        "MIXPANEL_AEP_FIELD_GROUP_TITLE": "Shop event details",
         "MIXPANEL_AEP_START_DATE": "2026-01-31",
         "MIXPANEL_AEP_BUDGET": "/tmp/budget",
         "MIXPANEL_AEP_BUDGET_SHARE": "0.5",
         "MIXPANEL_AEP_PARTIAL_INGESTION_PERCENT": "2.5",
+        "MIXPANEL_AEP_MAX_NONCONFORMING_PERCENT": "0.5",
+        "MIXPANEL_AEP_MAX_NONCONFORMING_ROWS": "7",
         "MIXPANEL_AEP_STORAGE": "s3://bucket/x",
         "MIXPANEL_AEP_MAPPING": "m.json",
         "MIXPANEL_AEP_SHRINK_PERCENT": "7.5",
@@ -41,6 +45,8 @@ def test_every_variable_of_the_environment_reaches_its_setting() -> None:
     assert settings.zone == "America/Los_Angeles"
     assert settings.start_date == datetime.date(2026, 1, 31)
     assert (settings.budget_share, settings.partial_ingestion_percent) == (0.5, 2.5)
+    assert (settings.schema_title, settings.field_group_title) == ("Shop events", "Shop event details")
+    assert (settings.max_nonconforming_percent, settings.max_nonconforming_rows) == (0.5, 7)
     assert (settings.storage, settings.mapping, settings.dataset_id) == ("s3://bucket/x", "m.json", "5f")
     assert (settings.shrink_percent, settings.shrink_floor, settings.empty_floor) == (7.5, 50, 20)
 

@@ -105,7 +105,7 @@ def test_a_day_with_too_many_violations_is_blocked_before_the_upload(
     emulator: EmulatorThread, definitions: dg.Definitions, instance: dg.DagsterInstance
 ) -> None:
     future = NOON + 20 * 365 * 86_400_000
-    emulator.control.seed_day(DAY, lines(events(10, time=future) + events(40)))
+    emulator.control.seed_day(DAY, lines(events(25, time=future) + events(40)))
     result = run(definitions, instance)
     assert not result.success
     (check,) = [e for e in result.get_asset_check_evaluations() if e.check_name == "conforms_to_xdm"]
@@ -229,16 +229,17 @@ def test_a_day_replaced_by_another_run_meanwhile_is_read_again_by_the_step_itsel
     emulator: EmulatorThread, definitions: dg.Definitions, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     emulator.control.seed_day(DAY, lines(events(40)))
-    preview, seen = transform.preview, []
+    violations_left, seen = transform.violations_left, []
 
     def once_gone(*given: Any) -> Any:
         seen.append(given)
         if len(seen) == 1:
             raise DayReplaced("A file of the day is gone")
-        return preview(*given)
+        return violations_left(*given)
 
-    monkeypatch.setattr(transform, "preview", once_gone)
+    monkeypatch.setattr(transform, "violations_left", once_gone)
     assert run(definitions, instance).success
+    assert len(seen) == 2
 
 
 def test_the_sensor_follows_a_batch_to_its_end_and_asks_for_the_check_once(

@@ -18,7 +18,7 @@ from mixpanel_aep_assets.aep.errors import Conflict
 from mixpanel_aep_assets.cli import cli
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.emulator import EmulatorThread
-from mixpanel_aep_assets.pipeline import extract, grow, load, profile, report, transform, verify
+from mixpanel_aep_assets.pipeline import extract, grow, profile, report, transform, verify
 from mixpanel_aep_assets.storage import open_storage
 from mixpanel_aep_assets.xdm.growth.plan import PlanError, SchemaPlan, read_plan
 from mixpanel_aep_assets_tests.connections import (
@@ -99,6 +99,34 @@ def test_a_proposed_field_is_made_filled_and_live(emulator: EmulatorThread, conn
     assert emulator.control.books(connection.dataset)["live"]["rows"] == 40
 
 
+def test_properties_that_differ_in_case_or_signs_alone_get_fields_of_their_own(
+    emulator: EmulatorThread, connection: Opened
+) -> None:
+    names = [
+        "Plan",
+        "plan",
+        "PLAN",
+        "plan ",
+        "plan-type",
+        "plan_type",
+        "planType",
+        "Plan Type",
+        "$plan",
+        "план",
+        "3d",
+        "$3d",
+    ]
+    emulator.control.seed_day(DAY, lines([event(n, **{name: f"{name}{n}" for name in names}) for n in range(3)]))
+    extract.extract_day(connection, DAY)
+    plan = proposed(connection, DAY)
+    assert {one.name for one in plan.included} == set(names)
+    accepted(connection, plan)
+    home = connection.schema.field("_demotenant.mixpanel.custom")
+    assert home is not None
+    assert {child.title for child in home.children} == set(names)
+    assert len({child.name.casefold() for child in home.children}) == len(names)
+
+
 def test_applying_twice_changes_nothing_and_a_later_plan_only_adds(
     emulator: EmulatorThread, connection: Opened
 ) -> None:
@@ -176,7 +204,7 @@ def test_a_conflict_after_the_plan_is_a_counted_mapping_error_until_the_next_pla
     assert "n/a" in error["exception"]
     assert (manifest["rows"], manifest["quarantined"]) == (60, 0)
     accepted(connection, proposed(connection, DAY, NEXT))
-    assert load.counts(connection, NEXT)["uploaded"] == 60
+    assert report.counts_of(connection, NEXT)["uploaded"] == 60
     run_day(connection, NEXT)
     settled(connection, NEXT)
     assert grown(connection, NEXT)["totalText"].null_count() == 30
@@ -249,13 +277,16 @@ def test_properties_that_a_mapping_reads_already_are_not_proposed(
         assert "own" not in {one.name for one in proposed(other, DAY).fields}
 
 
-def test_labels_that_the_platform_has_for_a_field_are_shown(emulator: EmulatorThread, connection: Opened) -> None:
+@pytest.mark.parametrize("source", ["schema", "field group"])
+def test_labels_that_the_platform_has_for_a_field_are_shown(
+    emulator: EmulatorThread, connection: Opened, source: str
+) -> None:
     emulator.control.seed_day(DAY, lines(events(5, plan="pro")))
     extract.extract_day(connection, DAY)
     accepted(connection, proposed(connection, DAY))
     label = {
         "@type": "xdm:descriptorLabel",
-        "xdm:sourceSchema": connection.schema.id,
+        "xdm:sourceSchema": connection.schema.id if source == "schema" else connection.schema.extends[-1],
         "xdm:sourceVersion": 1,
         "xdm:sourceProperty": "/_demotenant/mixpanel/custom/plan",
         "xdm:labels": ["core/C2"],

@@ -12,15 +12,15 @@ import polars as pl
 import pytest
 
 from mixpanel_aep_assets.aep import registry
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Opened, Settings
 from mixpanel_aep_assets.dataprep.errors import MappingSetError
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.mixpanel.errors import AuthenticationFailed, DateTooLate, ExportIncomplete, Unreachable
 from mixpanel_aep_assets.mixpanel.retry import Retry
-from mixpanel_aep_assets.pipeline import extract, load, quarantine, report, transform, verify
+from mixpanel_aep_assets.pipeline import extract, quarantine, report, transform, verify
+from mixpanel_aep_assets.pipeline.trifle import is_more_than_a_trifle
 from mixpanel_aep_assets_tests.connections import DAY, NOON, event, events, lines, opened, provisioned, run_day, settled
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+from mixpanel_aep_assets_tests.outside import EVENTS, NO_EVENTS
 
 
 @pytest.fixture
@@ -171,6 +171,54 @@ def test_more_violations_than_allowed_block_the_day(emulator: EmulatorThread, co
     finding = verify.conforms_to_xdm(connection, DAY)
     assert not finding.passed
     assert finding.severe
+    assert finding.text.startswith("21 of 71 events (29.6 %) cannot conform, the connection allows 5 % or 20 events")
+
+
+def test_a_handful_that_cannot_conform_is_a_warning_with_its_number_whatever_its_share(
+    emulator: EmulatorThread, connection: Opened
+) -> None:
+    future = NOON + 20 * 365 * 86_400_000
+    emulator.control.seed_day(
+        DAY, lines([*events(40), event(40, time=future), event(41, time=future), event(42, time=future)])
+    )
+    extract.extract_day(connection, DAY)
+    transform.transform_day(connection, DAY)
+    finding = verify.conforms_to_xdm(connection, DAY)
+    assert (finding.passed, finding.severe) == (False, False)
+    assert finding.text.startswith("40 events conform; 3 of 43 (7.0 %) cannot and were set aside")
+    assert finding.numbers["allowed rows"] == 20
+
+
+def test_a_day_of_which_nothing_conforms_is_blocked(emulator: EmulatorThread, tmp_path: Path) -> None:
+    future = NOON + 20 * 365 * 86_400_000
+    emulator.control.seed_day(DAY, lines(events(2, time=future)))
+    with provisioned(opened(emulator, tmp_path, time_mode="utc")) as connection:
+        extract.extract_day(connection, DAY)
+        transform.transform_day(connection, DAY)
+        assert verify.conforms_to_xdm(connection, DAY).severe
+
+
+@pytest.mark.parametrize(
+    ("aside", "total", "percent", "rows", "too_many"),
+    [
+        (0, 0, 5, 20, False),
+        (0, 100, 0, 0, False),
+        (1, 18, 5, 20, False),
+        (20, 21, 5, 20, False),
+        (21, 40, 5, 20, True),
+        (21, 420, 5, 20, False),
+        (1, 1_000, 0, 0, True),
+        (1, 1_000, 0, 1, False),
+        (1, 18, 5, 0, True),
+        (1, 1, 5, 20, True),
+        (3, 3, 100, 20, True),
+    ],
+)
+def test_more_than_a_trifle_is_past_the_share_and_the_number_or_all_there_is(
+    aside: int, total: int, percent: float, rows: int, too_many: bool
+) -> None:
+    settings = Settings(max_nonconforming_percent=percent, max_nonconforming_rows=rows)
+    assert is_more_than_a_trifle(aside, total, settings) is too_many
 
 
 def test_project_time_reaches_the_lake_as_true_utc(emulator: EmulatorThread, tmp_path: Path) -> None:
@@ -204,9 +252,9 @@ def test_properties_reach_the_platform_byte_for_byte(emulator: EmulatorThread, c
 
 
 def test_adobes_ten_tutorial_events_reuse_an_insert_id_and_all_arrive(emulator: EmulatorThread, tmp_path: Path) -> None:
-    file = SHARED / "data" / "adobe-tutorial-events.ndjson"
+    file = EVENTS / "adobe-tutorial-events.ndjson"
     if not file.exists():
-        pytest.skip("Adobe's tutorial events are not beside this repository")
+        pytest.skip(NO_EVENTS)
     with opened(emulator, tmp_path, timezone="US/Pacific", time_mode="project") as connection:
         provisioned(connection)
         by_day: dict[str, list[str]] = {}
@@ -271,7 +319,7 @@ def test_the_books_of_mixpanel_and_ours_agree(emulator: EmulatorThread, connecti
     run_day(connection)
     finding = verify.reconciles_with_mixpanel(connection, DAY)
     assert finding.passed, finding.text
-    assert load.counts(connection, DAY)["uploaded"] == 40
+    assert report.counts_of(connection, DAY)["uploaded"] == 40
 
 
 def test_a_mapping_set_like_adobes_tutorial_runs_unchanged_and_gets_id_time_and_identities(

@@ -100,6 +100,13 @@ def datasets_named(client: PlatformClient, name: str) -> dict[str, Mapping[str, 
     return {key: body for key, body in _pages(client, "dataSets", {}, 10_000) if body.get("name") == name}
 
 
+def datasets_like(client: PlatformClient, name: str) -> dict[str, Mapping[str, Any]]:
+    """Datasets whose name is this one where case and blanks do not count, by id."""
+    wanted = " ".join(name.split()).casefold()
+    every = _pages(client, "dataSets", {}, 10_000)
+    return {key: body for key, body in every if " ".join(str(body.get("name")).split()).casefold() == wanted}
+
+
 def dataset_id_of(client: PlatformClient, name: str) -> str:
     """The id of the one dataset of this name. Raises DatasetNotFound when there is none or more than one."""
     found = datasets_named(client, name)

@@ -65,6 +65,16 @@ class PermissionMissing(AepError):
     )
 
 
+class Blocked(AepError):
+    """A page for people where the API sends JSON: a front end, a proxy or a firewall answered (403, 407)."""
+
+    fix = (
+        "This is the network, not a role of the credential: a proxy or firewall on the way answers in Adobe's place, or "
+        "blocks the address that you call from. Let it pass platform.adobe.io and ims-na1.adobelogin.com (HTTPS_PROXY, "
+        "NO_PROXY), and check AEP_URL and ADOBE_IMS_URL."
+    )
+
+
 class BadRequest(AepError):
     """The Platform does not accept the request as it stands (any 4xx without a type of its own)."""
 
@@ -86,7 +96,13 @@ class Conflict(AepError):
 
 
 class TooLarge(AepError):
-    """A body or an address is longer than the Platform takes (HTTP 413, 414)."""
+    """A body or an address is longer than the Platform, or a proxy on the way, takes (HTTP 413, 414, 431)."""
+
+    fix = (
+        "Files stay below the 256 MB and parts of files below the 512 MB that the Platform takes, so it is most likely a "
+        "proxy on the way that has a lower limit for bodies: raise it to 256 MB (nginx: client_max_body_size), or name "
+        "the host of AEP_URL in NO_PROXY. Nothing was ingested; run the day again."
+    )
 
 
 class RateLimited(AepError):
@@ -107,7 +123,16 @@ class Unreachable(AepError):
     """No answer: name, route, TLS, time-out or a cut connection."""
 
     retryable = True
-    fix = "Check the address, the network, the proxy and the firewall (platform.adobe.io and ims-na1.adobelogin.com)."
+    fix = (
+        "Check the address, the network, the proxy (HTTPS_PROXY, NO_PROXY) and the firewall (platform.adobe.io and "
+        "ims-na1.adobelogin.com)."
+    )
+
+
+class CannotConnect(Unreachable):
+    """A certificate that is not trusted, or a proxy that refuses: another try would end the same way."""
+
+    retryable = False
 
 
 class AnswerLost(AepError):

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import orjson
 
+from mixpanel_aep_assets import network
 from mixpanel_aep_assets.aep.errors import (
     AepError,
     AnswerLost,
@@ -29,7 +30,7 @@ from mixpanel_aep_assets.aep.errors import (
     UnexpectedAnswer,
 )
 from mixpanel_aep_assets.aep.ims import TokenSource
-from mixpanel_aep_assets.aep.retry import Refused, faults_explained, request_id, tried
+from mixpanel_aep_assets.aep.retry import Refused, blocked_by, faults_explained, request_id, tried
 from mixpanel_aep_assets.aep.settings import Platform
 
 IMPORT = "/data/foundation/import"
@@ -60,7 +61,7 @@ class PlatformClient:
         self.platform = platform
         timeout = httpx.Timeout(platform.read_timeout, connect=platform.connect_timeout)
         pool = platform.uploads_at_once + 4
-        self._client = httpx.Client(
+        self._client = network.client(
             timeout=timeout, limits=httpx.Limits(max_connections=pool, max_keepalive_connections=pool)
         )
         self._tokens = TokenSource(platform, self._client)
@@ -204,19 +205,35 @@ def _length_explained(where: str) -> Iterator[None]:
     try:
         yield
     except httpx.LocalProtocolError as error:
+        if "header" in str(error):  # the text goes on with the header's value
+            raise BadRequest("A setting or the token cannot be sent as a header", where=where) from None
         raise SourceChanged(f"The data is not as long as announced: {error}", where=where) from None
 
 
 def error_of(answer: httpx.Response, where: str) -> AepError:
     """The typed error of an answer that is no success: the gateway's form, problem+json, or anything else."""
+    if blocked := blocked_by(answer, where):
+        return blocked
     body = _body(answer)
     report = body.get("report") if isinstance(body.get("report"), Mapping) else {}
     detail = body.get("detail") or body.get("message") or body.get("title") or (report or {}).get("message")
     code = body.get("error_code") or (report or {}).get("code") or _last_part(body.get("type"))
     status = answer.status_code
-    what = str(detail)[:500] if detail else f"The Platform answered {status} {answer.reason_phrase}".rstrip()
+    what = (
+        network.without(str(detail), _token_of(answer))[:500]
+        if detail
+        else f"The Platform answered {status} {answer.reason_phrase}".rstrip()
+    )
     kind = _kind(status, str(code or ""))
     return kind(what, where=where, status=status, code=str(code)[:80] if code else None, request_id=request_id(answer))
+
+
+def _token_of(answer: httpx.Response) -> str:
+    """The token that the call carried, which no text may repeat."""
+    try:
+        return str(answer.request.headers.get("authorization", "")).partition(" ")[2]
+    except RuntimeError:
+        return ""
 
 
 def _kind(status: int, code: str) -> type[AepError]:
@@ -228,7 +245,7 @@ def _kind(status: int, code: str) -> type[AepError]:
         return NotFound
     if status in (409, 412):
         return Conflict
-    if status in (413, 414):
+    if status in (413, 414, 431):
         return TooLarge
     return BadRequest if 400 <= status < 500 else UnexpectedAnswer
 

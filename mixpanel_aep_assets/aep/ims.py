@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import threading
 import time
 from dataclasses import dataclass, field
+from urllib.parse import quote, quote_plus
 
 import httpx
 import orjson
 
+from mixpanel_aep_assets import network
 from mixpanel_aep_assets.aep.errors import AepError, CredentialsRejected, UnexpectedAnswer
-from mixpanel_aep_assets.aep.retry import Refused, faults_explained, tried
+from mixpanel_aep_assets.aep.retry import Refused, blocked_by, faults_explained, tried
 from mixpanel_aep_assets.aep.settings import Platform
 
 log = logging.getLogger(__name__)
@@ -107,16 +110,29 @@ class TokenSource:
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
             what = "The token endpoint's answer holds no access_token and expires_in"
             raise UnexpectedAnswer(what, where=where, status=answer.status_code) from None
+        if not re.fullmatch(r"[!-~]+", token):
+            what = "The token endpoint's access_token cannot be sent as a header"
+            raise UnexpectedAnswer(what, where=where, status=answer.status_code)
         return token, life
 
     def _rejected(self, answer: httpx.Response, where: str) -> AepError:
-        """An error of IMS names its kind (`error`); its description is not repeated, it may quote what was sent."""
+        """IMS names the kind (`error`) and says more (`error_description`), which may quote what was sent."""
+        if blocked := blocked_by(answer, where):
+            return blocked
         try:
-            kind = str(orjson.loads(answer.content).get("error", ""))
+            body = orjson.loads(answer.content)
+            kind, said = (self._without_secrets(str(body.get(name) or "")) for name in ("error", "error_description"))
         except (orjson.JSONDecodeError, AttributeError):
-            kind = ""
+            kind = said = ""
         what = {
             "invalid_client": "Adobe IMS does not know this client id with this secret",
             "invalid_scope": "Adobe IMS does not grant these scopes to this client",
         }.get(kind, "Adobe IMS refuses to give a token")
+        if said:
+            what += f": “{' '.join(said.split())[:300]}”"
         return CredentialsRejected(what, where=where, status=answer.status_code, code=kind[:80] or None)
+
+    def _without_secrets(self, text: str) -> str:
+        """Also without the secret as it travels in a form."""
+        secret = self._platform.client_secret.get_secret_value()
+        return network.without(text, secret, quote(secret, safe=""), quote_plus(secret))

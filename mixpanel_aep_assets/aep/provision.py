@@ -1,10 +1,12 @@
 """Provisioning: what the sandbox needs to take the events, as a plan, and then made.
 
-Namespaces, the tenant's field group, the ExperienceEvent schema, descriptors, the dataset with diagnostics, and on
+The tenant's field group, the ExperienceEvent schema, namespaces, descriptors, the dataset with diagnostics, and on
 request the Profile tags. A plan only ever adds: nothing is removed, renamed, retyped or narrowed, and what
-contradicts is an error before anything was changed. Planning again after applying gives a plan without changes.
+contradicts is an error before anything was changed. What can be refused is made first, what can never be undone after
+it. Planning again after applying gives a plan without changes.
 
-What does not belong here: the wanted shapes (`xdm.standard`), the calls (`registry`, `catalog`).
+What does not belong here: the wanted shapes (`xdm.standard`), fields against fields (`fields`), the calls (`registry`,
+`catalog`).
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from mixpanel_aep_assets.aep import catalog, registry
+from mixpanel_aep_assets.aep import catalog, fields, registry
 from mixpanel_aep_assets.aep.errors import BadRequest, Conflict
 from mixpanel_aep_assets.aep.http import PlatformClient
+from mixpanel_aep_assets.aep.references import References
 from mixpanel_aep_assets.xdm import standard
 from mixpanel_aep_assets.xdm.growth.plan import HOME
 
@@ -30,12 +33,26 @@ CONTENT_TYPE = "application/vnd.adobe.xed+json;version=1"
 ENABLED = ["enabled:true"]
 PROFILE_TAGS = ("unifiedProfile", "unifiedIdentity")
 
+_OTHER_TITLE = "Choose another title: "
+_OPTIONS = {
+    "schemas": "--schema-title or MIXPANEL_AEP_SCHEMA_TITLE",
+    "fieldgroups": "--field-group-title or MIXPANEL_AEP_FIELD_GROUP_TITLE",
+}
+_OTHER_NAME: Mapping[str, str] = {
+    "schema": f"A title may be taken since the plan was made: set another with {_OPTIONS['schemas']}. ",
+    "field group": f"A title may be taken since the plan was made: set another with {_OPTIONS['fieldgroups']}. ",
+    "dataset": "Set another name with AEP_DATASET_NAME if the name is not allowed. ",
+}
+
+Titles = Mapping[str, list[registry.Resource]]
+"""The tenant's resources by kind, each with its title."""
+
 SIGNS: Mapping[Action, str] = {"keep": " ", "create": "+", "extend": "~", "enable": "!"}
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a connection wants. Titles must be unique in the organisation's tenant.
+    """What a connection wants. Titles must be unique in the organisation's tenant; empty ones are the standard's.
 
     `grown`: fields as JSON Schema by name, to stand below `_{TENANT_ID}.mixpanel.custom` (`xdm.growth.plan`).
     """
@@ -105,14 +122,19 @@ def plan(client: PlatformClient, wanted: Wanted = Wanted()) -> Plan:
     Raises Conflict where what is there contradicts, PermissionMissing where the credential may not look.
     """
     tenant = registry.tenant_id(client)
-    steps = [*_namespaces(client)]
-    titles = {kind: registry.resources(client, kind) for kind in ("schemas", "fieldgroups")}
-    group = _field_group(client, tenant, wanted, titles)
-    schema = _schema(client, wanted, group.id or FIELD_GROUP_ID, titles)
-    steps += [group, *schema]
-    schema_id = schema[0].id
-    steps += _descriptors(client, schema_id)
-    steps += _dataset(client, wanted, schema_id)
+    references = registry.references(client)
+    titles = {kind: registry.resources(client, kind) for kind in registry.KINDS}
+    body = _with_grown(standard.field_group(tenant, wanted.field_group_title), tenant, wanted.grown)
+    group = _field_group(client, references, tenant, body, titles)
+    schema, *enable = _schema(client, references, wanted, body, group.id or FIELD_GROUP_ID, titles)
+    steps = [
+        group,
+        schema,
+        *_namespaces(client),
+        *_descriptors(client, schema.id),
+        *enable,
+        *_dataset(client, wanted, schema.id, titles),
+    ]
     return Plan(client.platform.sandbox, tenant, tuple(steps))
 
 
@@ -159,8 +181,7 @@ def _applied(client: PlatformClient, step: Step) -> str:
         raise type(error)(
             f"The {step.what} {step.name!r} was not made: {error.what}",
             where=error.where,
-            fix="A title may be taken by another resource, or the name not allowed: choose another. Steps before this "
-            "one are done; the command may be run again.",
+            fix=_OTHER_NAME.get(step.what, "") + "Steps before this one are done; the command may be run again.",
             status=error.status,
             code=error.code,
             request_id=error.request_id,
@@ -170,6 +191,7 @@ def _applied(client: PlatformClient, step: Step) -> str:
 
 def _namespaces(client: PlatformClient) -> Iterator[Step]:
     there = registry.namespaces(client)
+    spelled = {code.casefold(): code for code in there}
     for wanted in standard.namespaces():
         body = {
             "name": wanted.name,
@@ -179,6 +201,14 @@ def _namespaces(client: PlatformClient) -> Iterator[Step]:
         }
         existing = there.get(wanted.code)
         if existing is None:
+            other = spelled.get(wanted.code.casefold())
+            if other is not None:
+                raise Conflict(
+                    f"The identity namespace {other!r} exists, ours is {wanted.code!r}: codes that differ in case alone are "
+                    "mistaken for each other, and neither could ever be deleted",
+                    fix="Keep that namespace and write it in a mapping of your own (MIXPANEL_AEP_MAPPING), into a dataset of "
+                    "your own (AEP_DATASET_ID); or provision another sandbox.",
+                )
             yield Step("namespace", "create", wanted.code, f"{wanted.id_type}, can never be deleted", body)
             continue
         if str(existing.get("idType", "")).upper() != wanted.id_type.upper():
@@ -191,23 +221,28 @@ def _namespaces(client: PlatformClient) -> Iterator[Step]:
 
 
 def _field_group(
-    client: PlatformClient, tenant: str, wanted: Wanted, titles: Mapping[str, list[registry.Resource]]
+    client: PlatformClient, references: References, tenant: str, body: Mapping[str, Any], titles: Titles
 ) -> Step:
-    body = _with_grown(standard.field_group(tenant, wanted.field_group_title), tenant, wanted.grown)
     title = str(body["title"])
+    wanted = body["definitions"]["customFields"]
     existing = _one(titles, "fieldgroups", title)
     if existing is None:
-        fields = _leaf_names("", body["definitions"]["customFields"])
-        return Step("field group", "create", title, f"{len(fields)} fields under _{tenant}", body)
+        count = len(fields.leaf_names("", wanted))
+        return Step("field group", "create", title, f"{count} fields under _{tenant}", body)
     group_id = str(existing["$id"])
     document = registry.resource(client, "fieldgroups", group_id)
-    operations = list(_additions(document, body, f"_{tenant}", title))
-    if not operations:
+    if f"_{tenant}" not in references.members(references.places(document)):
+        raise Conflict(
+            f"The field group {title!r} exists without the root _{tenant}, so it is not ours to extend",
+            fix=f"{_OTHER_TITLE}{_OPTIONS['fieldgroups']}.",
+        )
+    missing = fields.missing(references, document, wanted, f"the field group {title!r}")
+    if not missing:
         return Step("field group", "keep", title, id=group_id)
-    names = [name for op in operations for name in _leaf_names(op["path"].rsplit("/", 1)[-1], op["value"])]
-    count = f"{len(names)} new field{'' if len(names) == 1 else 's'}"
-    detail = f"{count}: {', '.join(names[:5])}{', …' if len(names) > 5 else ''}"
-    return Step("field group", "extend", title, detail, operations, group_id)
+    names = [name for one in missing for name in one.leaves()]
+    count_told = f"{len(names)} new field{'' if len(names) == 1 else 's'}"
+    detail = f"{count_told}: {', '.join(names[:5])}{', …' if len(names) > 5 else ''}"
+    return Step("field group", "extend", title, detail, fields.operations(document, missing), group_id)
 
 
 def _with_grown(body: dict[str, Any], tenant: str, grown: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -221,16 +256,27 @@ def _with_grown(body: dict[str, Any], tenant: str, grown: Mapping[str, Mapping[s
 
 
 def _schema(
-    client: PlatformClient, wanted: Wanted, group_id: str, titles: Mapping[str, list[registry.Resource]]
+    client: PlatformClient,
+    references: References,
+    wanted: Wanted,
+    group: Mapping[str, Any],
+    group_id: str,
+    titles: Titles,
 ) -> list[Step]:
+    """The schema's own step first, then the one that enables it for Profile."""
     body = standard.schema_request(wanted.schema_title, (group_id,))
     title = str(body["title"])
-    references = [part["$ref"] for part in body["allOf"]]
+    if _normal(title) == _normal(str(group["title"])):
+        raise Conflict(
+            f"The schema and the field group would both be titled {title!r}",
+            fix=f"Titles are unique across all resources of the organisation. {_OTHER_TITLE}{_OPTIONS['fieldgroups']}.",
+        )
+    parts = [part["$ref"] for part in body["allOf"]]
     existing = _one(titles, "schemas", title)
     union = {"op": "add", "path": "/meta:immutableTags", "value": ["union"]}
     enable = Step("schema", "enable", title, "for Profile; cannot be undone", [union], SCHEMA_ID)
     if existing is None:
-        make = Step("schema", "create", title, f"ExperienceEvent with {len(references) - 1} field groups", body)
+        make = Step("schema", "create", title, f"ExperienceEvent with {len(parts) - 1} field groups", body)
         return [make, enable] if wanted.profile else [make]
     schema_id = str(existing["$id"])
     document = registry.resource(client, "schemas", schema_id)
@@ -238,10 +284,13 @@ def _schema(
     if class_id != standard.CLASS_ID:
         raise Conflict(
             f"The schema {title!r} exists and is of the class {class_id}, not XDM ExperienceEvent",
-            fix="Choose another schema title; titles are unique in the organisation.",
+            fix=f"{_OTHER_TITLE}{_OPTIONS['schemas']}.",
         )
+    # Fields of its other field groups must not contradict ours.
+    everything = registry.schema_document(client, schema_id)
+    fields.missing(references, everything, group["definitions"]["customFields"], f"the schema {title!r}")
     there = set(_references(document)) | set(document.get("meta:extends") or ())
-    missing = [uri for uri in references if uri not in there]
+    missing = [uri for uri in parts if uri not in there]
     steps = [Step("schema", "keep", title, id=schema_id)]
     if missing:
         operations: list[Mapping[str, Any]] = []
@@ -272,9 +321,16 @@ def _descriptors(client: PlatformClient, schema_id: str | None) -> Iterator[Step
         yield Step("descriptor", "keep", name, id=str(same[0].get("@id") or ""))
 
 
-def _dataset(client: PlatformClient, wanted: Wanted, schema_id: str | None) -> list[Step]:
+def _dataset(client: PlatformClient, wanted: Wanted, schema_id: str | None, titles: Titles) -> list[Step]:
     name = wanted.dataset_name
-    found = catalog.datasets_named(client, name)
+    alike = catalog.datasets_like(client, name)
+    found = {key: body for key, body in alike.items() if body.get("name") == name}
+    if not found and alike:
+        other, body = next(iter(alike.items()))
+        raise Conflict(
+            f"The dataset {body.get('name')!r} ({other}) exists; its name differs from {name!r} in case or blanks alone",
+            fix="Set AEP_DATASET_NAME to exactly that name if it is meant, or to a name that cannot be mistaken for it.",
+        )
     if not found:
         body = {
             "name": name,
@@ -293,10 +349,12 @@ def _dataset(client: PlatformClient, wanted: Wanted, schema_id: str | None) -> l
     dataset_id, there = next(iter(found.items()))
     reference = (there.get("schemaRef") or {}).get("id")
     if schema_id is None or reference != schema_id:
+        own = next((str(one["title"]) for one in titles["schemas"] if one.get("$id") == reference), None)
+        extend = f"to add what is missing to its schema, set {_OPTIONS['schemas']} to {own!r}; or " if own else ""
         raise Conflict(
             f"The dataset {name!r} ({dataset_id}) exists with the schema {reference}, not with ours",
-            fix="Set AEP_DATASET_NAME to a new name; or keep this dataset, skip provisioning, set AEP_DATASET_ID and "
-            "give a mapping of your own (MIXPANEL_AEP_MAPPING).",
+            fix=f"Set AEP_DATASET_NAME to a new name; or {extend}keep this dataset, skip provisioning, set AEP_DATASET_ID "
+            "and give a mapping of your own (MIXPANEL_AEP_MAPPING).",
         )
     operations: list[Mapping[str, Any]] = []
     details = []
@@ -315,71 +373,30 @@ def _dataset(client: PlatformClient, wanted: Wanted, schema_id: str | None) -> l
     return [Step("dataset", "extend", name, ", ".join(details), operations, dataset_id)]
 
 
-def _one(titles: Mapping[str, list[registry.Resource]], kind: str, title: str) -> registry.Resource | None:
-    """The resource of that title and kind. Raises Conflict when another kind has the title."""
+def _one(titles: Titles, kind: str, title: str) -> registry.Resource | None:
+    """The resource of that title and kind. Raises Conflict when another has the title, also in other case."""
     for other, resources in titles.items():
         for resource in resources:
-            if resource.get("title") != title:
+            there = str(resource.get("title") or "")
+            if _normal(there) != _normal(title):
                 continue
-            if other != kind:
-                raise Conflict(
-                    f"The title {title!r} is taken by one of the tenant's {other} ({resource.get('$id')})",
-                    fix="Titles are unique across all resources of the organisation: choose another.",
-                )
-            return resource
+            if (other, there) == (kind, title):
+                return resource
+            spelled = "" if there == title else f" as {there!r} (case and blanks do not count)"
+            raise Conflict(
+                f"The title {title!r} is taken{spelled} by one of the tenant's {other} ({resource.get('$id')})",
+                fix=f"Titles are unique across all resources of the organisation. {_OTHER_TITLE}{_OPTIONS[kind]}"
+                + (f"; exactly {there!r} extends that one." if other == kind else "."),
+            )
     return None
+
+
+def _normal(title: str) -> str:
+    return " ".join(title.split()).casefold()
 
 
 def _references(document: registry.Resource) -> list[str]:
     return [str(part["$ref"]) for part in document.get("allOf") or () if isinstance(part, Mapping) and "$ref" in part]
-
-
-def _additions(
-    existing: registry.Resource, wanted: registry.Resource, root: str, title: str
-) -> Iterator[dict[str, Any]]:
-    """JSON Patch operations that add the fields which the existing group lacks. Raises Conflict on another type."""
-    tree = wanted["definitions"]["customFields"]["properties"][root]
-    definitions = existing.get("definitions") or {}
-    holder = next((key for key, body in definitions.items() if root in (body.get("properties") or {})), None)
-    if holder is None:
-        raise Conflict(
-            f"The field group {title!r} exists without the root {root}, so it is not ours to extend",
-            fix="Choose another title for the field group.",
-        )
-    path = f"/definitions/{_pointer(holder)}/properties/{_pointer(root)}"
-    yield from _missing(definitions[holder]["properties"][root], tree, path, title)
-
-
-def _missing(existing: Mapping[str, Any], wanted: Mapping[str, Any], path: str, title: str) -> Iterator[dict[str, Any]]:
-    there = existing.get("properties") or {}
-    for name, body in (wanted.get("properties") or {}).items():
-        at = f"{path}/properties/{_pointer(name)}"
-        if name not in there:
-            yield {"op": "add", "path": at, "value": body}
-            continue
-        ours, theirs = (body.get("type"), body.get("format")), (there[name].get("type"), there[name].get("format"))
-        if ours != theirs:
-            raise Conflict(
-                f"The field {at.split('/properties/', 1)[-1].replace('/properties/', '.')} of {title!r} has the type "
-                f"{_type(theirs)}, wanted is {_type(ours)}",
-                fix="A field's type can never be changed: choose another title for the field group and schema.",
-            )
-        if body.get("properties"):
-            yield from _missing(there[name], body, at, title)
-
-
-def _type(pair: tuple[Any, Any]) -> str:
-    return "/".join(str(part) for part in pair if part)
-
-
-def _pointer(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
-
-
-def _leaf_names(name: str, body: Mapping[str, Any]) -> list[str]:
-    """The names of the fields that hold values: the field itself, or those in the object that it is."""
-    inner = body.get("properties")
-    return [leaf for child, part in inner.items() for leaf in _leaf_names(child, part)] if inner else [name]
 
 
 def _filled(value: Any, ids: Mapping[str, str]) -> Any:

@@ -6,17 +6,19 @@ What does not belong here: which resources a connection wants (`provision`, `xdm
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from mixpanel_aep_assets.aep.errors import AepError, AnswerLost, Conflict, UnexpectedAnswer
 from mixpanel_aep_assets.aep.http import NAMESPACES, REGISTRY, Call, PlatformClient
+from mixpanel_aep_assets.aep.references import References
 
 LIST_IDS = "application/vnd.adobe.xed-id+json"
 RAW = "application/vnd.adobe.xed+json; version=1"
 FULL = "application/vnd.adobe.xed-full+json; version=1"
-DESCRIPTORS = "application/vnd.adobe.xdm+json"
+DESCRIPTORS = "application/vnd.adobe.xdm-v2+json"
+"""The form that comes in pages (section 7.2)."""
 
 Resource = Mapping[str, Any]
 
@@ -61,11 +63,26 @@ def resource(client: PlatformClient, kind: str, resource_id: str, accept: str = 
 
 
 def schema_document(client: PlatformClient, schema_id: str) -> dict[str, Any]:
-    """The schema with all references resolved, as `xdm.schema.Schema.from_registry` reads it. Raises NotFound."""
+    """The schema with all references resolved, as `xdm.composition.registry_schema` reads it. Raises NotFound.
+
+    What the Registry's full form still refers to, data types for example, is looked up and put in its place.
+    """
     body = resource(client, "schemas", schema_id, FULL)
     if not isinstance(body, dict):
         raise UnexpectedAnswer("The schema is no object", where=f"GET {REGISTRY}/tenant/schemas")
-    return body
+    return references(client).resolved(body)
+
+
+def references(client: PlatformClient) -> References:
+    """What follows `$ref`s in this Registry."""
+
+    def look_up(container: str, kind: str, resource_id: str) -> Resource:
+        found = resource(client, kind, resource_id, FULL, container)
+        if not isinstance(found, Mapping):
+            raise UnexpectedAnswer("The resource is no object", where=f"GET {REGISTRY}/{container}/{kind}")
+        return found
+
+    return References(look_up)
 
 
 def create(client: PlatformClient, kind: str, body: Resource) -> Resource:
@@ -93,12 +110,29 @@ def patch(client: PlatformClient, kind: str, resource_id: str, operations: Seque
     client.request("PATCH", path, call=Call.CREATE, json=list(operations))
 
 
-def descriptors(client: PlatformClient, schema_id: str) -> list[Resource]:
-    """All descriptors of a schema."""
-    body = client.json("GET", f"{REGISTRY}/tenant/descriptors", headers={"Accept": DESCRIPTORS})
-    lists = body.values() if isinstance(body, Mapping) else ()
-    every = [d for entries in lists if isinstance(entries, list) for d in entries if isinstance(d, Mapping)]
-    return [d for d in every if d.get("xdm:sourceSchema") == schema_id]
+def descriptors(client: PlatformClient, *sources: str) -> list[Resource]:
+    """All descriptors of these schemas, field groups or classes, by their `$id`."""
+    return [one for one in _descriptors(client) if one.get("xdm:sourceSchema") in sources]
+
+
+def _descriptors(client: PlatformClient) -> Iterator[Resource]:
+    where = f"GET {REGISTRY}/tenant/descriptors"
+    params: dict[str, str] = {}
+    while True:
+        body = client.json("GET", f"{REGISTRY}/tenant/descriptors", params=params, headers={"Accept": DESCRIPTORS})
+        if not isinstance(body, Mapping):
+            raise UnexpectedAnswer("The Registry's list of descriptors is no object", where=where)
+        # Without pages the answer is a list for each type.
+        lists = [body["results"]] if "results" in body else body.values()
+        for entries in lists:
+            yield from (one for one in (entries if isinstance(entries, list) else ()) if isinstance(one, Mapping))
+        page = body.get("_page") if "results" in body else None
+        if not isinstance(page, Mapping) or not body["results"]:
+            return
+        following = page.get("next")
+        if not following or str(following) == params.get("start"):
+            return
+        params = {"start": str(following), "orderby": str(page.get("orderby") or "@id")}
 
 
 def primary_identities(client: PlatformClient, schema_id: str) -> list[Resource]:

@@ -18,7 +18,16 @@ import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 from tenacity.wait import wait_exponential, wait_random
 
-from mixpanel_aep_assets.aep.errors import AepError, RateLimited, ServerFault, Unreachable
+from mixpanel_aep_assets import network
+from mixpanel_aep_assets.aep.errors import (
+    AepError,
+    Blocked,
+    CannotConnect,
+    RateLimited,
+    ServerFault,
+    UnexpectedAnswer,
+    Unreachable,
+)
 from mixpanel_aep_assets.aep.settings import Platform
 
 log = logging.getLogger(__name__)
@@ -52,6 +61,16 @@ class Refused(Exception):
         what = "The server asks to slow down" if limited else "The server failed to answer"
         error = kind(what, where=where, status=answer.status_code, request_id=request_id(answer), wait=wait)
         return cls(error, wait, carried_out=not limited)
+
+
+def blocked_by(answer: httpx.Response, where: str) -> Blocked | None:
+    """The refusal of a front end or a proxy: a page for people (401, 403), or 407. None for an answer of the API."""
+    said = answer.content[:4096].decode("utf-8", "replace")
+    if answer.status_code != 407 and not (answer.status_code in (401, 403) and network.is_page(said)):
+        return None
+    title = re.search(r"<title>(.*?)</title>", said, re.IGNORECASE | re.DOTALL)
+    text = " ".join(title[1].split())[:200] if title else answer.reason_phrase
+    return Blocked(f"A front end on the way refuses the request: “{text}”", where=where, status=answer.status_code)
 
 
 def request_id(answer: httpx.Response) -> str | None:
@@ -107,7 +126,10 @@ def _say(state: RetryCallState) -> None:
 
 @contextmanager
 def faults_explained(where: str) -> Iterator[None]:
-    """Turns the transport's faults into `Refused(Unreachable)`. The text never holds headers or bodies."""
+    """Turns the transport's faults into `Refused(Unreachable)`. The text never holds headers or bodies.
+
+    What is wrong with a proxy or a certificate stays wrong: CannotConnect, which is not tried again.
+    """
     try:
         yield
     except (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError) as error:
@@ -118,6 +140,12 @@ def faults_explained(where: str) -> Iterator[None]:
             httpx.WriteTimeout: "The server takes no more data",
         }.get(type(error), "The connection was cut")
         detail = str(error).split("\n", 1)[0][:200]
-        fault = Unreachable(f"{what}{f': {detail}' if detail else ''}", where=where)
-        unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+        what = f"{what}{network.through(error)}{f': {detail}' if detail else ''}"
+        known = network.fault_of(error)
+        if known is not None and not known.passing:
+            raise CannotConnect(known.what, where=where, fix=known.fix) from None
+        fault = Unreachable(what if known is None else known.what, where=where, fix="" if known is None else known.fix)
+        unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError)
         raise Refused(fault, carried_out=not unsent) from None
+    except httpx.DecodingError:
+        raise UnexpectedAnswer("The answer is not in the coding that it names", where=where) from None

@@ -81,7 +81,9 @@ def main(arguments: list[str] | None = None) -> None:
         if text is None:
             raise
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]Error:[/red] {plain(text)}")
-        sys.exit(WRONG_USE if type(error).__name__ in ("SettingsError", "SettingsWrong") else FAILED)
+        sys.exit(
+            WRONG_USE if type(error).__name__ in ("SettingsError", "SettingsWrong", "NetworkSettingsWrong") else FAILED
+        )
     sys.exit(result if isinstance(result, int) else 0)
 
 

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import click
 from rich.console import Console
 
+from mixpanel_aep_assets import network
 from mixpanel_aep_assets.cli import FAILED, explains_itself
 from mixpanel_aep_assets.cli.options import connection_option, open_connection
 from mixpanel_aep_assets.connection import Opened
-from mixpanel_aep_assets.mixpanel.errors import AuthenticationFailed
+from mixpanel_aep_assets.mixpanel.client import MixpanelClient
+from mixpanel_aep_assets.mixpanel.errors import AuthenticationFailed, NotAllowed, NotFound, PlanLacksExport, WrongRegion
+from mixpanel_aep_assets.mixpanel.settings import API_HOSTS, EXPORT_HOSTS
 from mixpanel_aep_assets.mixpanel.zones import zone
 
 EXPIRY_WARNING = datetime.timedelta(days=30)
+
+
+TRIES = 2
+"""Of a call to the Platform. A run has more patience; here each check would wait for a host that is not there."""
+
+
+SIGN_IN = "Adobe credentials"
+NEED_A_TOKEN = frozenset({"dataset", "schema", "Platform limits"})
+"""Checks that cannot be made where the check of the token fails."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +47,7 @@ def doctor(connection: str) -> int:
     marks = {"ok": "[green]ok[/green]     ", "warning": "[yellow]warning[/yellow]", "wrong": "[red]wrong[/red]  "}
     worst = 0
     with open_connection(connection) as opened:
+        opened.tries = TRIES
         for diagnosis in diagnoses(opened):
             console.print(f"{marks[diagnosis.state]} {diagnosis.name}: ", end="")
             console.print(diagnosis.text, markup=False)
@@ -44,15 +58,51 @@ def doctor(connection: str) -> int:
 def diagnoses(opened: Opened) -> Iterator[Diagnosis]:
     """One after the other, each by itself: a wrong one does not hide the next, and is told once."""
     told: dict[str, str] = {}
+    failed: set[str] = set()
     for name, look in CHECKS.items():
+        if name in NEED_A_TOKEN and SIGN_IN in failed:
+            yield Diagnosis(name, "wrong", f"not looked at, for the same reason as {SIGN_IN}")
+            continue
         try:
             yield from look(opened, name)
         except Exception as error:
             if not explains_itself(error):
                 raise
+            failed.add(name)
             first = told.setdefault(str(error), name)
             text = str(error) if first == name else f"not looked at, for the same reason as {first}"
             yield Diagnosis(name, "wrong", text)
+
+
+def _credentials(opened: Opened, name: str) -> Iterator[Diagnosis]:
+    for text in opened.oddities(os.environ):
+        yield Diagnosis(name, "warning", text)
+
+
+def _network(opened: Opened, name: str) -> Iterator[Diagnosis]:
+    """Proxies and certificate authorities; a proxy that cannot be used is wrong where a host is behind it."""
+    from mixpanel_aep_assets.aep.settings import IMS_URL, PLATFORM_URL
+
+    network.trust().context()
+    settings = opened.settings
+    urls = [
+        settings.export_url or EXPORT_HOSTS[settings.region],
+        settings.api_url or API_HOSTS[settings.region],
+        settings.ims_url or IMS_URL,
+        settings.aep_url or PLATFORM_URL,
+    ]
+    behind = {network.shown(url): network.proxy_for(url) for url in urls if not network.url_problem(url)}
+    for proxy in network.proxies():
+        if problem := proxy.problem():
+            needed = proxy in behind.values()
+            text = f"{proxy}: {problem}" + ("" if needed else ". No host of this connection is behind it.")
+            yield Diagnosis(name, "wrong" if needed else "warning", text)
+    if "://" in settings.storage and (other := network.unknown_to_object_stores()):
+        text = f"the object store's own client does not know {', '.join(other)} (docs/network.md)"
+        yield Diagnosis(name, "warning", text)
+    if not any(proxy and proxy.problem() for proxy in behind.values()):
+        ways = ", ".join(f"{url} {f'through {proxy}' if proxy else 'directly'}" for url, proxy in behind.items())
+        yield Diagnosis(name, "ok", f"{ways}; certificates are checked against {network.trust()}")
 
 
 def _storage(opened: Opened, name: str) -> Iterator[Diagnosis]:
@@ -68,15 +118,21 @@ def _project(opened: Opened, name: str) -> Iterator[Diagnosis]:
         text = f"a project secret may not ask for its project, only an export shows whether it holds; time zone {zone_told}"
         yield Diagnosis(name, "warning", text)
         return
-    try:
-        project = opened.mixpanel.project()
-    except AuthenticationFailed as error:
-        region = opened.mixpanel.other_region()
-        known = f" These credentials are known in the region {region}: set MIXPANEL_REGION={region}." if region else ""
-        yield Diagnosis(name, "wrong", f"{error}{known}")
-        return
+    with MixpanelClient(opened.source) as client:
+        try:
+            project = client.project()
+        except (AuthenticationFailed, WrongRegion, NotAllowed) as error:
+            region = client.other_region()
+            known = f" The project is known in the region {region}: set MIXPANEL_REGION={region}." if region else ""
+            yield Diagnosis(name, "wrong", f"{error}{known}")
+            return
     told = project.timezone or "(not told)"
     yield Diagnosis(name, "ok", f"{project.name or opened.settings.project_id}, time zone {told}")
+    host = project.domain and f"https://{project.domain}"
+    home = next((region for region, api in API_HOSTS.items() if api == host), None)
+    if home not in (None, opened.source.region) and opened.source.export_url is None:
+        text = f"MIXPANEL_REGION={opened.source.region}, but the project is at {project.domain}: set MIXPANEL_REGION={home}."
+        yield Diagnosis("region", "wrong", text)
     given = opened.settings.timezone
     if given and project.timezone and zone(given) != zone(project.timezone):
         text = f"MIXPANEL_TIMEZONE={given}, but the project is set to {project.timezone}. Set it to the project's zone."
@@ -84,16 +140,28 @@ def _project(opened: Opened, name: str) -> Iterator[Diagnosis]:
 
 
 def _account(opened: Opened, name: str) -> Iterator[Diagnosis]:
-    if opened.mixpanel.source.credentials.kind == "project secret":
+    credentials = opened.source.credentials
+    if credentials.kind == "project secret":
         yield Diagnosis(name, "warning", "Project secrets retire on 3 March 2027: use a service account.")
         return
-    if opened.mixpanel.source.credentials.kind != "service account":
+    if credentials.kind != "service account":
         yield Diagnosis(
             name, "warning", "A bearer token sees only its owner's data view and expires: use a service account."
         )
         return
-    username = opened.mixpanel.source.credentials.username
-    for account in opened.mixpanel.service_accounts():
+    username = credentials.username
+    unknown = f"Whether {username} expires is not known"
+    look = "Look under Organization Settings, Service Accounts."
+    with MixpanelClient(opened.source) as client:
+        try:
+            accounts = client.service_accounts()
+        except (NotAllowed, NotFound, PlanLacksExport) as error:
+            why = f"it may not list the project's service accounts (HTTP {error.status}), which exports do not need"
+            yield Diagnosis(name, "warning", f"{unknown}: {why}. {look}")
+            return
+    if username not in {account.username for account in accounts}:
+        yield Diagnosis(name, "warning", f"{unknown}: the project's list of service accounts does not hold it. {look}")
+    for account in accounts:
         if account.username != username:
             continue
         if account.expires is None:
@@ -116,7 +184,7 @@ def _time_mode(opened: Opened, name: str) -> Iterator[Diagnosis]:
         yield Diagnosis(name, "ok", f"set to {mode}")
         return
     found = opened.time_mode()
-    text = f"{found.mode}, {found.evidence}" if found else "is found out from the first exported day's receipt times"
+    text = f"{found.mode}, {found.evidence}" if found else "is found out from the receipt times of the exported days"
     yield Diagnosis(name, "ok", text)
 
 
@@ -166,11 +234,13 @@ def _limits(opened: Opened, name: str) -> Iterator[Diagnosis]:
 
 
 CHECKS: dict[str, Callable[[Opened, str], Iterator[Diagnosis]]] = {
+    "credentials": _credentials,
+    "network": _network,
     "storage": _storage,
     "Mixpanel project": _project,
     "service account": _account,
     "time mode": _time_mode,
-    "Adobe credentials": _token,
+    SIGN_IN: _token,
     "dataset": _dataset,
     "schema": _schema,
     "Platform limits": _limits,

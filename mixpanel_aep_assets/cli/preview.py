@@ -31,6 +31,8 @@ def preview(day: datetime.datetime, rows: int, connection: str) -> int:
             opened = opened.with_storage(open_storage(folder))
             extract.extract_day(opened, key)
         raw = extract.preview(opened, key, rows)
+        evidence = (opened.day(extract.TABLE, key).manifest() or {})["time_evidence"]
+        unsure = None if evidence["sure"] else evidence["text"]
         manifest = transform.transform_day(opened, key, target=open_storage(folder))
         mapped = transform.preview(opened.with_storage(open_storage(folder)), key, rows)
     for title, events in (
@@ -45,6 +47,8 @@ def preview(day: datetime.datetime, rows: int, connection: str) -> int:
         f"{manifest['rows']:,} events conform, {manifest['duplicates']:,} duplicates, "
         f"{manifest['quarantined']:,} would be set aside."
     )
+    if unsure is not None:
+        console.print(f"Times are shown as if they were UTC, which is not known yet: {unsure}", markup=False)
     for violation in manifest["violations"]:
         console.print(f"  {violation['rows']:,} x {violation['pointer']}: {violation['rule']}", markup=False)
     for error in manifest["mapping_errors"]:

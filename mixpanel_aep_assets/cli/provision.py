@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 _DAY = click.DateTime(["%Y-%m-%d"])
 
 
+def _title(_: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not value.strip():
+        raise click.BadParameter("a title has at least one letter.", param=parameter)
+    return value.strip() if value is not None else None
+
+
 @click.command()
 @click.option("--apply", "apply_plan", is_flag=True, help="Make what the plan says.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
@@ -36,6 +42,14 @@ _DAY = click.DateTime(["%Y-%m-%d"])
     help="File of the reviewed fields (YAML). With --from-data it is written; what was decided in it stays.",
 )
 @click.option(
+    "--schema-title", callback=_title, help="Title of the schema to make or extend (MIXPANEL_AEP_SCHEMA_TITLE)."
+)
+@click.option(
+    "--field-group-title",
+    callback=_title,
+    help="Title of its field group to make or extend (MIXPANEL_AEP_FIELD_GROUP_TITLE).",
+)
+@click.option(
     "--profile", is_flag=True, help="Also enable schema and dataset for Real-Time Customer Profile; cannot be undone."
 )
 @connection_option
@@ -46,6 +60,8 @@ def provision(
     since: datetime.datetime | None,
     until: datetime.datetime | None,
     file: Path | None,
+    schema_title: str | None,
+    field_group_title: str | None,
     profile: bool,
     connection: str,
 ) -> int:
@@ -61,8 +77,8 @@ def provision(
         raise click.UsageError("--since and --until belong to --from-data.")
     console = Console(highlight=False, soft_wrap=True)
     with open_connection(connection) as opened:
-        if profile:
-            opened.settings = opened.settings.model_copy(update={"profile": True})
+        given = {"schema_title": schema_title, "field_group_title": field_group_title, "profile": profile or None}
+        opened.settings = opened.settings.model_copy(update={k: v for k, v in given.items() if v is not None})
         fields = opened.accepted_plan
         if from_data:
             fields = _proposed(opened, since, until, file)

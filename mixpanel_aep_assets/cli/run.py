@@ -18,6 +18,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from mixpanel_aep_assets import display, remembered
 from mixpanel_aep_assets.cli import FAILED, NOT_YET, explains_itself, killed, plain
 from mixpanel_aep_assets.cli.options import connection_option, day_range, days_between, report_option, wide_console
 from mixpanel_aep_assets.connection import VARIABLES, Opened, Settings
@@ -62,10 +63,12 @@ def run(
     days = days_between(first, last)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     with dagster_instance() as instance:
-        with reaching_back_to(first.date()):
+        with reaching_back_to(first.date()) as reached:
             runner = Runner(connection, instance, console)
         with runner.open() as opened:
             opened.check_settings()
+            if reached and opened.settings.start_date == first.date():  # the UI and the sensors know these days too
+                remembered.reach_back(opened.storage, connection, first.date())
         with Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
         ) as progress:
@@ -75,9 +78,12 @@ def run(
                     tags |= {failures.FORCE_TAG: "true"}
                 for day in reversed(days):
                     progress.update(task, description=day)
-                    for problem in runner.materialize(day, tags):
-                        console.print(f"[red]{day}[/red] {plain(problem)}", markup=True)
+                    problems = runner.materialize(day, tags)
+                    if day not in runner.unsure:
+                        runner.tell(day, problems)
                     progress.advance(task)
+                for day, problems in runner.materialize_unsure(tags):
+                    runner.tell(day, problems)
             if wait:
                 handed_over = [day for day in days if day not in runner.failed]
                 for day, problem in runner.wait(handed_over, wait_minutes * 60, progress):
@@ -105,6 +111,8 @@ class Runner:
         self.definitions = load_definitions()
         self.connection = connection
         self.failed: dict[str, str] = {}
+        self.unsure: dict[str, str] = {}
+        """Days that only lack the time mode, and their runs; in the order in which they were run."""
         self.tags = killed.tags()
         killed.end(instance)
         try:
@@ -147,10 +155,13 @@ class Runner:
                 raise_on_error=False,
                 run_config=QUIET,
             )
+            self.unsure.pop(day, None)
             if result.success:
                 self.failed.pop(day, None)
                 return red_checks(result)
             run = self.instance.get_run_by_id(result.run_id)
+            if run is not None and run.tags.get(failures.WAITING_TAG) == failures.TIME_MODE:
+                self.unsure[day] = run.run_id
             retry_at = run.tags.get(failures.RETRY_AT_TAG) if run else None
             problems = failed_steps(result) or red_checks(result) or ["The run failed; see its log in the UI."]
             problems = [self._told(day, problem) for problem in problems]
@@ -163,6 +174,29 @@ class Runner:
             if left > LONG_WAIT:
                 self.console.print(f"{day} waits until {retry_at[11:19]} UTC: {problems[0]}", markup=False)
             time.sleep(max(0.0, left))
+
+    def materialize_unsure(self, tags: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
+        """Runs the days that only lacked the time mode again, if others have told it by now; what went wrong, by day.
+
+        Those that still lack it are left to the sensor.
+        """
+        from mixpanel_aep_assets import failures
+        from mixpanel_aep_assets.pipeline import time_modes
+
+        waiting = dict(self.unsure)
+        with self.open() as opened:
+            known = bool(waiting) and time_modes.decide(opened) is not None
+        for day, run_id in waiting.items():
+            if known:
+                self.instance.add_run_tags(run_id, {failures.REQUEUE_TAG: "done"})  # by us, not by the sensor
+                again = {failures.UNSURE_TAG: "1"}  # the day is stored, so that it needs no export
+                yield day, self.materialize(day, {**tags, **again})
+            else:
+                yield day, [self.failed[day]]
+
+    def tell(self, day: str, problems: list[str]) -> None:
+        for problem in problems:
+            self.console.print(f"[red]{day}[/red] {plain(problem)}", markup=True)
 
     def _told(self, day: str, problem: str) -> str:
         """The failure's text for somebody who knows the day, and has no sensor on a passing instance."""
@@ -178,7 +212,8 @@ class Runner:
         if others:
             raise click.UsageError(
                 f"{others[0]} is no partition of {self.connection!r}: they go from {keys[0] if keys else '(none)'} to "
-                f"{keys[-1] if keys else '(none)'}. For earlier days set MIXPANEL_AEP_START_DATE back; today is not closed."
+                f"{keys[-1] if keys else '(none)'}. For earlier days set MIXPANEL_AEP_START_DATE (or `start_date` in the "
+                "connection's YAML) back; today is not closed."
             )
 
     def wait(self, days: list[str], seconds: float, progress: Progress) -> Iterator[tuple[str, str]]:
@@ -229,25 +264,26 @@ def failed_steps(result: Any) -> list[str]:
 
 def red_checks(result: Any) -> list[str]:
     return [
-        f"check {e.check_name}: {e.description or 'failed'}"
+        f"check {e.check_name}: {display.plain(e.description) if e.description else 'failed'}"
         for e in result.get_asset_check_evaluations()
         if not e.passed
     ]
 
 
 @contextmanager
-def reaching_back_to(day: datetime.date) -> Iterator[None]:
+def reaching_back_to(day: datetime.date) -> Iterator[bool]:
     """Definitions loaded here have partitions from `day` on, if that is earlier than the default and no start is set.
 
-    Who names a day before the 30 that are offered unless told otherwise, and has set no bound, wants that day.
+    Gives whether it took effect. Who names a day before the 30 that are offered unless told otherwise, and has set no bound,
+    wants that day.
     """
     variable = VARIABLES["start_date"]
     if os.environ.get(variable, "").strip() or day >= Settings().first_day(datetime.datetime.now(datetime.UTC).date()):
-        yield
+        yield False
         return
     os.environ[variable] = day.isoformat()
     try:
-        yield
+        yield True
     finally:
         del os.environ[variable]
 

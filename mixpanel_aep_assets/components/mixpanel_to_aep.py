@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import datetime
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import dagster as dg
 from pydantic import Field
 
-from mixpanel_aep_assets import assets, automation, checks, drift
-from mixpanel_aep_assets.connection import DEFAULT_NAME, SECRET_VARIABLES, Secrets, Settings
+from mixpanel_aep_assets import assets, automation, checks, drift, remembered
+from mixpanel_aep_assets.connection import DEFAULT_NAME, SECRET_VARIABLES, Opened, Secrets, Settings
+from mixpanel_aep_assets.pipeline import time_modes
 from mixpanel_aep_assets.resources import ConnectionResource
+from mixpanel_aep_assets.storage import StorageError
 
 
 class MixpanelSettings(dg.Model, dg.Resolvable):
@@ -52,6 +55,12 @@ class PlatformSettings(dg.Model, dg.Resolvable):
     sandbox: str | None = Field(None, description="Sandbox name, `prod` unless given.")
     dataset_id: str | None = Field(None, description="Target dataset by id …")
     dataset_name: str | None = Field(None, description="… or by name; `mixpanel-aep provision` makes one.")
+    schema_title: str | None = Field(
+        None, description="Title of the schema that `provision` makes or extends: `Mixpanel events` unless given."
+    )
+    field_group_title: str | None = Field(
+        None, description="Title of its field group: `Mixpanel event details` unless given."
+    )
     profile: bool | None = Field(
         None, description="`provision` also enables schema and dataset for Profile, which cannot be undone. false."
     )
@@ -98,14 +107,18 @@ class MixpanelToAep(dg.Component, dg.Model, dg.Resolvable):
     """A Mixpanel project's events, day by day, into an Adobe Experience Platform dataset."""
 
     name: str = Field(DEFAULT_NAME, description="The connection's name: asset keys, jobs and folders begin with it.")
-    start_date: str | None = Field(None, description="First day, `YYYY-MM-DD`; 30 days back unless given.")
+    start_date: str | None = Field(
+        None, description="First day, `YYYY-MM-DD`. Unless given: 30 days before the connection was first loaded."
+    )
     storage: str | None = Field(None, description="Where days live: a path or `s3://`, `gs://`, `abfss://`.")
     mapping: str | None = Field(None, description="A mapping set (JSON, YAML), relative to this file.")
     max_nonconforming_percent: float | None = Field(
-        None, description="Share of events that may be set aside for not conforming before the day is blocked; 5."
+        None,
+        description="Share of a day's events that may be set aside for not conforming; more block the day, if they are also "
+        "more than `max_nonconforming_rows`. 5.",
     )
     max_nonconforming_rows: int | None = Field(
-        None, description="Number of events that may be set aside whatever their share of the day; 20."
+        None, description="Events that may be set aside whatever their share, unless no event conforms. 20."
     )
     shrink_percent: float | None = Field(
         None, description="Share of a day's events that may be missing when it is read again, unproven, below this; 20."
@@ -152,16 +165,17 @@ class MixpanelToAep(dg.Component, dg.Model, dg.Resolvable):
 def build_connection(block: MixpanelToAep, settings: Settings) -> dg.Definitions:
     """All definitions of a connection."""
     name = settings.name
-    days = partitions(settings)
+    opened_by = resource(block, settings)
+    able = secrets_are_set(opened_by)
+    days = partitions(settings, remember=able or settings.project_id is not None)
     resource_key = f"{name}_connection"
     made = assets.build_assets(name, days, resource_key=resource_key, owners=block.owners, uri=settings.storage)
     drifted, drift_check = drift.build_drift(made[0], resource_key=resource_key, owners=block.owners or assets.OWNERS)
     daily = automation.daily_job(name, made)
     confirm = automation.confirm_job(name, made[-1].key)
     when = block.schedule
-    opened_by = resource(block, settings)
     # What finishes that which runs began (following batches, coming back after a wait) needs no click, only credentials.
-    finishing = when.running or secrets_are_set(opened_by)
+    finishing = when.running or able
     return dg.Definitions(
         assets=[*made, drifted],
         asset_checks=[*checks.build_checks(days, made, resource_key=resource_key), drift_check],
@@ -180,19 +194,35 @@ def build_connection(block: MixpanelToAep, settings: Settings) -> dg.Definitions
         ],
         sensors=[
             automation.follow_sensor(name, made[-1].key, confirm, resource_key, running=finishing),
-            automation.requeue_sensor(name, [daily, confirm], running=finishing),
+            automation.requeue_sensor(name, [daily, confirm], partial(mode_is_known, settings), running=finishing),
             automation.drift_sensor(name, drifted, running=when.running),
         ],
         resources={resource_key: opened_by},
     )
 
 
-def partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
+def partitions(settings: Settings, *, remember: bool = True) -> dg.DailyPartitionsDefinition:
     """One partition a request day. In project time, and where the mode is still to be found out, days are the
-    project zone's; the export itself refuses a day that is not over yet in the mode found."""
+    project zone's; the export itself refuses a day that is not over yet in the mode found.
+
+    A start that is not set is the remembered one: counted back from today, days would fall out at midnight under queued runs.
+    `remember` is false where nothing can run, so that looking at the definitions leaves nothing behind.
+    """
     zone = settings.zone if settings.time_mode != "utc" else "UTC"
-    today = datetime.datetime.now(datetime.UTC).date()
-    return dg.DailyPartitionsDefinition(start_date=settings.first_day(today).isoformat(), timezone=zone)
+    start = settings.first_day(datetime.datetime.now(datetime.UTC).date())
+    if settings.start_date is None and remember:
+        start = remembered.start_date(settings.storage, settings.name, start)
+    return dg.DailyPartitionsDefinition(start_date=start.isoformat(), timezone=zone)
+
+
+def mode_is_known(settings: Settings) -> bool:
+    """Whether days that wait for the time mode can go on. False while the storage cannot be read."""
+    if settings.time_mode != "auto":
+        return True
+    try:
+        return time_modes.decide(Opened(settings, Secrets())) is not None
+    except StorageError:
+        return False
 
 
 def resource(block: MixpanelToAep, settings: Settings) -> ConnectionResource:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Protocol
 
 import click
 
+from mixpanel_aep_assets.xdm.composition import registry_schema
+
 if TYPE_CHECKING:
     from mixpanel_aep_assets.dataprep.fallbacks import Fallback
     from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
@@ -338,12 +340,12 @@ def _readable(source: BinaryIO | None) -> Iterator[dict[str, Any]]:
 
 
 def _schema(file: Path | None) -> Schema:
-    from mixpanel_aep_assets.xdm.schema import Schema, SchemaError
+    from mixpanel_aep_assets.xdm.schema import SchemaError
 
     assert file is not None
     document = _json(str(file), file.read_bytes())
     try:
-        return Schema.from_registry(document if isinstance(document, dict) else {})
+        return registry_schema(document if isinstance(document, dict) else {})
     except SchemaError as error:
         _fail(f"{file} cannot be used as a schema: {error}")
 

@@ -183,7 +183,10 @@ def fitted(value: Any, dtype: pl.DataType) -> Any:
         except OverflowError:
             raise EvaluationError(f"{shown(value)} is too large for a number") from None
     elif isinstance(value, dt.datetime):
-        utc = value.astimezone(dt.UTC)
+        try:
+            utc = value.astimezone(dt.UTC)
+        except OverflowError:
+            raise EvaluationError(f"{shown(value)} lies outside the years 1 to 9999 in UTC") from None
         return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
     return value
 

@@ -39,6 +39,7 @@ from mixpanel_aep_assets.dataprep.mapping_set import Mapping as MappingOfSet
 from mixpanel_aep_assets.dataprep.mapping_set import MappingSet, SourceType
 from mixpanel_aep_assets.dataprep.parser import children, parse
 from mixpanel_aep_assets.dataprep.paths import Steps, format_steps, iterations, parse_destination, parse_source
+from mixpanel_aep_assets.dataprep.records import columns_of
 from mixpanel_aep_assets.dataprep.row_values import Records, RowMapping
 from mixpanel_aep_assets.dataprep.shred import DTYPES, KINDS, Kind, Layout, Shredder, column_name
 from mixpanel_aep_assets.dataprep.targets import TargetType, convert
@@ -196,6 +197,16 @@ class CompiledMapping:
     def sources(self) -> tuple[Steps, ...]:
         """The source paths that the set reads, each once."""
         return self._shredder.paths
+
+    @property
+    def lineage(self) -> dict[str, frozenset[str]]:
+        """Root of the destinations -> the columns of the input frame that its mappings read; no root of constants alone."""
+        read: dict[str, frozenset[str]] = {}
+        for one in self._mappings:
+            columns = [columns_of(path, self._derived, self._layout) for path in one.sources]
+            root = one.steps[0].name or ""
+            read[root] = read.get(root, frozenset()).union(*columns)
+        return {root: columns for root, columns in read.items() if columns}
 
     @property
     def fallbacks(self) -> tuple[Fallback, ...]:

@@ -192,9 +192,12 @@ def _dtype(parts: Iterable[tuple[Steps, pl.DataType]]) -> pl.DataType | None:
     fields: dict[str, list[tuple[Steps, pl.DataType]]] = {}
     items: list[tuple[Steps, pl.DataType]] = []
     here: list[pl.DataType] = []
+    maps: list[tuple[Steps, pl.DataType]] = []
     for steps, dtype in parts:
         if not steps:
-            if isinstance(dtype, pl.Struct):
+            if isinstance(dtype, pl.Map):
+                maps.append(((), _instance(dtype.value)))
+            elif isinstance(dtype, pl.Struct):
                 for one in dtype.fields:
                     fields.setdefault(one.name, []).append(((), _instance(one.dtype)))
             elif isinstance(dtype, pl.List) and steps == ():
@@ -209,8 +212,14 @@ def _dtype(parts: Iterable[tuple[Steps, pl.DataType]]) -> pl.DataType | None:
             items.append((steps[1:], inner))
         else:
             items.append((steps[1:], dtype))
-    if bool(fields) + bool(items) + bool(here) != 1:
+    if maps:  # named steps are keys of it
+        maps += [part for below in fields.values() for part in below]
+        fields = {}
+    if bool(fields) + bool(items) + bool(here) + bool(maps) != 1:
         return None
+    if maps:
+        value_type = _dtype(maps)
+        return None if value_type is None else pl.Map(pl.String(), value_type)
     if here:
         return here[0] if len({str(one) for one in here}) == 1 else None
     if items:

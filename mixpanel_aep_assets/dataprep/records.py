@@ -12,8 +12,11 @@ decoder refuses. What both must agree on is decided here:
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any, Final
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
+
+from mixpanel_aep_assets.dataprep.ast import Step
 
 INTEGER_DIGITS: Final = 4000
 """Longer integers become decimals: Python refuses to read more than 4300 digits, for their quadratic cost."""
@@ -59,6 +62,26 @@ def flattened(event: str | None, properties: Mapping[str, Any]) -> dict[str, Any
     plain = {name: value for name, value in properties.items() if not name.startswith("$")}
     reserved = {name[1:]: value for name, value in properties.items() if name.startswith("$")}
     return {**plain, **reserved, "event_name": event}
+
+
+def columns_of(
+    path: Sequence[Step], derived: Mapping[str, str], layout: Literal["event", "record"] = "event"
+) -> frozenset[str]:
+    """The columns of the input frame that hold what a source path reads (see `row_values.Records`); none for an unknown root."""
+    names = [step.name for step in path]
+    read = {column for dotted, column in derived.items() if all(map(operator.eq, dotted.split("."), names))}
+    if read:
+        return frozenset(read)
+    if layout == "record":
+        return frozenset({"record"})
+    match names:
+        case ["event", *_] | ["data", "event_name", *_]:
+            return frozenset({"event"})
+        case ["properties", *_] | ["data", str(), *_]:
+            return frozenset({"properties"})
+        case ["data", *_]:
+            return frozenset({"event", "properties"})
+    return frozenset()
 
 
 def _integer(digits: str) -> int | float:

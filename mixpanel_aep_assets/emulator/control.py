@@ -153,7 +153,7 @@ def expire_tokens(call: Call) -> Response:
 
 def settle(call: Call) -> Response:
     """Wait until all completed batches are read, and bring them to their final state without their delays."""
-    call.world.platform.lifecycle.advance_all(at_once=True)
+    call.world.lifecycle.advance_all(at_once=True)
     return Response(status_code=204)
 
 
@@ -162,7 +162,7 @@ def recover(call: Call) -> Response:
     batch = call.world.platform.batches.get(call.path("batch"))
     if batch is None:
         raise ValueError("no such batch")
-    call.world.platform.lifecycle.recover(batch)
+    call.world.lifecycle.recover(batch)
     return Response(status_code=204)
 
 
@@ -171,7 +171,7 @@ def books(call: Call) -> Response:
     from mixpanel_aep_assets.emulator.platform.books import books, warnings
 
     platform = call.world.platform
-    platform.lifecycle.advance_all()
+    call.world.lifecycle.advance_all()
     wanted = call.query.get("dataset")
     chosen = [wanted] if wanted else [one["id"] for one in platform.datasets.values()]
     if len(chosen) != 1:

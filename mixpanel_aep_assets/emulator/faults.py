@@ -24,7 +24,7 @@ from typing import Any
 
 KINDS = frozenset(
     {
-        "status", "html", "slow", "drop", "lost_response", "cut_response", "cut_upload", "hold",
+        "status", "html", "blocked", "slow", "drop", "lost_response", "cut_response", "cut_upload", "hold",
         "auth400", "expired", "early", "cut", "clean_cut", "empty", "short", "dups", "late", "merge", "vanish",
         "badline", "bigline", "bigday", "iso_time", "ms",
         "expired_token", "batch",
@@ -34,6 +34,10 @@ _MATCH = frozenset({"path", "method", "day", "query", "nth", "from_nth", "every"
 _RULE = frozenset({"match", "fault", "count", "probability", "seed"})
 
 Fault = dict[str, Any]
+
+
+class Cut(Exception):
+    """Raised inside a response's body: close the connection now, without an end of body."""
 
 
 @dataclass

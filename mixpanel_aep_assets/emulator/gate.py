@@ -2,6 +2,7 @@
 
     status         answer `status` with `body`, `headers` and `retry_after` instead of carrying the request out
     html           answer 502 with a proxy's page
+    blocked        answer 403 with the page of a front end that blocks the caller's address
     slow           wait `before_headers` seconds before the request is carried out (bodies: see mixpanel.body)
     drop           cut the connection without carrying the request out
     cut_upload     read `after_bytes` of the request's body, then cut the connection without carrying the request out
@@ -18,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
+import html
 import json
 import re
 from typing import Any
@@ -25,7 +27,7 @@ from urllib.parse import parse_qsl
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mixpanel_aep_assets.emulator.faults import Fault, pick
+from mixpanel_aep_assets.emulator.faults import Cut, Fault, pick
 from mixpanel_aep_assets.emulator.world import World
 
 _IDS = (
@@ -36,11 +38,11 @@ _IDS = (
 _HTML = (
     b"<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 Bad Gateway</h1></center></body></html>"
 )
+_BLOCKED = (
+    "<!doctype html><title>403</title>403 Forbidden<p>Your client does not have permission to get URL <code>{path}</code> "
+    "from this server."
+)
 HOLD_SECONDS = 60.0
-
-
-class Cut(Exception):
-    """Raised inside a response's body: close the connection now, without an end of body."""
 
 
 def endpoint_of(method: str, path: str) -> str:
@@ -127,6 +129,11 @@ class Gate:
                 case "html":
                     await _read(receive, None)
                     await line.answer(502, {"content-type": "text/html"}, _HTML)
+                    return
+                case "blocked":
+                    await _read(receive, None)
+                    page = _BLOCKED.format(path=html.escape(scope["path"])).encode()
+                    await line.answer(403, {"content-type": "text/html"}, page)
                     return
                 case "lost_response":
                     line.left = 0

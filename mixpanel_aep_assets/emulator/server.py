@@ -10,7 +10,7 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mixpanel_aep_assets.emulator import control
 from mixpanel_aep_assets.emulator.faults import Rule
@@ -39,7 +39,19 @@ def build_app(world: World) -> ASGIApp:
     """The ASGI application over a world."""
     inner = Starlette(routes=list(ROUTES))
     inner.state.world = world
-    return Gate(inner, world)
+    return Gate(_without_final_slash(inner), world)
+
+
+def _without_final_slash(inner: ASGIApp) -> ASGIApp:
+    """The Schema Registry takes its addresses with a slash at the end too; Adobe's open client writes them so."""
+
+    async def run(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        if path.startswith(registry.BASE) and path.endswith("/"):
+            scope = {**scope, "path": path.rstrip("/"), "raw_path": scope["raw_path"].rstrip(b"/")}
+        await inner(scope, receive, send)
+
+    return run
 
 
 def listen(host: str, port: int) -> socket.socket:

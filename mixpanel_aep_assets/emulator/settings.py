@@ -31,7 +31,9 @@ class Settings:
     """The body of Mixpanel's 400s."""
     region: Literal["US", "EU", "IN"] | None = None
     """The region that this server is when the Host header tells none; None answers for every project."""
-    wrong_region: Literal["unauthorized", "empty"] = "unauthorized"
+    wrong_region: Literal["unauthorized", "empty", "cluster"] = "unauthorized"
+    """What a project of another region gets: 401, an empty 200, or the 400 that was seen in 2025 (`invalid project id for
+    cluster`, dragonkhoi/mixpanel-mcp issue 5)."""
     classified: Literal["hide", "refuse"] = "hide"
     """What an account without access to classified data gets: the properties left out, or 403."""
     gzip_member_bytes: int | None = None
@@ -45,6 +47,10 @@ class Settings:
     token_seconds: int = 86_399
     tokens_per_minute: int | None = None
     sandbox_header_required: bool = True
+    registry_page: int = 300
+    """Resources or descriptors of a Registry list that names no limit."""
+    data_types: Literal["resolved", "referred"] = "resolved"
+    """Whether full forms hold the fields of data types (documented) or still refer to them."""
     batch_seconds: float = 0.2
     """From COMPLETE to the earliest final state; `loaded`, `staging` and `staged` share it."""
     loading_seconds: float = 86_400.0

@@ -34,6 +34,9 @@ LINE_LIMIT = 64 << 20
 
 NEWLINE = 10
 
+MARK = b"\xef\xbb\xbf"
+"""The byte order mark that some programs put before UTF-8."""
+
 
 class Lines(NamedTuple):
     """Whole lines: the bytes, and where each line starts and ends (its newline not counted). Arrays of int64."""
@@ -107,6 +110,22 @@ class ZlibDecompressor:
         out = self._inner.decompress(self._rest + data, max_length)
         self._rest = self._inner.unconsumed_tail
         return out
+
+
+def without_mark(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes without a byte order mark before the first."""
+    held: bytes | None = b""
+    for block in blocks:
+        rest = block
+        if held is not None:
+            held += block
+            if len(held) < len(MARK) and MARK.startswith(held):
+                continue
+            rest, held = held.removeprefix(MARK), None
+        if rest:
+            yield rest
+    if held:
+        yield held
 
 
 def batches(blocks: Iterable[bytes], size: int = BATCH, limit: int = LINE_LIMIT) -> Iterator[memoryview]:

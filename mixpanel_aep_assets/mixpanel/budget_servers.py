@@ -1,7 +1,6 @@
 """The request budget on a server that several machines share: Redis or Postgres (see `budget`).
 
-Their packages (`redis`, or `psycopg` and `psycopg_pool`) are no dependencies of this project; who names such a place has
-them.
+Their packages come with the extras `redis` and `postgres`.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from typing import Any
 
 from pyrate_limiter import Duration, PostgresBucket, Rate, RateItem, RedisBucket
 
-from mixpanel_aep_assets.mixpanel.budget import pause_length
-from mixpanel_aep_assets.mixpanel.errors import Unreachable
+from mixpanel_aep_assets.mixpanel.budget_stores import pause_length
+from mixpanel_aep_assets.mixpanel.errors import SettingsWrong, Unreachable
 
 STRIKES_KEPT_MS = 3_600_000
 
@@ -24,6 +23,12 @@ def _asked(package: str) -> Iterator[None]:
     """What the server's package raises, as an error that may pass. Its text names host and port, and no password."""
     try:
         yield
+    except ModuleNotFoundError as error:
+        extra = "redis" if package == "redis" else "postgres"
+        raise SettingsWrong(
+            f"MIXPANEL_AEP_BUDGET needs the package {error.name!r}, which is not installed",
+            fix=f"pip install 'mixpanel-aep-assets[{extra}]'",
+        ) from None
     except Exception as error:
         if type(error).__module__.split(".")[0] not in (package, f"{package}_pool"):
             raise

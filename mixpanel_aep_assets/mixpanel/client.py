@@ -18,8 +18,10 @@ from typing import Any
 import httpx
 import orjson
 
-from mixpanel_aep_assets.mixpanel import errors
-from mixpanel_aep_assets.mixpanel.budget import FIRST_PAUSE, LONGEST_ASKED, Budget, open_budget
+from mixpanel_aep_assets import network
+from mixpanel_aep_assets.mixpanel import answers, errors
+from mixpanel_aep_assets.mixpanel.budget import Budget, open_budget
+from mixpanel_aep_assets.mixpanel.budget_stores import FIRST_PAUSE, LONGEST_ASKED
 from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.mixpanel.settings import API_HOSTS, MixpanelSource, Region
 
@@ -32,6 +34,9 @@ ERROR_TEXT = 64 << 10
 
 WIRE_BLOCK = 1 << 18
 """Bytes handed on at a time: each hand-over costs a turn of the interpreter lock."""
+
+_PASSING = re.compile(r"timeout error|timed out|internal (?:server )?error|temporarily unavailable|try again later")
+"""Words of a failure of Mixpanel's own that comes with the status of another one (section 3.4)."""
 
 IN_THE_LAST_HOUR = re.compile(r"(\d{1,9})/(\d{1,9}) queries running in the last hour")
 
@@ -73,16 +78,16 @@ class MixpanelClient:
         self, source: MixpanelSource, *, budget: Budget | None = None, transport: httpx.BaseTransport | None = None
     ) -> None:
         self.source = source
-        self.budget = budget or open_budget(source.budget_key, source.budget_share, source.budget_location)
-        self._query_budget: Budget | None = budget
-        self._budget_is_ours = budget is None
-        self._http = httpx.Client(
+        self._http = network.client(
             headers={"Authorization": source.credentials.header(), "User-Agent": USER_AGENT},
             timeout=httpx.Timeout(source.read_timeout, connect=CONNECT_TIMEOUT, pool=CONNECT_TIMEOUT),
             limits=httpx.Limits(max_connections=8, max_keepalive_connections=4),
             follow_redirects=False,
             transport=transport,
         )
+        self.budget = budget or open_budget(source.budget_key, source.budget_share, source.budget_location)
+        self._query_budget: Budget | None = budget
+        self._budget_is_ours = budget is None
 
     def __enter__(self) -> MixpanelClient:
         return self
@@ -126,14 +131,12 @@ class MixpanelClient:
             if response.status_code != 200:
                 raise self._classified(response, url, self.budget)
             self.budget.went_well()
-            coding = response.headers.get("content-encoding", "identity").strip().lower()
-            if coding not in ("gzip", "identity", ""):
-                raise errors.UnexpectedAnswer(f"The export came in the coding {coding!r}, only gzip was offered")
+            gzip = _is_gzip(response.headers.get("content-encoding", ""))
             framed = (
                 "chunked" in response.headers.get("transfer-encoding", "").lower()
                 or "content-length" in response.headers
             )
-            yield Body(_received(response), coding == "gzip", framed)
+            yield Body(_received(response), gzip, framed)
 
     def request(self, first: datetime.date, last: datetime.date) -> dict[str, str]:
         """The query of an export request; without the project where the secret names it."""
@@ -148,7 +151,10 @@ class MixpanelClient:
 
     def projects(self) -> dict[int, Project]:
         """The projects that the credentials can see. Raises a classified error; a project secret cannot ask."""
-        answer = self._get(self._url(self.source.api_base, "/api/app/me"), {})
+        return self._projects(self._url(self.source.api_base, "/api/app/me"))
+
+    def _projects(self, url: httpx.URL) -> dict[int, Project]:
+        answer = self._get(url, {})
         results = answer.get("results", answer) if isinstance(answer, dict) else {}
         found = results.get("projects") if isinstance(results, dict) else None
         if not isinstance(found, dict):
@@ -211,15 +217,16 @@ class MixpanelClient:
         return counts
 
     def other_region(self) -> Region | None:
-        """The other region whose hosts know these credentials, None if none does. For the hint after a refusal."""
+        """The other region whose hosts show the project to these credentials, None if none does. For a hint after a refusal."""
         for region, host in API_HOSTS.items():
             if region == self.source.region or self.source.api_url is not None:
                 continue
             try:
-                self._get(httpx.URL(host + "/api/app/me"), {})
+                found = self._projects(httpx.URL(host + "/api/app/me"))
             except errors.MixpanelError:
                 continue
-            return region
+            if self.source.project_id in found:
+                return region
         return None
 
     def _query(self) -> Budget:
@@ -255,7 +262,7 @@ class MixpanelClient:
         except (httpx.HTTPError, httpx.StreamError):
             pass  # the status says enough
         wait = retry_after(response.headers.get("retry-after"))
-        said = text.decode("utf-8", "replace")
+        said = network.without(text.decode("utf-8", "replace"), *self.source.credentials.secrets())
         if response.status_code == 429:
             wait = _paused(budget, wait, said)
         if 300 <= response.status_code < 400:
@@ -277,19 +284,32 @@ class MixpanelClient:
                 if isinstance(error, (httpx.ConnectTimeout, httpx.PoolTimeout))
                 else "waiting for an answer"
             )
-            raise errors.Unreachable(f"Timed out {kind}", where=_place(url)) from None
+            raise _explained(error, f"Timed out {kind}{network.through(error)}", _place(url)) from None
         except httpx.UnsupportedProtocol:
             raise errors.SettingsWrong(f"{_place(url)} is no address that can be asked") from None
+        except httpx.LocalProtocolError:  # its text repeats the header
+            raise errors.SettingsWrong("The credentials cannot be sent as a header", where=_place(url)) from None
         except httpx.TransportError as error:
             reason = str(error).split("\n", 1)[0] or type(error).__name__
-            raise errors.Unreachable(f"No answer: {reason}", where=_place(url)) from None
+            raise _explained(error, f"No answer{network.through(error)}: {reason}", _place(url)) from None
+        except httpx.DecodingError:
+            raise errors.UnexpectedAnswer("The answer is not in the coding that it names", where=_place(url)) from None
+
+
+def _explained(error: httpx.TransportError, what: str, where: str) -> errors.MixpanelError:
+    """No answer as a typed error; what is wrong with a proxy or a certificate stays wrong, and is not asked again."""
+    fault = network.fault_of(error)
+    if fault is None:
+        return errors.Unreachable(what, where=where)
+    kind = errors.Unreachable if fault.passing else errors.CannotConnect
+    return kind(fault.what, where=where, fix=fault.fix)
 
 
 def project_zone(source: MixpanelSource) -> str | None:
     """The project's time zone as Mixpanel names it; None where the credentials may not ask.
 
-    A refusal is no error here: the export says what is wrong with credentials. No answer is one, since a day must not
-    get another time mode because a host was out of reach. Raises Unreachable, ServerFault or RateLimited.
+    A refusal is no error here: the export says what is wrong with credentials. No answer of Mixpanel's is one, since a day
+    must not get another time mode because a host was out of reach. Raises Unreachable, Blocked, ServerFault or RateLimited.
     """
     if source.credentials.kind == "project secret":
         return None
@@ -297,7 +317,7 @@ def project_zone(source: MixpanelSource) -> str | None:
         with MixpanelClient(source) as client:
             return Retry(tries=2).call(client.project).timezone
     except errors.MixpanelError as error:
-        if not error.retryable:
+        if not error.retryable and not isinstance(error, errors.Unreachable | errors.Blocked):
             return None
         fix = f"With MIXPANEL_TIMEZONE set it is not asked. {error.fix}"
         raise type(error)(error.what, where=error.where, fix=fix, status=error.status, wait=error.wait) from None
@@ -311,6 +331,16 @@ def _paused(budget: Budget | None, asked: float | None, said: str) -> float:
     if asked is None and used is not None and int(used[1]) >= int(used[2]):
         return budget.hour_is_full()
     return budget.pause(asked)
+
+
+def _is_gzip(header: str) -> bool:
+    """What `Content-Encoding` says. Raises UnexpectedAnswer for a coding that was not offered, and for several."""
+    codings = [coding for part in header.split(",") if (coding := part.strip().lower()) not in ("", "identity")]
+    if not codings:
+        return False
+    if codings not in (["gzip"], ["x-gzip"]):  # the old name of the same (RFC 9110, section 8.4.1.3)
+        raise errors.UnexpectedAnswer(f"The export came in the coding {header.strip()!r}, only gzip was offered")
+    return True
 
 
 def _received(response: httpx.Response) -> Iterator[bytes]:
@@ -337,22 +367,26 @@ def classify(status: int, text: str, where: str = "", wait: float | None = None)
     """What a refusal means (section 3.4). Texts are matched by their lasting parts; they vary around those."""
     said = _said(text)
     lower = text.lower()
+    if (status in (401, 403) and network.is_page(text)) or status == 407:
+        return errors.Blocked(f"A front end on the way refuses the request: {said}", where=where, status=status)
     if "does not support raw data export" in lower or status == 402:
         return errors.PlanLacksExport(f"The plan does not include this API: {said}", where=where, status=status)
-    if status == 429:
+    if status == 429 or (status == 200 and re.search(r"rate limit|too many (?:\w+ )?requests", lower)):
         return errors.RateLimited(f"Too many requests: {said}", where=where, status=status, wait=wait)
-    if status >= 500 or (status in (400, 200) and re.search(r"timeout error|timed out", lower)):
+    if status >= 500 or (status in (400, 200) and _PASSING.search(lower)):
         return errors.ServerFault(f"Mixpanel failed: {said}", where=where, status=status, wait=wait)
     if "to_date cannot be later than today" in lower:
         return errors.DateTooLate(f"The day has not begun yet at Mixpanel: {said}", where=where, status=status)
+    if "invalid project id for cluster" in lower:
+        return errors.WrongRegion(f"The project is not in this region: {said}", where=where, status=status)
     if status == 401 or "authenticate" in lower or "invalid credentials" in lower:
         return errors.AuthenticationFailed(f"Mixpanel refuses the credentials: {said}", where=where, status=status)
     if status == 403:
         return errors.NotAllowed(f"Mixpanel refuses the account: {said}", where=where, status=status)
     if status == 404:
         return errors.NotFound(f"Not found: {said}", where=where, status=status)
-    if status == 414:
-        return errors.RequestTooLong("The request's address is too long", where=where, status=status)
+    if status in (413, 414, 431):
+        return errors.RequestTooLong("The request is too long", where=where, status=status)
     return errors.BadRequest(f"Mixpanel refuses the request: {said}", where=where, status=status)
 
 
@@ -384,8 +418,7 @@ def _said(text: str) -> str:
         text = str(parsed["error"])
     elif title := re.search(r"<title>(.*?)</title>", text, re.IGNORECASE | re.DOTALL):
         text = title.group(1)
-    words = " ".join(text.split())
-    return f"“{words[:300]}”" if words else "(no text)"
+    return answers.quoted(text)
 
 
 def _place(url: httpx.URL) -> str:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mixpanel_aep_assets.mixpanel import time_evidence, time_mode
 from mixpanel_aep_assets.mixpanel.odd import Broken
 
 SAMPLE = 20_000
@@ -31,7 +32,8 @@ class Content:
     last_ms: int | None = None
     reasons: Counter[str] = field(default_factory=Counter)
     names: Counter[str] = field(default_factory=Counter)
-    sample: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    sample: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = field(default_factory=list)
+    """`time` and receipt of the first events that have one and were not imported."""
     sampled: int = 0
 
     @property
@@ -59,11 +61,10 @@ class Content:
             self.names[entry["values"]] += entry["counts"]
         if self.sampled < SAMPLE:
             receipt = pc.coalesce(table["received_ms"], table["processing_ms"])
-            differences = pc.subtract(receipt, table["time_ms"])
-            online = pc.invert(pc.fill_null(table["imported"], False))
-            found = differences.filter(online).drop_null().to_numpy(zero_copy_only=False)
-            self.sample.append(found)
-            self.sampled += len(found)
+            online = pc.and_(pc.invert(pc.fill_null(table["imported"], False)), pc.is_valid(receipt))
+            times, receipts = (one.filter(online).to_numpy(zero_copy_only=False) for one in (table["time_ms"], receipt))
+            self.sample.append((times, receipts))
+            self.sampled += len(times)
 
     def merge(self, other: Content) -> None:
         """Takes in what other lines of the same day hold."""
@@ -80,8 +81,16 @@ class Content:
         self.sample += other.sample
         self.sampled += other.sampled
 
-    def differences(self) -> npt.NDArray[np.int64]:
-        return np.concatenate(self.sample) if self.sample else np.empty(0, np.int64)
+    def weighed(self, timezone: str | None) -> time_evidence.Evidence:
+        """What the receipt times of these events say about the time mode."""
+        times, receipts = (np.concatenate([one[n] for one in self.sample] or [np.empty(0, np.int64)]) for n in (0, 1))
+        agrees = (
+            timezone is not None
+            and self.first_ms is not None
+            and self.last_ms is not None
+            and time_mode.agree(timezone, self.first_ms, self.last_ms)
+        )
+        return time_evidence.weigh(times, receipts, timezone, agrees=agrees)
 
 
 def _known(*values: int | None) -> list[int]:

@@ -17,9 +17,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mixpanel_aep_assets.mixpanel import body, events
+from mixpanel_aep_assets.mixpanel import body, events, odd
 from mixpanel_aep_assets.mixpanel.content import Content
-from mixpanel_aep_assets.mixpanel.odd import LARGEST_SECONDS, Broken
+from mixpanel_aep_assets.mixpanel.odd import Broken
 from mixpanel_aep_assets.mixpanel.outside import OutsideWriter
 from mixpanel_aep_assets.mixpanel.parts import PartWriter
 from mixpanel_aep_assets.mixpanel.windows import DAY_MS
@@ -33,7 +33,7 @@ HELD_BYTES = 64 << 20
 OUTSIDE = -1
 """In the place of a day's index: none of the days asked for."""
 
-_TIME = re.compile(rb'"time"\s*:\s*(?:"([^"]{1,40})"|(-?\d{1,17})(?:\.\d+)?)')
+_TIME = re.compile(rb'"time"\s*:\s*(?:"([^"]{1,40})"|(-?\d[\d.eE+-]{0,400}))')
 _EPOCH = datetime.date(1970, 1, 1).toordinal()
 _NO_EVENTS = pa.RecordBatch.from_pylist([], events.RAW_SCHEMA)
 
@@ -183,18 +183,6 @@ def _day_number(line: Broken) -> int | None:
 
 
 def seeming_time(line: bytes) -> int | None:
-    """Milliseconds of what looks like the `time` of a line that is no event; None where nothing does."""
+    """Milliseconds of what looks like the `time` of a line that is no event; None where nothing does. Never raises."""
     found = _TIME.search(line)
-    if found is None:
-        return None
-    text, digits = found.groups()
-    if digits is None:
-        if not text.strip().lstrip(b"+-").isdigit():
-            try:
-                moment = datetime.datetime.fromisoformat(text.decode())
-            except ValueError:
-                return None
-            return round(moment.replace(tzinfo=moment.tzinfo or datetime.UTC).timestamp() * 1000)
-        digits = text
-    value = int(digits)
-    return value * 1000 if abs(value) <= LARGEST_SECONDS else value
+    return None if found is None else odd.instant((found[1] or found[2]).decode("utf-8", "replace"))

@@ -3,7 +3,8 @@
 The stable key is (event, id before identity merge, time in ms, insert id): `distinct_id` alone changes when identities
 merge, and `$insert_id` alone is not unique (section 7). Of equal keys the row received last wins; ties fall to the later
 processing, then to the greater hash of `properties`, so that every run keeps the same row. A row without insert id is
-never a duplicate: its content, with an ordinal among rows of equal content, takes the insert id's place.
+never a duplicate: its content, with an ordinal among rows of equal content, takes the insert id's place. A blank insert id
+is none: senders that have no id send `""`, and it would merge whatever they sent in one second.
 
 Memory does not grow with the day: rows are spread by key hash over buckets on disk, and one bucket is judged at a time.
 """
@@ -110,12 +111,22 @@ def losers(locations: Sequence[str]) -> dict[int, pl.Series]:
     return find(locations).losers
 
 
+def lacks_insert_id() -> pl.Expr:
+    """Whether a row has no insert id, or a blank one. Placeholders such as `undefined` are ids, as they are to Mixpanel."""
+    return (pl.col("insert_id").str.strip_chars() == "").fill_null(value=True)
+
+
+def keyed_otherwise_in_version_1() -> pl.Expr:
+    """Rows with a blank insert id, which version 1 of the XDM files (`pipeline.transform`) took for an id."""
+    return pl.col("insert_id").is_not_null() & lacks_insert_id()
+
+
 def stable_key() -> pl.Expr:
     """The key as text; each part after its length, so that no two keys spell the same. No insert id: the properties."""
     identifier = pl.coalesce("distinct_id_before_identity", "distinct_id").fill_null("")
     # Null where an insert id is there: else the text of every row would be copied.
-    content = pl.when(pl.col("insert_id").is_null()).then(pl.col("properties"))
-    last = pl.coalesce("insert_id", pl.lit("~") + content)
+    content = pl.when(lacks_insert_id()).then(pl.col("properties"))
+    last = pl.coalesce(pl.lit("~") + content, "insert_id")
     return pl.concat_str(
         pl.col("event").str.len_bytes(), pl.col("event"), identifier.str.len_bytes(), identifier, pl.col("time_ms"), last,
         separator=SEPARATOR,
@@ -129,7 +140,7 @@ def stable_id(ordinal: pl.Expr | None = None) -> pl.Expr:
     """
     key = stable_key()
     if ordinal is not None:
-        key = pl.when(pl.col("insert_id").is_null() & (ordinal > 0)).then(
+        key = pl.when(lacks_insert_id() & (ordinal > 0)).then(
             pl.concat_str(key, ordinal.cast(pl.String), separator=SEPARATOR)
         ).otherwise(key)  # fmt: skip
     return key.chash.sha2_256()  # type: ignore[attr-defined, no-any-return]
@@ -154,7 +165,7 @@ def _records(numbered: tuple[int, str]) -> Records:
     part, location = numbered
     found: list[Records] = [np.empty(0, _RECORD)]
     part_rows = pl.scan_parquet(location, glob=False)
-    lacking = bool(part_rows.select(pl.col("insert_id").has_nulls()).collect().item())
+    lacking = bool(part_rows.select(lacks_insert_id().any()).collect().item())
     columns = [*_COLUMNS, "properties"] if lacking else _COLUMNS
     first = 0
     for frame in part_rows.select(columns).collect_batches(chunk_size=_CHUNK, maintain_order=True):
@@ -172,7 +183,7 @@ def _hashed(frame: pl.DataFrame, part: int, first: int) -> Records:
     hashed = frame.with_columns(stable_key().alias("key")).select(
         pl.col("key").nchash.xxh3_64(seed=0).alias("high"),  # type: ignore[attr-defined]
         pl.col("key").nchash.xxh3_64(seed=1).alias("low"),  # type: ignore[attr-defined]
-        pl.when(pl.col("insert_id").is_null())
+        pl.when(lacks_insert_id())
         .then(pl.lit(_NO_INSERT_ID))
         .otherwise(pl.col("received_ms").fill_null(_LONGEST_AGO))
         .alias("received"),

@@ -40,6 +40,25 @@ class AuthenticationFailed(MixpanelError):
     )
 
 
+class WrongRegion(MixpanelError):
+    """The hosts of a region answer 400 "invalid project id for cluster" for a project of another one."""
+
+    fix = (
+        "Check MIXPANEL_REGION first (US, EU or IN; Mixpanel: Project Settings, Overview, Data Residency), then "
+        "MIXPANEL_PROJECT_ID, and MIXPANEL_EXPORT_URL and MIXPANEL_API_URL where they are set."
+    )
+
+
+class Blocked(MixpanelError):
+    """A page for people where the API sends JSON: Mixpanel's front end, a proxy or a firewall answered (403, 407)."""
+
+    fix = (
+        "This is the network, not a role of the account: the front end blocks the address that you call from, or a proxy "
+        "or firewall on the way answers in Mixpanel's place. Try from another address, let the proxy pass Mixpanel's "
+        "hosts (HTTPS_PROXY, NO_PROXY), or ask Mixpanel whether your address is blocked."
+    )
+
+
 class NotAllowed(MixpanelError):
     """The account is known but may not read this project (403)."""
 
@@ -78,9 +97,12 @@ class NotFound(MixpanelError):
 
 
 class RequestTooLong(MixpanelError):
-    """The address is longer than the server takes (414)."""
+    """The request is longer than the server, or a proxy on the way, takes (413, 414, 431)."""
 
-    fix = "The event list is too long for one request: split it over several connections, or name no events."
+    fix = (
+        "All of an export request is in its address: shorten the connection's `events` and `where`, split the events "
+        "over several connections, or name none. Where both are short, a proxy on the way has a lower limit: raise it."
+    )
 
 
 class RateLimited(MixpanelError):
@@ -108,7 +130,15 @@ class Unreachable(MixpanelError):
     """No answer: name, route, TLS, time-out."""
 
     retryable = True
-    fix = "Check MIXPANEL_REGION or MIXPANEL_EXPORT_URL, the network, the proxy and the firewall."
+    fix = (
+        "Check MIXPANEL_REGION or MIXPANEL_EXPORT_URL, the network, the proxy (HTTPS_PROXY, NO_PROXY) and the firewall."
+    )
+
+
+class CannotConnect(Unreachable):
+    """A certificate that is not trusted, or a proxy that refuses: another try would end the same way."""
+
+    retryable = False
 
 
 class ExportIncomplete(MixpanelError):

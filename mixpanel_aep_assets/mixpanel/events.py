@@ -65,20 +65,21 @@ _INLINE = 12
 _DIGEST = plh.col("line").nchash.xxh3_128().sum()
 _TEXT = pl.col("line").cast(pl.String)
 
-_Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_Instant = Annotated[int, msgspec.Meta(ge=odd.EARLIEST_MS, le=odd.LATEST_MS)]
+"""Milliseconds, or seconds up to `odd.LARGEST_SECONDS`, which lie within."""
 
 
 class _Properties(msgspec.Struct, gc=False, rename=odd.FIELDS):
     """The typed fields in the types that they nearly always have."""
 
-    time: _Integer
+    time: _Instant
     distinct_id: str | None = None
     distinct_id_before_identity: str | None = None
     device_id: str | None = None
     user_id: str | None = None
     insert_id: str | None = None
-    received_ms: _Integer | None = None
-    processing_ms: _Integer | None = None
+    received_ms: _Instant | None = None
+    processing_ms: _Instant | None = None
     imported: bool | None = None
 
 

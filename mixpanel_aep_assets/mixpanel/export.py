@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-from mixpanel_aep_assets.mixpanel import body, changes, errors, events, outside, time_mode
+from mixpanel_aep_assets.mixpanel import answers, body, changes, errors, events, outside, time_evidence, time_mode
 from mixpanel_aep_assets.mixpanel.client import Body, MixpanelClient, classify
 from mixpanel_aep_assets.mixpanel.content import Content
 from mixpanel_aep_assets.mixpanel.dealing import Dealer, Share
@@ -35,14 +36,11 @@ Progress = Callable[[int, int], None]
 
 BATCHES_AHEAD = 3
 BLOCKS_AHEAD = 16
-TERMINATED = b"terminated early"
-"""Mixpanel's words for giving up in the middle of a 200 (section 3.4)."""
+_ARRAY = re.compile(rb"\s*\[\s*(?:[{\]]|\Z)")
+"""How a body begins that is one JSON array of events; looked for in its first 64 bytes."""
 
 _TEXT = 64 << 10
 """Bytes of an answer that are looked at for what Mixpanel says in it."""
-
-MARGIN = 256
-"""Bytes within which a line can be one of those failure texts; longer ones that are no JSON are just broken."""
 
 UNCHANGED = "unchanged"
 """Key of a returned manifest (never of a stored one): true where the committed day stays as it is."""
@@ -57,6 +55,7 @@ def export_day(
     date: datetime.date | str,
     *,
     mode: time_mode.Decision | None = None,
+    others: time_evidence.Evidence | None = None,
     retry: Retry | None = None,
     progress: Progress | None = None,
     log: Callable[[str], None] = lambda _: None,
@@ -65,7 +64,8 @@ def export_day(
     """Exports one day and commits it as the content of `day`; returns the manifest (keys: `manifest_of`).
 
     The day gets the lines whose content is of it (`dealing`); others that came are kept with the request (`outside`).
-    `mode` is what is known of the time mode; None: the settings decide, else the day's own events are looked at.
+    `mode` is what is known of the time mode; None: the settings decide, else the day's own events are looked at, together
+    with the evidence of other days (`others`).
     A day whose lines are the same as those committed, in any order, is left as it is, and its manifest returned with
     `unchanged`. So is one whose reading the `judge` doubts, with `doubt`. Whole-window retry on failures that may pass.
     Raises the errors of `mixpanel.errors` and StorageError; what was committed before stays.
@@ -79,20 +79,20 @@ def export_day(
         with day.stage() as staging, request.stage() as beside:
             with (
                 PartWriter(staging, source.privacy) as writer,
-                outside.OutsideWriter(beside, source.privacy, asked.isoformat()) as others,
+                outside.OutsideWriter(beside, source.privacy, asked.isoformat()) as astray,
             ):
                 share = Share(writer)
-                dealer = Dealer(asked, [share], others)
+                dealer = Dealer(asked, [share], astray)
                 received = receive(client, asked, asked, dealer.take, progress=progress)
                 dealer.deal()
                 parts, aside = writer.close()
-                others.close()
+                astray.close()
             share.content.wire_bytes, share.content.seconds = received.wire_bytes, received.seconds
-            manifest = manifest_of(client, asked, share.content, known)
+            manifest = manifest_of(client, asked, share.content, known, others)
             committed = commit(day, staging, {**manifest, "parts": parts, "quarantine": aside}, log, judge)
-            if answers(judge):
+            if is_believed(judge):
                 alone = () if judge is None else judge.held
-                outside.finish(request, beside, asked, asked, asked_at, [others], source.privacy, left_alone=alone)
+                outside.finish(request, beside, asked, asked, asked_at, [astray], source.privacy, left_alone=alone)
             return committed
 
     return (retry or Retry()).call(attempt, log)
@@ -124,7 +124,7 @@ def commit(
     return committed
 
 
-def answers(judge: Judge | None) -> bool:
+def is_believed(judge: Judge | None) -> bool:
     """Whether the last reading says which lines lie outside its days: not where it is doubted, except for lines that other
     days may have."""
     return judge is None or all(doubt.kind == "elsewhere" for doubt in judge.held.values())
@@ -144,9 +144,12 @@ class Received:
     first_broken: Broken | None = None
     last_broken: Broken | None = None
     ended: bool = True
+    opens_array: bool = False
 
     def add(self, parsed: events.Parsed, data: bytes | memoryview) -> None:
         rows = parsed.events.num_rows
+        if not self.numbered:
+            self.opens_array = _ARRAY.match(bytes(data[:64])) is not None
         self.body_bytes += len(data)
         self.numbered += parsed.numbered
         self.exported += parsed.lines
@@ -226,7 +229,7 @@ def _batches(
             if first is None:  # an empty day may come without a gzip header
                 return
             blocks = body.gunzip(_chain(first, blocks))
-        whole = body.batches(blocks)
+        whole = body.batches(body.without_mark(blocks))
         for batch in whole:
             yield events.prepare(batch if privacy is None else privacy.lines(bytes(batch)))
 
@@ -238,8 +241,9 @@ def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
 
 def _refuse_failure_text(line: Broken) -> None:
     """Raises for a line that is Mixpanel's word that the export failed."""
-    if len(line.bytes) <= MARGIN and line.reason == "not_json" and TERMINATED in line.bytes.lower():
-        raise errors.ExportIncomplete(f"Mixpanel ended the export early (line {line.line})")
+    said = answers.given_up(line)
+    if said is not None:
+        raise errors.ExportIncomplete(f"Mixpanel gave the export up: “{said}” (line {line.line})")
 
 
 def _prove_end(received: Received, sent: Body, *, withheld: bool) -> None:
@@ -247,22 +251,19 @@ def _prove_end(received: Received, sent: Body, *, withheld: bool) -> None:
 
     `withheld`: no error may quote the body, since what is no event may still be a piece of one.
     """
-
-    def quoted(text: str) -> str:
-        return f"({WITHHELD})" if withheld else text
-
     last, first = received.last_broken, received.first_broken
-    torn = first is not None and first.reason == "not_json" and first.bytes.lstrip().startswith(b"{")
-    if received.rows == 0 and first is not None and not torn:
-        text = first.bytes[:_TEXT].decode("utf-8", "replace")
-        said = classify(200, text)
-        if received.exported == 1 and (first.reason == "no_event" or not isinstance(said, errors.BadRequest)):
-            raise type(said)(f"Mixpanel's answer: {WITHHELD}") if withheld else said
+    if received.opens_array and (received.rows == 0 or (last is not None and last.bytes.rstrip().endswith(b"]"))):
+        raise errors.UnexpectedAnswer("The answer is one JSON array, where an export is one event a line")
+    if received.rows == 0 and first is not None and (said := answers.word(first)) is not None:
+        meaning = classify(200, said[:_TEXT])
+        if received.exported == 1 and (first.reason == "no_event" or not isinstance(meaning, errors.BadRequest)):
+            raise type(meaning)(f"Mixpanel's answer: {WITHHELD}") if withheld else meaning
         if received.reasons["not_json"] == received.exported:
-            raise errors.UnexpectedAnswer(f"The answer is no export, it begins {quoted(repr(text[:80]))}")
-    if last is not None and last.reason == "no_event" and b'"error"' in last.bytes:
-        text = last.bytes[:300].decode("utf-8", "replace")
-        raise errors.ExportIncomplete(f"the export ends in an error: {quoted(text)}")
+            begins = f"({WITHHELD})" if withheld else answers.quoted(said, 80)
+            raise errors.UnexpectedAnswer(f"The answer is no export, it begins {begins}")
+    if last is not None and "error" in (answers.error_object(last) or {}):
+        text = f"({WITHHELD})" if withheld else answers.quoted(last.bytes.decode("utf-8", "replace"))
+        raise errors.ExportIncomplete(f"the export ends in an error: {text}")
     if not received.ended:
         raise errors.ExportIncomplete(f"the export ends in the middle of line {received.numbered}")
     if last is not None and last.reason == "not_json":
@@ -275,17 +276,23 @@ def _prove_end(received: Received, sent: Body, *, withheld: bool) -> None:
 
 
 def manifest_of(
-    client: MixpanelClient, date: datetime.date, content: Content, known: time_mode.Decision | None
+    client: MixpanelClient,
+    date: datetime.date,
+    content: Content,
+    known: time_mode.Decision | None,
+    others: time_evidence.Evidence | None = None,
 ) -> dict[str, Any]:
     """What is stored beside the files; `changes` (appeared, changed, vanished) is added where a day is replaced.
 
     `exported` = `rows` + `quarantined`. `time_evidence` tells the mode's grounds: `sure` is false where the mode is
-    a guess, `observed` what the day's own events say whatever was set. `request` is the request that asks for this day
-    alone, `project` whom it asks (`MixpanelSource.project_name`). `privacy` is the fingerprint of the rules that were
-    applied. No secret, and no value of a filter beside the request's own.
+    a guess, `observed` what the day's own events say whatever was set, `counts` their evidence in `zone`, which counts for
+    other days too (as `others` does for this one). `request` is the request that asks for this day alone, `project` whom it
+    asks (`MixpanelSource.project_name`). `privacy` is the fingerprint of the rules that were applied. No secret, and no
+    value of a filter beside the request's own.
     """
-    observed = time_mode.detect(content.differences(), client.source.timezone, date)
-    decision = known or observed
+    seen = content.weighed(client.source.timezone)
+    judged = time_evidence.judge(seen)
+    decision = known or time_evidence.decide(others, [seen]) or judged
     request = client.request(date, date)
     del request["time_in_ms"]
     request.pop("project_id", None)
@@ -311,8 +318,10 @@ def manifest_of(
             "sure": decision.sure,
             "lasting": decision.lasting,
             "text": decision.evidence,
-            "observed": observed.mode,
-            "observed_text": observed.evidence,
+            "observed": seen.observed,
+            "observed_text": judged.evidence,
+            "zone": seen.timezone,
+            "counts": seen.counts(),
         },
         "request": request,
         "project": client.source.project_name,
@@ -326,4 +335,8 @@ def manifest_of(
 
 def _same(before: dict[str, Any], after: dict[str, Any]) -> bool:
     keys = ("digest", "exported", "rows", "time_mode", "timezone", "request")
-    return all(before.get(key) == after[key] for key in keys)
+    grounds = ("sure", "observed")  # a day whose mode was a guess is not left at it when the guess turns out right
+    stood = before.get("time_evidence") or {}
+    return all(before.get(key) == after[key] for key in keys) and all(
+        stood.get(key) == after["time_evidence"][key] for key in grounds
+    )

@@ -13,11 +13,11 @@ from typing import Any
 
 import polars as pl
 
-from mixpanel_aep_assets.mixpanel import outside, time_mode
+from mixpanel_aep_assets.mixpanel import outside, time_evidence, time_mode
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.mixpanel.dealing import Dealer, Share
 from mixpanel_aep_assets.mixpanel.doubt import Judge
-from mixpanel_aep_assets.mixpanel.export import DOUBT, Progress, answers, commit, manifest_of, receive
+from mixpanel_aep_assets.mixpanel.export import DOUBT, Progress, commit, is_believed, manifest_of, receive
 from mixpanel_aep_assets.mixpanel.parts import PartWriter, one_thread
 from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.storage import Day, now
@@ -35,6 +35,7 @@ def export_window(
     days: Mapping[datetime.date, Day],
     *,
     mode: time_mode.Decision | None = None,
+    others: time_evidence.Evidence | None = None,
     too_many: TooMany | None = None,
     retry: Retry | None = None,
     progress: Progress | None = None,
@@ -67,19 +68,19 @@ def export_window(
                     Share(writing.enter_context(PartWriter(stagings[date], client.source.privacy, pool=pool)))
                     for date in dates
                 ]
-                others = writing.enter_context(
+                astray = writing.enter_context(
                     outside.OutsideWriter(beside, client.source.privacy, f"{first} to {last}")
                 )
-                dealer = Dealer(first, shares, others)
+                dealer = Dealer(first, shares, astray)
                 received = receive(client, first, last, dealer.take, progress=progress)
                 dealer.deal()
                 files = [share.writer.close() for share in shares]
-                others.close()
-            if others.count and too_many is not None:
+                astray.close()
+            if astray.count and too_many is not None:
                 lines = {date: share.content.lines for date, share in zip(dates, shares, strict=True)}
-                if too_many(lines, outside.staged(beside, others)):
-                    raise Scattered(f"{others.count:,} lines lie outside these days")
-            decision = known or _lasting(client, dates, shares)
+                if too_many(lines, outside.staged(beside, astray)):
+                    raise Scattered(f"{astray.count:,} lines lie outside these days")
+            decision = known or _lasting(client, shares, others)
             committed = {}
             for date, share, (parts, aside) in reversed(list(zip(dates, shares, files, strict=True))):
                 if only is not None and date not in only:
@@ -91,21 +92,17 @@ def export_window(
                 manifest["window"] = {"from": first.isoformat(), "to": last.isoformat()}
                 manifest |= {"parts": parts, "quarantine": aside}
                 committed[date] = commit(days[date], stagings[date], manifest, log, judge)
-            if only is None and answers(judge):
+            if only is None and is_believed(judge):
                 alone = [date for date in dates if DOUBT in committed[date]]
                 privacy = client.source.privacy
-                outside.finish(request, beside, first, last, asked_at, [others], privacy, left_alone=alone)
+                outside.finish(request, beside, first, last, asked_at, [astray], privacy, left_alone=alone)
             return committed
 
     return (retry or Retry()).call(attempt, log)
 
 
 def _lasting(
-    client: MixpanelClient, dates: Sequence[datetime.date], shares: Sequence[Share]
+    client: MixpanelClient, shares: Sequence[Share], others: time_evidence.Evidence | None
 ) -> time_mode.Decision | None:
-    """The newest day's decision that holds for the others too; None: each day is judged alone."""
-    for date, share in reversed(list(zip(dates, shares, strict=True))):
-        decision = time_mode.detect(share.content.differences(), client.source.timezone, date)
-        if decision.sure and decision.lasting:
-            return decision
-    return None
+    """The decision that holds for all of these days; None: each day is judged alone."""
+    return time_evidence.decide(others, [share.content.weighed(client.source.timezone) for share in reversed(shares)])

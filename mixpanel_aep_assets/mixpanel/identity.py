@@ -10,17 +10,41 @@ import re
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import re2
+
+from mixpanel_aep_assets.xdm.compiled import BLANK
+from mixpanel_aep_assets.xdm.rules import MAX_IDENTITY_LENGTH, REFUSED_IDS
 
 DEVICE_PREFIX = "$device:"
 
-REFUSED = (
+NOBODY = (
     "00000000-0000-0000-0000-000000000000", "anon", "anonymous", "nil", "none", "null", "n/a", "na", "undefined",
     "unknown", "<nil>", "0", "-1", "true", "false", "[]", "{}", "",
 )  # fmt: skip
-"""Ids that stand for nobody: as an identity, each would join strangers into one person (section 8.2)."""
+"""Ids that stand for nobody, by Mixpanel: as an identity, each would join strangers into one person (section 8.2)."""
 
-_REFUSED = rf"(?i)\A(?:{re.escape(DEVICE_PREFIX)})?\s*(?:{'|'.join(map(re.escape, REFUSED))})\s*\z"
-"""In any case, with or without prefix and space around it. One search makes no text, where stripping makes three a row."""
+REFUSED = tuple(dict.fromkeys((*NOBODY, *REFUSED_IDS)))
+"""The same and what Adobe's Identity Service refuses. As an identity, the latter would cost the event, too."""
+
+_CONTAINER = "|".join(
+    (r"\[\s*\]", r"""\[\s*["'\[{\d-].*\]""", r"\[\s*(?:true|false|null|none)\b.*\]", r"\{\s*\}", r"""\{\s*["'].*\}""")
+)
+"""Lists and objects in place of an id, as JSON and Python write them."""
+
+_OBJECT = r"\[object \w+\]"
+"""What JavaScript makes of an object where a text is wanted."""
+
+
+def _pattern(*kinds: str) -> str:
+    """In any case, with or without prefix and blanks around it. One search makes no text, where stripping makes three a row."""
+    return rf"(?is)\A(?:{re.escape(DEVICE_PREFIX)})?{BLANK}(?:{'|'.join(kinds)}){BLANK}\z"
+
+
+_WORDS = "|".join(map(re.escape, REFUSED))
+_REFUSED = _pattern(_WORDS, _OBJECT, _CONTAINER)
+_SINCE_VERSION_1 = _pattern("invalid", _OBJECT, _CONTAINER)
+_is_placeholder = re2.compile(_pattern(_WORDS, _OBJECT)).search
+_is_container = re2.compile(_pattern(_CONTAINER)).search
 
 KNOWN_NAMESPACE = "mixpanelUserId"
 ANONYMOUS_NAMESPACE = "mixpanelDeviceId"
@@ -88,13 +112,31 @@ def _maps(ids: pl.Series, known: str, anonymous: str) -> pl.Series:
     return pl.Series(ids.name, pl.from_arrow(lists), dtype=IDENTITY_MAP)
 
 
-def _usable(column: str, *, strip: bool = False) -> pl.Expr:
+def refused_since_version_1() -> pl.Expr:
+    """Rows with an id that version 1 of the XDM files (`pipeline.transform`) took for an identity."""
+    columns = (pl.col(name) for name in ("distinct_id", "distinct_id_before_identity", "device_id", "user_id"))
+    return pl.any_horizontal(
+        text.str.contains(_SINCE_VERSION_1) | (text.str.len_chars() > MAX_IDENTITY_LENGTH) for text in columns
+    )
+
+
+def is_placeholder(text: str) -> bool:
+    """Whether an id stands for nobody and says nothing: a word of `REFUSED`, or `[object Object]`."""
+    return _is_placeholder(text) is not None
+
+
+def never_identifies(text: str) -> bool:
+    """Whether an id is left out of every identityMap: a placeholder, a list or an object, or longer than Adobe takes."""
+    return is_placeholder(text) or _is_container(text) is not None or len(text) > MAX_IDENTITY_LENGTH
+
+
+def _usable(column: str, *, strip: bool = False, longest: int = MAX_IDENTITY_LENGTH) -> pl.Expr:
     text = pl.col(column)
     if strip:
         text = text.str.strip_prefix(DEVICE_PREFIX)
-    return pl.when(~text.str.contains(_REFUSED)).then(text)
+    return pl.when(~text.str.contains(_REFUSED) & (text.str.len_chars() <= longest)).then(text)
 
 
 def _prefixed(column: str) -> pl.Expr:
-    text = _usable(column)
+    text = _usable(column, longest=MAX_IDENTITY_LENGTH + len(DEVICE_PREFIX))
     return pl.when(text.str.starts_with(DEVICE_PREFIX)).then(text.str.strip_prefix(DEVICE_PREFIX))

@@ -35,7 +35,12 @@ LARGEST_SECONDS = 10_000_000_000
 EVENT_LIMIT = 8 << 20
 """Bytes of a line. An event has at most 1 MB (section 9); escapes may make it some times as long."""
 
-INT64 = range(-(1 << 63), 1 << 63)
+EARLIEST_MS, LATEST_MS = -62_135_424_000_000, 253_402_127_999_999
+"""The instants that are taken, in milliseconds: 0001-01-03T00:00:00.000 to 9999-12-29T23:59:59.999.
+
+XDM's `date-time` and Python's dates end with the years 1 and 9999. Two days of room at either end, because a wall clock on
+its way to UTC moves by an offset, and one that spring skipped is read with the offset of the day before (`time_mode`).
+Mixpanel itself takes no `time` before 1971 and none that lies in the future (section 5.4)."""
 
 _INTEGER_DIGITS = 4_000
 _WHITESPACE = re.compile(r"[ \t\n\r]*")
@@ -120,8 +125,8 @@ def _read(data: bytes, number: int) -> Row:
         device_id=identifier(values["device_id"]),
         user_id=identifier(values["user_id"]),
         insert_id=identifier(values["insert_id"]),
-        received_ms=_whole(values["received_ms"]),
-        processing_ms=_whole(values["processing_ms"]),
+        received_ms=_stamp(values["received_ms"]),
+        processing_ms=_stamp(values["processing_ms"]),
         imported=imported if isinstance(imported, bool) else _truth(imported),
         properties=_as_json(text[slice(*span)]),
     )
@@ -228,35 +233,65 @@ def skip(text: str, position: int) -> int:
     return match.end() if match else position
 
 
-def _time(properties: dict[str, Any]) -> int:
-    """Milliseconds of `time`: a number or its text in seconds or milliseconds, or ISO 8601 (section 5.4)."""
-    value: Any = properties.get("time")
-    if value is None or value == "":
-        raise _Refused("no_time", "no property `time`")
+def instant(value: Any) -> int | None:
+    """Milliseconds of a time: a number or its text in seconds or milliseconds, or ISO 8601 (section 5.4).
+
+    None where it is neither, or lies outside `EARLIEST_MS` to `LATEST_MS`. Never raises.
+    """
     if isinstance(value, str):
         text = value
         try:
             value = int(text) if text.strip().lstrip("+-").isdigit() else float(text)
         except ValueError:
-            return _iso(text)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise _Refused("bad_time", f"`time` is {_kind(value)}")
-    moment = value * 1000 if abs(value) <= LARGEST_SECONDS else value
-    moment = round(moment)
-    if moment not in INT64:
-        raise _Refused("bad_time", "`time` is out of range")
+            return _within_range(_iso(text))
+    if not _is_number(value):
+        return None
+    return _within_range(round(value * 1000 if abs(value) <= LARGEST_SECONDS else value))
+
+
+def _time(properties: dict[str, Any]) -> int:
+    value: Any = properties.get("time")
+    if value is None or value == "":
+        raise _Refused("no_time", "no property `time`")
+    moment = instant(value)
+    if moment is None:
+        raise _Refused("bad_time", _why_no_time(value))
     return moment
 
 
-def _iso(text: str) -> int:
+def _why_no_time(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return f"`time` is {_kind(value)}"
+    shown = repr(value[:40]) if isinstance(value, str) else _digits(value)
+    return f"`time` is {shown}, neither a number nor a date of the years 1 to 9999"
+
+
+def _digits(value: float) -> str:
+    """A number, the first digits of a long one."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}…"
+
+
+def _iso(text: str) -> int | None:
     """A date and time without zone is the wall clock that a number would stand for."""
     try:
         moment = datetime.datetime.fromisoformat(text.strip())
     except ValueError:
-        raise _Refused("bad_time", f"`time` is {text[:40]!r}, neither a number nor a date") from None
+        return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=datetime.UTC)
     return (moment - _EPOCH) // datetime.timedelta(milliseconds=1)
+
+
+def _within_range(moment: int | None) -> int | None:
+    return moment if moment is not None and EARLIEST_MS <= moment <= LATEST_MS else None
+
+
+def _is_number(value: Any) -> bool:
+    """An integer of any size, or a float that is finite."""
+    return (isinstance(value, int) and not isinstance(value, bool)) or (
+        isinstance(value, float) and math.isfinite(value)
+    )
 
 
 def identifier(value: Any) -> str | None:
@@ -279,16 +314,14 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _whole(value: Any) -> int | None:
-    """A time stamp in milliseconds; None where it is none."""
+def _stamp(value: Any) -> int | None:
+    """A time stamp in milliseconds; None where it is none, or outside `EARLIEST_MS` to `LATEST_MS`."""
     if isinstance(value, str):
         try:
             value = float(value)
         except ValueError:
             return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
-    return round(value) if round(value) in INT64 else None
+    return _within_range(round(value)) if _is_number(value) else None
 
 
 def _truth(value: Any) -> bool | None:

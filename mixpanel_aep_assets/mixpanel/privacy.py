@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr, model_validator
 from mixpanel_aep_assets.mixpanel import odd
 from mixpanel_aep_assets.mixpanel.dedup import CONTENT
 from mixpanel_aep_assets.mixpanel.errors import SettingsWrong
-from mixpanel_aep_assets.mixpanel.identity import DEVICE_PREFIX, REFUSED
+from mixpanel_aep_assets.mixpanel.identity import DEVICE_PREFIX, is_placeholder, never_identifies
 from mixpanel_aep_assets.mixpanel.odd import FIELDS, HOT_SHARD_EVENT, HOT_SHARD_ID, Broken
 
 IDENTITIES = frozenset(
@@ -151,7 +151,8 @@ class Privacy:
 
     Raises SettingsWrong where something is to be hashed and there is no salt, or a short one. Hashes are HMAC-SHA-256
     in hex, the salt being the key, equal for equal values whatever the property. Null and the empty text stay. So do ids
-    that stand for nobody (`identity.REFUSED`): hashed, they would look like a person.
+    that stand for nobody (`identity.REFUSED`): hashed, they would look like a person. Lists, objects and ids that are too
+    long become a list of the one hash, which is no identity either.
     """
 
     def __init__(self, settings: PrivacySettings, salt: SecretStr | None = None) -> None:
@@ -329,9 +330,10 @@ class Privacy:
     def _identity(self, text: str) -> str:
         """An id; a device's keeps the prefix, so that it still joins with the bare one in `$device_id`."""
         bare = text.removeprefix(DEVICE_PREFIX)
-        if bare.strip().lower() in REFUSED:
+        if is_placeholder(bare):
             return text
-        return text[: len(text) - len(bare)] + self._digest(bare)
+        hashed = self._digest(bare)
+        return text[: len(text) - len(bare)] + (f'["{hashed}"]' if never_identifies(bare) else hashed)
 
     def _digest(self, text: str) -> str:
         if not text:

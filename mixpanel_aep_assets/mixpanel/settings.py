@@ -10,11 +10,11 @@ import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, get_args
-from urllib.parse import urlsplit
 
 import httpx
 from pydantic import SecretStr
 
+from mixpanel_aep_assets import network
 from mixpanel_aep_assets.mixpanel.errors import SettingsWrong
 from mixpanel_aep_assets.mixpanel.privacy import Privacy
 from mixpanel_aep_assets.mixpanel.zones import zone
@@ -64,6 +64,11 @@ class Credentials:
         if self.username is not None:
             return "service account"
         return "project secret" if self.project_secret is not None else "bearer token"
+
+    def secrets(self) -> tuple[str, ...]:
+        """What no text may hold: the secrets, and the forms in which they travel."""
+        plain = (self.secret, self.project_secret, self.bearer_token)
+        return (self.header().partition(" ")[2], *(one.get_secret_value() for one in plain if one is not None))
 
     def header(self) -> str:
         """The value of `Authorization`."""
@@ -116,8 +121,9 @@ class MixpanelSource:
         if not 0 < self.budget_share <= 1:
             raise SettingsWrong(f"The budget share {self.budget_share} is not above 0 and at most 1")
         for name, url in (("MIXPANEL_EXPORT_URL", self.export_url), ("MIXPANEL_API_URL", self.api_url)):
-            if url is not None and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
-                raise SettingsWrong(f"{name}={url!r} is no URL", fix="It should look like https://data.mixpanel.com")
+            if url is not None and (problem := network.url_problem(url)):
+                fix = "It should look like https://data.mixpanel.com"
+                raise SettingsWrong(f"{name}={network.shown(url)!r} {problem}", fix=fix)
 
     @cached_property
     def export_base(self) -> httpx.URL:

@@ -22,12 +22,12 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mixpanel_aep_assets.mixpanel import errors, events, outside, time_mode
+from mixpanel_aep_assets.mixpanel import errors, events, outside, time_evidence, time_mode
 from mixpanel_aep_assets.mixpanel.client import NAMES_IN_URL, MixpanelClient
 from mixpanel_aep_assets.mixpanel.content import Content
 from mixpanel_aep_assets.mixpanel.dealing import Dealer, Share
 from mixpanel_aep_assets.mixpanel.doubt import Judge
-from mixpanel_aep_assets.mixpanel.export import Progress, answers, commit, manifest_of, receive
+from mixpanel_aep_assets.mixpanel.export import Progress, commit, is_believed, manifest_of, receive
 from mixpanel_aep_assets.mixpanel.odd import HOT_SHARD_EVENT
 from mixpanel_aep_assets.mixpanel.outside import OutsideWriter
 from mixpanel_aep_assets.mixpanel.parts import PartWriter
@@ -87,6 +87,7 @@ def export_slices(
     count: int,
     *,
     mode: time_mode.Decision | None = None,
+    others: time_evidence.Evidence | None = None,
     retry: Retry | None = None,
     progress: Progress | None = None,
     log: Callable[[str], None] = lambda _: None,
@@ -99,15 +100,10 @@ def export_slices(
     Raises SliceNotHonoured where neither filter is followed, and the errors of `export.export_day`.
     """
     closed = bool(client.source.events)
-    known = {name: names.get(name, 0) for name in client.source.events} if closed else names
-    lists = by_names(known, count, closed)
-    options = (
-        mode or time_mode.configured(client.source.time_mode, client.source.timezone),
-        retry,
-        progress,
-        log,
-        judge,
-    )
+    expected = {name: names.get(name, 0) for name in client.source.events} if closed else names
+    lists = by_names(expected, count, closed)
+    known = mode or time_mode.configured(client.source.time_mode, client.source.timezone)
+    options = (known, others, retry, progress, log, judge)
     if lists:
         try:
             return _export(client, day, date, lists, "event", *options)
@@ -123,6 +119,7 @@ def _export(
     slices: Sequence[Slice],
     by: str,
     known: time_mode.Decision | None,
+    others: time_evidence.Evidence | None,
     retry: Retry | None,
     progress: Progress | None,
     log: Callable[[str], None],
@@ -131,7 +128,7 @@ def _export(
     total, complete, numbered = Content(), True, 0
     files: dict[str, list[dict[str, Any]]] = {"parts": [], "quarantine": []}
     request, asked_at = outside.request_of(day, date, date), now()
-    others: list[OutsideWriter] = []
+    astray: list[OutsideWriter] = []
     with day.stage() as staging, request.stage() as beside:
         for number, piece in enumerate(slices, 1):
             prefix = f"slice-{number:02d}-"
@@ -145,18 +142,18 @@ def _export(
             numbered += read.numbered
             files["parts"] += read.parts
             files["quarantine"] += read.quarantine
-            others.append(read.others)
+            astray.append(read.astray)
             complete = complete and not (piece.rest and read.content.rows == 0)
         with OutsideWriter(beside, client.source.privacy, date.isoformat(), "kept-") as kept:
             for rows in outside.carried_over(request):
                 kept.keep(rows)
             kept.close()
-        manifest = manifest_of(client, date, total, known)
+        manifest = manifest_of(client, date, total, known, others)
         manifest["slices"] = {"by": by, "requests": len(slices), "complete": complete}
         committed = commit(day, staging, manifest | files, log, judge)
-        if answers(judge):
+        if is_believed(judge):
             alone = () if judge is None else judge.held
-            writers = [*others, kept]
+            writers = [*astray, kept]
             outside.finish(
                 request,
                 beside,
@@ -177,7 +174,7 @@ class _Read:
     numbered: int
     parts: list[dict[str, Any]]
     quarantine: list[dict[str, Any]]
-    others: OutsideWriter
+    astray: OutsideWriter
 
 
 def _read(
@@ -194,10 +191,10 @@ def _read(
     try:
         with (
             PartWriter(staging, client.source.privacy, prefix) as writer,
-            OutsideWriter(beside, client.source.privacy, date.isoformat(), prefix) as others,
+            OutsideWriter(beside, client.source.privacy, date.isoformat(), prefix) as astray,
         ):
             share = Share(writer)
-            dealer = Dealer(date, [share], others)
+            dealer = Dealer(date, [share], astray)
 
             def take(parsed: events.Parsed, prepared: events.Prepared) -> None:
                 _refuse_foreign(parsed.events, piece, date)
@@ -208,7 +205,7 @@ def _read(
             )
             dealer.deal()
             parts, aside = writer.close()
-            others.close()
+            astray.close()
     except errors.MixpanelError:
         for one in stagings:
             folder = one.path("")
@@ -216,7 +213,7 @@ def _read(
             storage.delete([s.path for s in storage.objects(folder) if s.path.startswith(folder + prefix)])
         raise
     share.content.wire_bytes, share.content.seconds = received.wire_bytes, received.seconds
-    return _Read(share.content, received.numbered, parts, aside, others)
+    return _Read(share.content, received.numbered, parts, aside, astray)
 
 
 def _refuse_foreign(rows: pa.RecordBatch, piece: Slice, date: datetime.date) -> None:

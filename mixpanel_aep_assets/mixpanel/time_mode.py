@@ -7,6 +7,7 @@ into UTC. What does not: which days there are (`calendar`).
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -16,23 +17,21 @@ import numpy.typing as npt
 import polars as pl
 
 from mixpanel_aep_assets.mixpanel.errors import TimeModeUnsure
+from mixpanel_aep_assets.mixpanel.odd import EARLIEST_MS, LATEST_MS
 from mixpanel_aep_assets.mixpanel.zones import zone
 
 Mode = Literal["utc", "project"]
 
+_PerZone = Callable[[str], pl.Expr]
+
 QUARTER = 15 * 60_000
 """Milliseconds; every zone's offset since 1972 is a multiple of 15 minutes."""
 
-EARLY, LATE = -30_000, 5 * 60_000
-"""How far before and after a whole offset the receipt of an event that was sent at once lies, in milliseconds."""
+LONGEST_SPAN = 14 * 96 * QUARTER
+"""Milliseconds of a span that `agree` looks at: a day's, with what strays beside it."""
 
-FEW = 20
-"""Events with a receipt time below which a sample tells nothing."""
-
-SHARE = 0.25
-"""Part of the sample that must have been received at once. Offline queues and clocks set wrong spread over the rest."""
-
-_PerZone = Callable[[str], pl.Expr]
+NEVER = -(1 << 62)
+"""Stands for the instant of a wall clock that never was; far from every receipt, and from an overflow."""
 
 DatedZones = Sequence[tuple[datetime.date, str]]
 """(first ingestion day, zone): a project's zones over time; changing the setting is not retroactive (section 5.2)."""
@@ -69,69 +68,39 @@ def configured(mode: Literal["auto", "utc", "project"], timezone: str | None) ->
         if timezone is None:
             raise TimeModeUnsure("MIXPANEL_TIME_MODE=project needs the project's zone", fix="Set MIXPANEL_TIMEZONE.")
         return Decision("project", zone(timezone).key, "set")
-    if timezone is not None and _always_utc(timezone):
-        return Decision("utc", zone(timezone).key, "the project's zone is UTC: both modes agree")
+    if timezone is not None and _always_utc(key := zone(timezone).key):
+        return Decision("utc", key, f"the project's zone {key} has no offset: both modes agree")
     return None
 
 
-def detect(differences: npt.NDArray[np.int64], timezone: str | None, day: datetime.date) -> Decision:
-    """Judges a sample of `receipt - time` in milliseconds, of events of one day that were not imported (section 5.3).
+@functools.cache
+def _always_utc(name: str) -> bool:
+    """Whether a zone has had no offset since 1971, the first year that Mixpanel takes: UTC, Reykjavik, Abidjan, …"""
+    first = datetime.datetime(1971, 1, 1, tzinfo=datetime.UTC)
+    weeks = (first + datetime.timedelta(weeks=n) for n in range(52 * 67))
+    return not any(week.astimezone(zone(name)).utcoffset() for week in weeks)
 
-    Events sent at once were received a little after they happened, so their differences lie just above 0 in UTC mode
-    and just above minus the zone's offset in project mode.
+
+def agree(name: str, first_ms: int, last_ms: int) -> bool:
+    """Whether both modes read every `time` from the first to the last as the same instant: the zone has no offset then.
+
+    False for a span over `LONGEST_SPAN`, which is not looked at.
     """
-    name = zone(timezone).key if timezone else "UTC"
-    if timezone and _always_utc(timezone):
-        return Decision("utc", name, "the project's zone is UTC: both modes agree")
-    if len(differences) < FEW:
-        return Decision("unsure", name, f"only {len(differences)} events with a receipt time, {FEW} are needed", False)
-    steps = np.floor_divide(differences - EARLY, QUARTER)
-    prompt = differences - steps * QUARTER <= LATE
-    values, counts = np.unique(steps[prompt], return_counts=True)
-    if not len(values) or counts.max() < SHARE * len(differences):
-        text = f"of {len(differences)} events too few were received at once to tell"
-        return Decision("unsure", name, text, False)
-    offset = -int(values[counts.argmax()]) * 15
-    share = f"{counts.max() / len(differences):.0%} of {len(differences)} events"
-    offsets = _offsets(timezone, day) if timezone else set()
-    if offset == 0:
-        evidence = f"{share} were received within minutes of `time` read as UTC"
-        if 0 in offsets:
-            return Decision("utc", name, f"{evidence}; the zone {name} has no offset on this day", lasting=False)
-        return Decision("utc", name, evidence)
-    evidence = f"{share} were received within minutes of `time` read at UTC{_sign(offset)}"
-    if timezone is None:
-        return Decision("unsure", name, f"{evidence}, but the project's zone is not known", False)
-    if offset not in offsets:
-        text = f"{evidence}, but the zone {name} has {', '.join(_sign(o) for o in sorted(offsets))} on this day"
-        return Decision("unsure", name, text, False)
-    return Decision("project", name, f"{evidence}, as in {name}")
+    if not 0 <= last_ms - first_ms <= LONGEST_SPAN:
+        return False
+    times = np.append(np.arange(first_ms, last_ms, QUARTER), last_ms)
+    earliest, latest = readings(times, name)
+    return bool((earliest == times).all() and (latest == times).all())
 
 
-def _always_utc(timezone: str) -> bool:
-    return zone(timezone).key in (
-        "UTC",
-        "Etc/UTC",
-        "Etc/UCT",
-        "Etc/Universal",
-        "Etc/Zulu",
-        "Etc/GMT",
-        "GMT",
-        "Zulu",
-        "UCT",
+def readings(times: npt.NDArray[np.int64], name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Wall clocks (milliseconds, as if UTC) read first and second in the zone; `NEVER` where there was none."""
+    frame = pl.DataFrame({"time_ms": times}, schema={"time_ms": pl.Int64})
+    both = (
+        reading.dt.epoch("ms").fill_null(NEVER).alias(str(n)) for n, reading in enumerate(_readings(zone(name).key))
     )
-
-
-def _offsets(timezone: str, day: datetime.date) -> set[int]:
-    """Minutes east of UTC that the zone has on a day or beside it."""
-    noon = datetime.datetime.combine(day, datetime.time(12), datetime.UTC)
-    moments = [noon + datetime.timedelta(hours=12 * n) for n in range(-2, 3)]
-    found = [moment.astimezone(zone(timezone)).utcoffset() for moment in moments]
-    return {int(offset.total_seconds() // 60) for offset in found if offset is not None}
-
-
-def _sign(minutes: int) -> str:
-    return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}"
+    first, second = frame.select(*both)
+    return first.to_numpy(), second.to_numpy()
 
 
 def to_utc(mode: Mode, timezone: str, zones: DatedZones = ()) -> pl.Expr:
@@ -153,7 +122,9 @@ def flags(mode: Mode, timezone: str, zones: DatedZones = ()) -> pl.Expr:
 
 
 def _moment(column: str) -> pl.Expr:
-    return pl.col(column).cast(pl.Datetime("ms"))
+    """Null outside the years 1 to 9999, which days stored by earlier versions may hold: Polars panics on such a date."""
+    value = pl.col(column)
+    return pl.when(value.is_between(EARLIEST_MS, LATEST_MS)).then(value).cast(pl.Datetime("ms"))
 
 
 def _by_zone(timezone: str, zones: DatedZones, make: _PerZone) -> pl.Expr:

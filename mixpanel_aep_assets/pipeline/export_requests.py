@@ -12,11 +12,12 @@ from typing import Any
 
 import polars as pl
 
-from mixpanel_aep_assets.connection import Opened, Settings
+from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.mixpanel import outside
 from mixpanel_aep_assets.mixpanel.history import TooMany
 from mixpanel_aep_assets.mixpanel.outside import Request
 from mixpanel_aep_assets.pipeline import extract
+from mixpanel_aep_assets.pipeline.trifle import is_past_allowance
 from mixpanel_aep_assets.storage import Day
 
 
@@ -39,17 +40,12 @@ def alone(opened: Opened, day: str) -> Request | None:
     return next((one for one in of_day(opened, day) if one.first == one.last), None)
 
 
-def past_allowance(settings: Settings, aside: int, total: int) -> bool:
-    """Whether so many lines of a day set aside are more than the connection allows: past the share and past the rows."""
-    return aside > settings.max_nonconforming_rows and 100 * aside > settings.max_nonconforming_percent * total
-
-
 def too_many(opened: Opened) -> TooMany:
     """For `history.export_window`: whether the lines, were they all of one of the window's days, would stop that day."""
 
     def judge(lines: Mapping[datetime.date, int], others: pl.DataFrame) -> bool:
         def stops(count: int) -> bool:
-            return any(past_allowance(opened.settings, count, count + own) for own in lines.values())
+            return any(is_past_allowance(count, count + own, opened.settings) for own in lines.values())
 
         if not stops(others.height):
             return False

@@ -16,9 +16,9 @@ from mixpanel_aep_assets.mixpanel.errors import DateTooLate
 from mixpanel_aep_assets.mixpanel.parts import FILE_SCHEMA
 from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.mixpanel.time_mode import Decision, Mode, configured
-from mixpanel_aep_assets.pipeline import evidence, redaction, workers
+from mixpanel_aep_assets.pipeline import evidence, redaction, time_modes, workers
 
-TABLE = "raw_events"
+TABLE = time_modes.TABLE
 VERSION = "1"
 SCHEMA: pa.Schema = FILE_SCHEMA
 
@@ -57,16 +57,25 @@ def extract_day(
     require_closed(opened, day, decided)
     opened.storage.sweep(opened.settings.name, day)
     date, table = datetime.date.fromisoformat(day), opened.day(TABLE, day)
+    others = time_modes.pool(opened, [date])
 
     def request(judge: Judge) -> evidence.Manifests:
         return {
             date: export.export_day(
-                opened.mixpanel, table, date, mode=decided, retry=retry, log=log, progress=_make_ready, judge=judge
+                opened.mixpanel,
+                table,
+                date,
+                mode=decided,
+                others=others,
+                retry=retry,
+                log=log,
+                progress=_make_ready,
+                judge=judge,
             )
         }
 
     manifest = evidence.read(opened, TABLE, [date], request, force=force, log=log, retry=retry)[date]
-    opened.remember_time_mode(manifest)
+    time_modes.remember(opened, manifest)
     return manifest
 
 

@@ -132,13 +132,15 @@ def _grown(schema: Schema | None, tenant: str) -> Mapping[str, Field]:
 
 
 def _labels(opened: Opened, schema: Schema | None) -> dict[str, tuple[str, ...]]:
-    """Data usage labels of grown fields on the Platform, by field."""
+    """Data usage labels of grown fields on the Platform, by field. They are set on the schema or on one of its field groups."""
     if schema is None:
         return {}
     home = f"/_{opened.tenant}/mixpanel/{HOME}/"
     found: dict[str, tuple[str, ...]] = {}
-    for one in registry.descriptors(opened.platform, schema.id):
+    for one in registry.descriptors(opened.platform, schema.id, *schema.extends):
         place = str(one.get("xdm:sourceProperty"))
         if one.get("@type") == _LABEL and place.startswith(home):
-            found[place.removeprefix(home)] = tuple(str(label) for label in one.get("xdm:labels") or ())
+            name = place.removeprefix(home)
+            labels = (str(label) for label in one.get("xdm:labels") or ())
+            found[name] = tuple(dict.fromkeys((*found.get(name, ()), *labels)))
     return found

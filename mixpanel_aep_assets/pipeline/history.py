@@ -19,7 +19,7 @@ from mixpanel_aep_assets.mixpanel.errors import ExportIncomplete, ServerFault
 from mixpanel_aep_assets.mixpanel.history import Scattered, export_window
 from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.mixpanel.windows import Limits, Size, Sizes, Window, halves, parts, window_of
-from mixpanel_aep_assets.pipeline import evidence, export_requests, extract
+from mixpanel_aep_assets.pipeline import evidence, export_requests, extract, time_modes
 from mixpanel_aep_assets.pipeline.passes import Notes, Pass
 from mixpanel_aep_assets.storage import EntryExists
 
@@ -147,7 +147,7 @@ def _read(opened: Opened, window: Window, notes: Notes, log: Say, retry: Retry, 
             continue
         for day in days:
             manifest = manifests[day]
-            opened.remember_time_mode(manifest)
+            time_modes.remember(opened, manifest)
             unchanged = bool(manifest.get(export.UNCHANGED))
             notes.mark_read(day.isoformat(), manifest["generation"], unchanged=unchanged)
 
@@ -167,17 +167,19 @@ def _requested(
     opened: Opened, days: Sequence[datetime.date], count: int, log: Say, retry: Retry, judge: Judge
 ) -> evidence.Manifests:
     """The days' manifests: of several by one request, of one by as many as it needs."""
-    mode = opened.time_mode()
+    mode, others = opened.time_mode(), time_modes.pool(opened, days)
     tables = {day: opened.day(extract.TABLE, day.isoformat()) for day in days}
     if len(days) > 1:
         log(f"{days[-1]} to {days[0]}: {len(days)} days by one request")
         too_many = export_requests.too_many(opened)
-        return export_window(opened.mixpanel, tables, mode=mode, too_many=too_many, retry=retry, log=log, judge=judge)
+        return export_window(
+            opened.mixpanel, tables, mode=mode, others=others, too_many=too_many, retry=retry, log=log, judge=judge
+        )
     (day,) = days
-    client, table = opened.mixpanel, tables[day]
+    options: dict[str, Any] = {"mode": mode, "others": others, "retry": retry, "log": log, "judge": judge}
     if count == 1:
         try:
-            return {day: export.export_day(client, table, day, mode=mode, retry=retry, log=log, judge=judge)}
+            return {day: export.export_day(opened.mixpanel, tables[day], day, **options)}
         except (ExportIncomplete, ServerFault) as error:
             if not _too_much(error):
                 raise
@@ -185,7 +187,7 @@ def _requested(
             count = parts(size.bytes if size else 0, limits(opened))
             log(f"{day}: one request cannot carry it ({error.what}); in {count}")
     names = _names(opened, day)
-    return {day: slices.export_slices(client, table, day, names, count, mode=mode, retry=retry, log=log, judge=judge)}
+    return {day: slices.export_slices(opened.mixpanel, tables[day], day, names, count, **options)}
 
 
 def _too_much(error: ExportIncomplete | ServerFault) -> bool:

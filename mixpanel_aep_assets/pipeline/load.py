@@ -178,12 +178,6 @@ def carry(staging: Staging, day: Day, manifest: Mapping[str, Any], kinds: Sequen
     return {kind: manifest.get(kind, []) for kind in kinds}
 
 
-def counts(opened: Opened, day: str) -> dict[str, Any]:
-    from mixpanel_aep_assets.pipeline import report
-
-    return report.counts_of(opened, day)
-
-
 def batch_url(opened: Opened, batch_id: str) -> str:
     """Where a person looks at the batch in Adobe's own interface."""
     organisation = (opened.settings.org_id or "").split("@")[0]

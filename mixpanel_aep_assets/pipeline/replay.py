@@ -27,6 +27,7 @@ from mixpanel_aep_assets.pipeline import extract, load, rows, transform
 from mixpanel_aep_assets.storage import Staging
 from mixpanel_aep_assets.xdm.conformance import SeenIds
 from mixpanel_aep_assets.xdm.growth.quarantine import with_refused
+from mixpanel_aep_assets.xdm.identities import without_refused
 from mixpanel_aep_assets.xdm.parquet import XdmWriter, shape
 
 TABLE = "aep_replay"
@@ -214,7 +215,7 @@ def _transformed(opened: Opened, day: str, candidates: pl.DataFrame, staging: St
     with XdmWriter(lambda name: cast("IO[bytes]", staging.open(name)), opened.schema, None, name=PART_NAME) as writer:
         for frame in rows.source_rows(opened, day, candidates["id"]):
             mapped = opened.mapping.apply(frame)
-            typed = shape(mapped.frame, opened.schema)
+            typed = without_refused(shape(mapped.frame, opened.schema))
             found = with_refused(opened.conformance.check(typed), mapped.errors, opened.strict_destinations)
             twice = taken.repeated(typed["_id"]) & ~found.bad
             fit = ~(found.bad | twice)

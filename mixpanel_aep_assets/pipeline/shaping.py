@@ -21,6 +21,7 @@ from mixpanel_aep_assets.mixpanel import dedup, identity, time_mode
 from mixpanel_aep_assets.storage import Day, Staging, Storage, reading
 from mixpanel_aep_assets.xdm.conformance import Conformance
 from mixpanel_aep_assets.xdm.growth.quarantine import with_refused
+from mixpanel_aep_assets.xdm.identities import without_refused
 from mixpanel_aep_assets.xdm.parquet import XdmWriter, shape
 from mixpanel_aep_assets.xdm.schema import Schema
 
@@ -135,11 +136,21 @@ def row_group(storage: Storage, path: str, first: int, rows: int) -> pl.DataFram
         return pl.scan_parquet(storage.location(path), glob=False).slice(first, rows).collect()
 
 
+def derived(mode: time_mode.Mode, timezone: str) -> dict[str, pl.Expr]:
+    """The attributes that are made of raw columns before a mapping set reads them, by the name of their column."""
+    return {
+        "mixpanel.timestamp": time_mode.to_utc(mode, timezone),
+        "mixpanel.id": dedup.stable_id(pl.col("ordinal")),
+        "mixpanel.identityMap": identity.identity_map(),
+    }
+
+
 @dataclass(frozen=True)
 class Shaper:
     """What all slices of a day share. Can be sent to another process.
 
-    A mapping error at one of the `strict` destinations sets its event aside.
+    A mapping error at one of the `strict` destinations sets its event aside. `own_identities`: the mapping set makes
+    `identityMap` itself, so that it may hold ids that the Platform refuses.
     """
 
     source: Storage
@@ -151,6 +162,7 @@ class Shaper:
     time_mode: time_mode.Mode
     timezone: str
     strict: frozenset[str] = frozenset()
+    own_identities: bool = False
 
     def shape(self, piece: Slice) -> Counted:
         """Makes the slice's files in the staged generation. Raises the errors of `dataprep`, `xdm` and StorageError."""
@@ -183,14 +195,12 @@ class Shaper:
         counted.duplicates += raw.height - rows.height
         if rows.is_empty():
             return None
-        frame = rows.with_columns(
-            time_mode.to_utc(self.time_mode, self.timezone).alias("mixpanel.timestamp"),
-            dedup.stable_id(pl.col("ordinal")).alias("mixpanel.id"),
-            identity.identity_map().alias("mixpanel.identityMap"),
-        )
+        frame = rows.with_columns(**derived(self.time_mode, self.timezone))
         mapped = self.mapping.apply(frame)
         counted.count_errors(mapped.errors)
         good = shape(mapped.frame, self.schema)
+        if self.own_identities:
+            good = without_refused(good)
         found = with_refused(self.conformance.check(good), mapped.errors, self.strict)
         counted.oversized += found.oversized
         counted.warnings += _tally(found.warnings)

@@ -16,30 +16,35 @@ from functools import partial
 from typing import Any
 
 import orjson
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixpanel_aep_assets.connection import DERIVED, Opened
+from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.dataprep.evaluate import failure
 from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
-from mixpanel_aep_assets.mixpanel import dedup
-from mixpanel_aep_assets.pipeline import extract, redaction, workers
+from mixpanel_aep_assets.mixpanel import dedup, identity
+from mixpanel_aep_assets.mixpanel.errors import TimeModeUnsure
+from mixpanel_aep_assets.pipeline import extract, redaction, time_modes, workers
 from mixpanel_aep_assets.pipeline.shaping import (
     QUARANTINE_SCHEMA,
     Counted,
     Place,
     Shaper,
+    derived,
     group_rows,
     row_group,
     slices,
 )
-from mixpanel_aep_assets.storage import Staging, Storage
+from mixpanel_aep_assets.storage import Day, Staging, Storage, reading
 from mixpanel_aep_assets.xdm.conformance import Conformance, SeenIds
 
 __all__ = ["QUARANTINE_SCHEMA", "TABLE", "VERSION"]
 
 TABLE = "xdm_events"
-VERSION = "1"
+VERSION = "2"
+"""Of the rules that make XDM files of raw ones. A day of version 1 stays as it is unless version 2 reads rows of it otherwise
+(`_differs_from_version_1`): then it is made anew, and its batch replaced, the next time it is materialized."""
 
 CHECKED = 1 << 15
 """Rows that are checked at a time: fewer cost more time, since some is spent on each slice, more take memory."""
@@ -59,20 +64,31 @@ def transform_day(
 ) -> dict[str, Any]:
     """Transforms the day and commits it, to `target` instead of the connection's storage where that is given.
 
-    A day whose raw digest, mapping and schema are unchanged is left as it is. The manifest: `rows` (to upload),
+    A day whose raw digest, mapping and schema are unchanged is left as it is (`VERSION`). The manifest: `rows` (to upload),
     `duplicates`, `quarantined`, `violations` (pointer, rule, rows), `examples`, `mapping_errors`, `raw_digest`,
     `data_version`, `schema`, `mapping`, `seconds`.
-    Raises NotExported, OtherPrivacyRules, the errors of `dataprep`, `aep.errors` (schema) and `storage.StorageError`.
+    Raises NotExported, TimeModeUnsure (not for `target`, a preview), OtherPrivacyRules, the errors of `dataprep`,
+    `aep.errors` (schema) and `storage.StorageError`.
     """
     began = time.perf_counter()
     raw = opened.day(extract.TABLE, day)
     source = raw.manifest()
     if source is None:
         raise NotExported(f"{opened.settings.name} {day}: no raw files; materialize raw_events of the day first.")
+    if target is None and source["rows"] and not source["time_evidence"]["sure"]:
+        source = time_modes.settle_day(opened, day, log=log)
+        if source is None:
+            raise TimeModeUnsure("It is not known yet what `time` means, so the day is not turned into XDM")
     written = (target or opened.storage).day(opened.settings.name, TABLE, day)
     version = _data_version(opened, source)
     current = written.manifest()
-    if current is not None and current["data_version"] == version:
+    if current is not None and (
+        current["data_version"] == version
+        or (
+            current["data_version"] == _data_version(opened, source, "1")
+            and not _differs_from_version_1(raw, source, current)
+        )
+    ):
         log(f"{day}: raw events, mapping and schema are unchanged; the XDM files stay")
         return current
     with written.stage() as staging, redaction.readable(opened, raw, source) as (storage, files):
@@ -111,6 +127,7 @@ def _transform(opened: Opened, storage: Storage, files: list[str], source: dict[
         time_mode=source["time_mode"],
         timezone=source["timezone"],
         strict=opened.strict_destinations,
+        own_identities=builds_identities(opened.mapping_set),
     )
     processes = workers.cores() if source["rows"] >= workers.LARGE else 1
     counted = Counted()
@@ -119,6 +136,14 @@ def _transform(opened: Opened, storage: Storage, files: list[str], source: dict[
         for part in over(shaper.shape, slices(storage, files, twice, processes)):
             counted.add(part)
     return counted
+
+
+def builds_identities(mapping_set: MappingSet) -> bool:
+    """Whether a set makes `identityMap` of anything else than the one that we derive."""
+    return any(
+        re.match(r"identityMap(?![^.\[])", mapping.destination) and mapping.source != "mixpanel.identityMap"
+        for mapping in mapping_set.mappings
+    )
 
 
 def _listed(counts: Counter[Place]) -> list[dict[str, Any]]:
@@ -132,12 +157,27 @@ def _errors(counted: Counted, mapping_set: MappingSet) -> list[dict[str, Any]]:
     return [{**failure(known[where], counted.exceptions[where]).to_json(), "rows": rows} for where, rows in found]
 
 
-def _data_version(opened: Opened, source: dict[str, Any]) -> str:
+def _data_version(opened: Opened, source: dict[str, Any], rules: str = VERSION) -> str:
     """Of everything that the XDM files are a function of."""
-    parts = [VERSION, source["digest"], source["time_mode"], source["timezone"], opened.fingerprint]
+    parts = [rules, source["digest"], source["time_mode"], source["timezone"], opened.fingerprint]
     if (privacy := redaction.pending(opened, source)) is not None:
         parts.append(privacy.fingerprint)
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()[:32]
+
+
+@reading()
+def _differs_from_version_1(raw: Day, source: dict[str, Any], current: dict[str, Any]) -> bool:
+    """Whether events were set aside, which may conform now, or rows have another `_id` or other identities than in version 1.
+
+    Reads the columns of ids alone.
+    """
+    if current["quarantined"]:
+        return True
+    concerned = (dedup.keyed_otherwise_in_version_1() | identity.refused_since_version_1()).any()
+    return any(
+        pl.scan_parquet(location, glob=False).select(concerned).collect(engine="streaming").item()
+        for location in raw.locations(source)
+    )
 
 
 def preview(opened: Opened, day: str, rows: int) -> list[dict[str, Any]]:
@@ -172,7 +212,8 @@ def without_nulls(value: Any) -> Any:
 
 
 def violations_left(opened: Opened, day: str) -> int:
-    """Rows of the committed files that do not conform: read back and checked once more, a slice at a time.
+    """Rows of the committed files that do not conform: read back and checked once more, a slice at a time. All rows of a file
+    with a column that the Platform cannot read.
 
     Our own `_id` is unique by its making. One of the user's mapping set is watched over the whole day, at eight bytes a row,
     which takes one process; else large days are checked by as many as there are cores.
@@ -189,6 +230,10 @@ def violations_left(opened: Opened, day: str) -> int:
 
 
 def _violations_in(path: str, storage: Storage, conformance: Conformance, seen: SeenIds | None = None) -> int:
+    with storage.open_read(path) as file:
+        metadata = pq.read_metadata(file)
+    if conformance.columns(metadata.schema):
+        return int(metadata.num_rows)
     bad = first = 0
     for rows in group_rows(storage, path):
         for frame in row_group(storage, path, first, rows).iter_slices(CHECKED):
@@ -220,26 +265,20 @@ def described(opened: Opened) -> dict[str, str]:
     return told
 
 
-def lineage(opened: Opened) -> dict[str, list[str]]:
-    """XDM root column -> columns of `raw_events` that it is made from."""
-    made: dict[str, set[str]] = {}
-    for mapping in opened.mapping_set.mappings:
-        root = mapping.destination.split(".", 1)[0].split("[", 1)[0]
-        made.setdefault(root, set()).update(_columns_of(mapping.source))
-    return {root: sorted(columns & set(extract.SCHEMA.names)) for root, columns in made.items() if columns}
+def lineage(opened: Opened, day: str) -> dict[str, list[str]]:
+    """XDM root column -> columns of `raw_events` that it is made from, as the compiled mapping set reads them.
 
-
-def _columns_of(source: str) -> set[str]:
-    """Columns of `raw_events` that a source, path or expression, names."""
-    columns = {column for path, column in DERIVED.items() if path in source}
-    if "mixpanel.timestamp" in columns:
-        columns.add("time_ms")
-    if "mixpanel.id" in columns:
-        columns |= {"event", "distinct_id", "distinct_id_before_identity", "time_ms", "insert_id"}
-    if "mixpanel.identityMap" in columns:
-        columns |= {"distinct_id", "device_id", "user_id"}
-    if "properties." in source or "data." in source:
-        columns.add("properties")
-    if re.search(r"\bevent\b", source):
-        columns.add("event")
-    return columns
+    Raises NotExported: which columns tell an event's instant depends on the day's time mode.
+    """
+    source = opened.day(extract.TABLE, day).manifest()
+    if source is None:
+        raise NotExported(f"{opened.settings.name} {day}: no raw files; materialize raw_events of the day first.")
+    made_of = {
+        name: frozenset(expression.meta.root_names())
+        for name, expression in derived(source["time_mode"], source["timezone"]).items()
+    }
+    read = {
+        root: frozenset[str]().union(*(made_of.get(column, {column}) for column in columns))
+        for root, columns in opened.mapping.lineage.items()
+    }
+    return {root: sorted(columns & set(extract.SCHEMA.names)) for root, columns in read.items()}

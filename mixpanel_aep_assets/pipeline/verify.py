@@ -20,8 +20,10 @@ from mixpanel_aep_assets.pipeline import (
     reconcile,
     replay,
     report,
+    time_modes,
     transform,
 )
+from mixpanel_aep_assets.pipeline.trifle import is_more_than_a_trifle, is_past_allowance
 
 EXAMPLES = 10
 MOST_FREQUENT = 3
@@ -33,12 +35,17 @@ REFUSED = 20
 
 @dataclass(frozen=True)
 class Finding:
-    """One truth about one day. `severe`: going on would put wrong data into the lake, or data is missing there."""
+    """One truth about one day.
+
+    `severe`: going on would put wrong data into the lake, or data is missing there. `waits`: it only lacks what other days
+    will tell.
+    """
 
     passed: bool
     text: str
     severe: bool = True
     numbers: dict[str, Any] = field(default_factory=dict)
+    waits: bool = False
 
 
 def body_is_whole(opened: Opened, day: str) -> Finding:
@@ -96,9 +103,7 @@ def lines_belong_to_day(opened: Opened, day: str) -> Finding:
         for reason, lines in one.reasons.items()
     ]
     told = "; ".join(_outside(one) for one in found)
-    bad = [
-        one for one in found if export_requests.past_allowance(settings, one.count, one.count + manifest["exported"])
-    ]
+    bad = [one for one in found if is_past_allowance(one.count, one.count + manifest["exported"], settings)]
     if not bad:
         return Finding(True, f"{manifest['exported']:,} lines are of the day. Set aside: {told}.", numbers=numbers)
     count, total = bad[0].count, bad[0].count + manifest["exported"]
@@ -126,13 +131,17 @@ def _rows(opened: Opened, files: list[str]) -> int:
 
 
 def time_mode_is_sure(opened: Opened, day: str) -> Finding:
-    """The mode is decided, and the receipt times of this day do not speak for the other one."""
+    """The mode is decided, and the receipt times of this day do not speak for the other one.
+
+    A day that was exported while the mode was not known takes the one that is known by now.
+    """
+    time_modes.settle_day(opened, day)
     manifest = opened.day(extract.TABLE, day).manifest()
     if manifest is None:
         return Finding(passed=False, text="The day was never exported.")
     mode, evidence = manifest["time_mode"], manifest["time_evidence"]
     numbers = {
-        "mode": mode,
+        "mode": mode if evidence["sure"] else "not known yet",
         "time zone": manifest["timezone"],
         "because": evidence["text"],
         "this day's events": evidence["observed_text"],
@@ -140,13 +149,26 @@ def time_mode_is_sure(opened: Opened, day: str) -> Finding:
     if manifest["rows"] == 0:
         return Finding(True, "The day has no events.", numbers=numbers)
     if not evidence["sure"]:
-        return Finding(
-            False,
-            f"{evidence['text']}. Set MIXPANEL_TIME_MODE to utc or project (projects made before 2023 mostly use "
-            "project) and export the day again.",
-            numbers=numbers,
+        text = (
+            f"It is not known yet what `time` means: {evidence['text']}. Once other days tell, the sensor "
+            f"{opened.settings.name}_requeue runs this day again, without another export. Or set MIXPANEL_TIME_MODE to utc "
+            "or project (projects made before 2023 mostly use project) and run it again."
         )
-    if evidence["observed"] not in ("unsure", mode):
+        return Finding(False, text, numbers=numbers, waits=True)
+    decided = opened.time_mode()
+    if evidence["lasting"] and decided is not None and decided.mode != mode:
+        text = (
+            f"The day was exported under the mode {mode}, but {decided.mode} was {decided.evidence}. Export the day again; "
+            "if that is wrong, set MIXPANEL_TIME_MODE."
+        )
+        return Finding(False, text, numbers=numbers)
+    if evidence["observed"] == "neither":
+        text = f"The mode is {mode}, but {evidence['observed_text']}: was the project's zone changed?"
+        found_out = opened.settings.time_mode == "auto" and decided is not None
+        if found_out:
+            text += " Set MIXPANEL_TIMEZONE and MIXPANEL_TIME_MODE to what holds for this day and export it again."
+        return Finding(False, text, severe=found_out, numbers=numbers)
+    if evidence["observed"] in ("utc", "project") and evidence["observed"] != mode:
         return Finding(
             False,
             f"The mode is {mode}, but {evidence['observed_text']}: was the project's zone changed? "
@@ -188,12 +210,13 @@ def conforms_to_xdm(opened: Opened, day: str) -> Finding:
     left = transform.violations_left(opened, day)
     aside, total = manifest["quarantined"], manifest["rows"] + manifest["quarantined"]
     percent = 100 * aside / total if total else 0.0
-    allowed = opened.settings.max_nonconforming_percent
+    settings = opened.settings
     numbers: dict[str, Any] = {
         "conforming": manifest["rows"],
         "set aside": aside,
         "set aside percent": round(percent, 3),
-        "allowed percent": allowed,
+        "allowed percent": settings.max_nonconforming_percent,
+        "allowed rows": settings.max_nonconforming_rows,
         "events over 10 kB": manifest["oversized"],
         "violations": manifest["violations"],
         "warnings": manifest["warnings"],
@@ -202,19 +225,22 @@ def conforms_to_xdm(opened: Opened, day: str) -> Finding:
     if left:
         text = f"{left:,} rows in the committed XDM files do not conform, or have an `_id` that an earlier row has."
         return Finding(False, text, numbers=numbers)
-    if percent > allowed:
+    if is_more_than_a_trifle(aside, total, settings):
         most = sorted(manifest["violations"], key=lambda one: -one["rows"])[:MOST_FREQUENT]
         told = ", ".join(f"{one['pointer'] or 'the event'} ({one['rule']}, {one['rows']:,} events)" for one in most)
         text = (
-            f"{aside:,} of {total:,} events ({percent:.1f} %) cannot conform, the connection allows {allowed:g} %: {told}. "
-            f"Nothing was sent. See `mixpanel-aep quarantine show --day {day} --stage xdm`, mend the mapping or the schema "
-            "(or allow more: max_nonconforming_percent), and run the day again."
+            f"{aside:,} of {total:,} events ({percent:.1f} %) cannot conform, the connection allows "
+            f"{settings.max_nonconforming_percent:g} % or {settings.max_nonconforming_rows:,} events, and never all of them: "
+            f"{told}. Nothing was sent. See `mixpanel-aep quarantine show --day {day} --stage xdm`, mend the mapping or the "
+            "schema (or allow more: max_nonconforming_percent, max_nonconforming_rows), and run the day again."
         )
         return Finding(False, text, numbers=numbers)
     if aside:
-        return Finding(
-            False, f"{manifest['rows']:,} events conform; {aside:,} were set aside.", severe=False, numbers=numbers
+        text = (
+            f"{manifest['rows']:,} events conform; {aside:,} of {total:,} ({percent:.1f} %) cannot and were set aside: see "
+            f"`mixpanel-aep quarantine show --day {day} --stage xdm`."
         )
+        return Finding(False, text, severe=False, numbers=numbers)
     return Finding(True, f"All {manifest['rows']:,} events conform.", numbers=numbers)
 
 

@@ -34,7 +34,9 @@ Rules named as in JSON Schema draft-06, on the schema closed (no name that it la
   {", ".join(SCHEMA_KEYWORDS[:9])},
   {", ".join(SCHEMA_KEYWORDS[9:15])},
   {", ".join(SCHEMA_KEYWORDS[15:])}
-The pointer of required and additionalProperties is that of the object.
+The pointer of required and additionalProperties is that of the object. A finding of
+columnType is about a column of the file: its row is null, and * in its pointer stands
+for the items of a list and the entries of a map.
 
 \b
 Rules of our own, with what they do in a run (block: the day stops; quarantine: the
@@ -49,17 +51,21 @@ code 1. --ignore leaves a rule out.
 
 
 class _Counted:
-    """Rows seen and rows that violate, for the summary."""
+    """Rows seen, rows that violate, and columns that do whatever their rows hold, for the summary."""
 
     def __init__(self) -> None:
         self.rows = 0
         self.offending = 0
+        self.columns = 0
         self.rules: Counter[str] = Counter()
         self._last = -1
 
-    def add(self, row: int, keyword: str) -> None:
-        """Findings come by row."""
+    def add(self, row: int | None, keyword: str) -> None:
+        """Findings come by row, those of columns first."""
         self.rules[keyword] += 1
+        if row is None:
+            self.columns += 1
+            return
         self.offending += row != self._last
         self._last = row
 
@@ -85,8 +91,9 @@ def conformance(data: Path, schema_file: Path, now: datetime.datetime | None, ig
     """Checks DATA (Parquet or NDJSON with Platform names) against a schema.
 
     Writes one JSON line per violation to standard output, {"row", "pointer", "keyword", "value", "message"} with rows
-    from 0, and a summary to standard error. Exit code 0: every row conforms; 1: some row violates; 2: the input cannot
-    be read. Empty lines are no rows; null in a Parquet column means that the field is absent.
+    from 0 (null for a column of the file), and a summary to standard error. Exit code 0: every column and row conforms;
+    1: one violates; 2: the input cannot be read. Empty lines are no rows; null in a Parquet column means that the field
+    is absent.
     """
     from mixpanel_aep_assets.xdm.conformance import Conformance
 
@@ -102,17 +109,18 @@ def conformance(data: Path, schema_file: Path, now: datetime.datetime | None, ig
             out.write(_json_line(row, violation))
     out.flush()
     click.echo(_summary(data, counted), err=True)
-    if counted.offending:
+    if counted.rules:
         sys.exit(1)
 
 
 def _schema(path: Path) -> Schema:
     import orjson
 
-    from mixpanel_aep_assets.xdm.schema import Schema, SchemaError
+    from mixpanel_aep_assets.xdm.composition import registry_schema
+    from mixpanel_aep_assets.xdm.schema import SchemaError
 
     try:
-        schema = Schema.from_registry(orjson.loads(path.read_bytes().removeprefix(_BOM)))
+        schema = registry_schema(orjson.loads(path.read_bytes().removeprefix(_BOM)))
     except (SchemaError, orjson.JSONDecodeError) as error:
         raise click.UsageError(f"{path} cannot be used as a schema: {error}") from None
     if schema.unchecked:
@@ -127,8 +135,8 @@ def _starts_with(path: Path, magic: bytes) -> bool:
         return file.read(len(magic)) == magic
 
 
-def _in_parquet(path: Path, rules: Conformance, counted: _Counted) -> Iterator[tuple[int, Violation]]:
-    """Batch by batch, so that memory does not grow with the file."""
+def _in_parquet(path: Path, rules: Conformance, counted: _Counted) -> Iterator[tuple[int | None, Violation]]:
+    """The columns, then the rows batch by batch, so that memory does not grow with the file."""
     import polars as pl
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -138,6 +146,8 @@ def _in_parquet(path: Path, rules: Conformance, counted: _Counted) -> Iterator[t
     seen = SeenIds()
     try:
         file = pq.ParquetFile(path)
+        for violation in rules.columns(file.schema):
+            yield None, violation
         groups = ([group] for group in range(file.num_row_groups))
         for batch in (b for group in groups for b in file.iter_batches(_BATCH_ROWS, row_groups=group)):
             frame = pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch])))
@@ -148,7 +158,7 @@ def _in_parquet(path: Path, rules: Conformance, counted: _Counted) -> Iterator[t
         raise click.UsageError(f"{path} cannot be read as Parquet: {error}") from None
 
 
-def _in_lines(path: Path, rules: Conformance, counted: _Counted) -> Iterator[tuple[int, Violation]]:
+def _in_lines(path: Path, rules: Conformance, counted: _Counted) -> Iterator[tuple[int | None, Violation]]:
     """Line by line; empty lines are no rows."""
     from mixpanel_aep_assets.xdm.conformance import repeated_id
 
@@ -205,7 +215,7 @@ def _parse(line: bytes) -> Any:
             raise _NotJson(str(error)) from None
 
 
-def _json_line(row: int, violation: Violation) -> bytes:
+def _json_line(row: int | None, violation: Violation) -> bytes:
     from mixpanel_aep_assets.xdm.conformance import json_text
 
     head = {"row": row, "pointer": violation.pointer, "keyword": violation.keyword}
@@ -223,7 +233,8 @@ def _json_line(row: int, violation: Violation) -> bytes:
 
 
 def _summary(path: Path, counted: _Counted) -> str:
-    if not counted.offending:
+    if not counted.rules:
         return f"{path.name}: {counted.rows} rows, all conform"
     rules = ", ".join(f"{keyword} {count}" for keyword, count in counted.rules.most_common())
-    return f"{path.name}: {counted.rows} rows, {counted.offending} violate: {rules}"
+    columns = f", {counted.columns} columns have a wrong type" if counted.columns else ""
+    return f"{path.name}: {counted.rows} rows, {counted.offending} violate{columns}: {rules}"

@@ -26,9 +26,9 @@ from mixpanel_aep_assets.xdm.rules import (
 )
 from mixpanel_aep_assets.xdm.schema import INTEGER_RANGES, Field, Schema
 
-_BLANK = r"[\s\x1c-\x1f]*"
+BLANK = r"[\s\x1c-\x1f]*"
 """What Python strips: here `\\s` lacks four controls of it."""
-_REFUSED = rf"(?i)^{_BLANK}(?:{'|'.join(REFUSED_IDS)})?{_BLANK}$"
+_REFUSED = rf"(?i)^{BLANK}(?:{'|'.join(REFUSED_IDS)})?{BLANK}$"
 
 _INTEGER_LIMITS: dict[type[pl.DataType], tuple[int, int]] = {
     pl.Int8: (-(2**7), 2**7 - 1),
@@ -197,7 +197,7 @@ def _map(field: Field, dtype: pl.DataType, value: pl.Expr) -> list[pl.Expr]:
         if not empty:
             return [value.is_not_null()]
         return [*checks, *_counted(field, value), value.is_not_null() & pl.all_horizontal(empty)]
-    entries, inner = _entries(dtype, value)
+    entries, inner = map_entries(dtype, value)
     if entries is None or inner is None:
         return [value.is_not_null()]
     checks = [entries.list.len() == 0, *_counted(field, value)]
@@ -207,7 +207,7 @@ def _map(field: Field, dtype: pl.DataType, value: pl.Expr) -> list[pl.Expr]:
     return checks
 
 
-def _entries(dtype: pl.DataType, value: pl.Expr) -> tuple[pl.Expr | None, pl.DataType | None]:
+def map_entries(dtype: pl.DataType, value: pl.Expr) -> tuple[pl.Expr | None, pl.DataType | None]:
     """A map as a list of `{key, value}`, and the type of its values; None where the column is no map."""
     if isinstance(dtype, pl.Map):
         inner = cast("pl.DataType", dtype.value)
@@ -230,9 +230,14 @@ def _future(value: pl.Expr, dtype: pl.DataType, now: datetime.datetime) -> list[
     return []
 
 
+def refused_id(item_id: pl.Expr) -> pl.Expr:
+    """Whether an id is missing or refused: `rules.takes_id` for columns."""
+    return item_id.is_null() | item_id.str.contains(_REFUSED) | (item_id.str.len_chars() > MAX_IDENTITY_LENGTH)
+
+
 def _identities(value: pl.Expr, dtype: pl.DataType, fewest: int) -> list[pl.Expr]:
     """`fewest` primary identities are needed, one is allowed."""
-    entries, inner = _entries(dtype, value)
+    entries, inner = map_entries(dtype, value)
     members = (
         {member.name: member.dtype for member in inner.inner.fields}
         if isinstance(inner, pl.List) and isinstance(inner.inner, pl.Struct)
@@ -242,12 +247,11 @@ def _identities(value: pl.Expr, dtype: pl.DataType, fewest: int) -> list[pl.Expr
         return [value.is_not_null()]
     key, items = pl.element().struct.field("key"), pl.element().struct.field("value")
     item_id = pl.element().struct.field("id")
-    wrong_id = item_id.is_null() | item_id.str.contains(_REFUSED) | (item_id.str.len_chars() > MAX_IDENTITY_LENGTH)
     ids = items.list.eval(item_id)
     wrong_entry = (
         (key == "")
         | (items.list.len() > 1)
-        | items.list.eval(wrong_id).list.any()
+        | items.list.eval(refused_id(item_id)).list.any()
         | ((key == "ECID") & ids.list.eval(~pl.element().str.contains(ECID_PATTERN)).list.any())
     )
     primaries = entries.list.eval(items.list.eval(pl.element().struct.field("primary").cast(pl.UInt32)).list.sum())
@@ -321,7 +325,7 @@ def _text_bytes(dtype: pl.DataType, value: pl.Expr) -> pl.Expr | None:
         texts = [member for member in members if member is not None]
         return pl.sum_horizontal(texts) if texts else None
     if isinstance(dtype, pl.Map):
-        entries, inner = _entries(dtype, value)
+        entries, inner = map_entries(dtype, value)
         assert entries is not None
         assert inner is not None
         return _text_bytes(pl.List(pl.Struct({"key": pl.String(), "value": inner})), entries)

@@ -80,7 +80,10 @@ class _Place:
 
 
 def registry_schema(document: Document, descriptors: Sequence[Document] = ()) -> Schema:
-    """See `Schema.from_registry`. The model of a document, which holds its version, is made once in a process."""
+    """The schema of the Registry's full form (`application/vnd.adobe.xed-full+json`). Raises SchemaError.
+
+    The model of a document, which holds its version, is made once in a process.
+    """
     try:
         text = orjson.dumps([document, list(descriptors)])
     except TypeError as error:
@@ -143,11 +146,15 @@ def _references(node: Any) -> Iterator[str]:
 def repository_schema(
     files: Iterable[Document] | Mapping[str, Document],
     class_id: str,
-    field_groups: tuple[str, ...],
+    field_groups: Iterable[str] = (),
     *,
     title: str = "",
 ) -> Schema:
-    """See `Schema.from_repository`."""
+    """The schema of the official repository's `*.schema.json` documents: one class (or any schema) and field groups, by `$id`.
+
+    Names become Platform names. Raises SchemaError, also for a `$ref` that no file answers.
+    """
+    field_groups = tuple(field_groups)
     documents = list(files.values() if isinstance(files, Mapping) else files)
     composer = _Composer({str(file["$id"]): file for file in documents if "$id" in file}, rename=platform_path)
     places = [composer.lookup(uri, None) for uri in (class_id, *field_groups)]

@@ -17,8 +17,10 @@ from typing import Any
 
 import orjson
 import polars as pl
+import pyarrow.parquet as pq
 
 from mixpanel_aep_assets.xdm import compiled
+from mixpanel_aep_assets.xdm.physical import column_findings
 from mixpanel_aep_assets.xdm.rules import Severity, Violation, severity
 from mixpanel_aep_assets.xdm.schema import Schema
 from mixpanel_aep_assets.xdm.screen import Screen
@@ -136,6 +138,10 @@ class Conformance:
                     yield row, violation
                 if repeated[row]:
                     yield row, repeated_id(record["_id"])
+
+    def columns(self, file: pq.ParquetSchema) -> list[Violation]:
+        """Findings of a Parquet file's columns, whatever its rows: types that the Platform does not take."""
+        return column_findings(file, self._schema)
 
     def record(self, record: Any) -> list[Violation]:
         """Findings of one JSON record as parsed (null is a value here). `uniqueId` is the caller's to watch."""

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from mixpanel_aep_assets.xdm.empty import without_empty
 from mixpanel_aep_assets.xdm.schema import Field, Schema, SchemaError
 
 PART_LIMIT = 256 * 10**6
@@ -77,9 +78,9 @@ def column_types(schema: Schema, columns: Columns = None) -> pl.Schema:
 def shape(frame: pl.DataFrame, schema: Schema, columns: Columns = None) -> pl.DataFrame:
     """The frame with exactly the schema's types and order, and without empty values.
 
-    Missing columns become null. An object whose members are all null, an empty list, an empty map and an empty text
-    become null: the Platform accepts no empty value (xdm.md section 4). `identityMap` and other maps may come as a
-    Polars Map or as a list of `{key, value}`. Values that do not fit their type raise SchemaError.
+    Missing columns become null, and so does what is empty, at whatever depth; empty items of lists and entries of maps
+    are left out (`empty`). `identityMap` and other maps may come as a Polars Map or as a list of `{key, value}`. Values
+    that do not fit their type raise SchemaError.
     """
     actual = frame.schema
     target = column_types(schema, actual if columns is None else columns)
@@ -308,13 +309,18 @@ class _Stages:
 
     def __init__(self) -> None:
         self._levels: list[list[pl.Expr]] = [[]]
+        self._lists: list[str] = []
+        """Columns of lists and maps, whose items only the values tell."""
 
     def place(self, value: pl.Expr, column: pl.Series | None, target: pl.DataType) -> tuple[str, int]:
         """`value`, which gives `column`, as the target type, empty values as null: its column, and the level that makes it."""
         if column is None or column.null_count() == len(column):
             return self._add(0, pl.lit(None).cast(target))
         if not (isinstance(target, pl.Struct) and isinstance(column.dtype, pl.Struct)):
-            return self._add(0, value if _is_shaped(column, target) else _shaped(value, column.dtype, target))
+            made = self._add(0, value if _is_shaped(column, target) else _shaped(value, column.dtype, target))
+            if isinstance(target, pl.List | pl.Map):
+                self._lists.append(made[0])
+            return made
         known = {member.name: member for member in column.struct.unnest()}
         members = {
             member.name: self.place(
@@ -327,7 +333,10 @@ class _Stages:
 
     def run(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The frame with all placed columns."""
-        for level in self._levels:
+        leaves, *objects = self._levels
+        frame = frame.with_columns(leaves)
+        frame = frame.with_columns([without_empty(frame.get_column(name)) for name in self._lists])
+        for level in objects:
             frame = frame.with_columns(level)
         return frame
 
@@ -351,7 +360,7 @@ def _object(members: dict[str, pl.Expr]) -> pl.Expr:
 
 
 def _shaped(value: pl.Expr, actual: pl.DataType, target: pl.DataType) -> pl.Expr:
-    """`value` of the actual type as the target type, empty values as null."""
+    """`value` of the actual type as the target type, empty texts and objects as null."""
     if actual == pl.Null():
         return value.cast(target)
     if isinstance(target, pl.Struct) and isinstance(actual, pl.Struct):
@@ -366,18 +375,20 @@ def _shaped(value: pl.Expr, actual: pl.DataType, target: pl.DataType) -> pl.Expr
                 for member in target.fields
             }
         )
-    if isinstance(target, pl.Map):
-        return _shaped_map(value, actual, target)
-    if isinstance(target, pl.List) and isinstance(actual, pl.List):
+    if isinstance(target, pl.Map) and isinstance(actual, pl.Struct):  # each entry has a destination of its own
+        of = cast("pl.DataType", target.value)
+        entries = [
+            pl.struct(
+                pl.lit(member.name).alias("key"),
+                _shaped(value.struct.field(member.name), cast("pl.DataType", member.dtype), of).alias("value"),
+            )
+            for member in actual.fields
+        ]
+        return pl.concat_list(entries).cast(target)
+    if isinstance(target, pl.List) and isinstance(actual, pl.List) and actual != target:
         inner = _shaped(pl.element(), cast("pl.DataType", actual.inner), cast("pl.DataType", target.inner))
-        return pl.when(value.list.len() > 0).then(value.list.eval(inner))
+        return value.list.eval(inner)
     if target == pl.String():
         text = value if actual == pl.String() else value.cast(pl.String)
         return pl.when(text != "").then(text)
     return value if actual == target else value.cast(target)
-
-
-def _shaped_map(value: pl.Expr, actual: pl.DataType, target: pl.Map) -> pl.Expr:
-    if isinstance(actual, pl.Map):
-        return pl.when(value.map.len() > 0).then(value if actual == target else value.cast(target))
-    return pl.when(value.list.len() > 0).then(value.cast(target))

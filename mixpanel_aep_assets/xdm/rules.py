@@ -38,6 +38,7 @@ SCHEMA_KEYWORDS = (
 
 OWN: Mapping[str, str] = {
     "json": "the line is no JSON text",
+    "columnType": "a Parquet column has a type of the Platform's table that becomes its field's",
     "finite": "NaN and infinities are no JSON numbers",
     "notEmpty": "no empty text, list, map or object: leave the key out",
     "notFuture": "timestamp is not after now",
@@ -56,6 +57,7 @@ OWN: Mapping[str, str] = {
 
 DEFAULT_SEVERITY: Mapping[str, Severity] = {
     "additionalProperties": "block",
+    "columnType": "block",
     "eventSize": "warn",
     "arraySize": "warn",
     "identityPerson": "warn",
@@ -67,7 +69,7 @@ MAX_IDENTITY_LENGTH = 1024
 MAX_EVENT_BYTES = 10 * 1024
 MAX_ARRAY_ITEMS = 10
 REFUSED_IDS = ("null", "anonymous", "invalid")
-"""Ids that Identity Service refuses, in any letter case."""
+"""Ids that Identity Service refuses, in any letter case and with blanks around them. `mixpanel.identity` adds Mixpanel's."""
 
 STATE_PROVINCE = "placeContext.geo.stateProvince"
 STATE_PROVINCE_PATTERN = r"^[A-Z]{2}-[A-Z0-9]{1,3}$"
@@ -76,8 +78,8 @@ ECID_PATTERN = r"^[0-9]{38}$"
 
 @dataclass(frozen=True)
 class Violation:
-    """One finding. `pointer` is a JSON Pointer to the value; for `required` and `additionalProperties` to the
-    object."""
+    """One finding. `pointer` is a JSON Pointer to the value; for `required` and `additionalProperties` to the object, for
+    `columnType` to the column."""
 
     pointer: str
     keyword: str
@@ -88,3 +90,8 @@ class Violation:
 def severity(keyword: str, chosen: Mapping[str, Severity] | None = None) -> Severity:
     """The severity of a rule, by choice or by default."""
     return (chosen or {}).get(keyword) or DEFAULT_SEVERITY.get(keyword, "quarantine")
+
+
+def takes_id(value: str) -> bool:
+    """Whether Identity Service takes a text as an id, an ECID's own form aside."""
+    return len(value) <= MAX_IDENTITY_LENGTH and value.strip().lower() not in ("", *REFUSED_IDS)

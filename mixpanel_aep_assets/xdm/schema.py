@@ -8,7 +8,7 @@ target types. How JSON Schema files become a tree lives in `composition`, the ru
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -163,31 +163,6 @@ class Schema:
                 steps = str(one.get("xdm:sourceProperty", "")).strip("/").split("/")
                 return tuple(step.replace("~1", "/").replace("~0", "~") for step in steps)
         return None
-
-    @classmethod
-    def from_registry(cls, document: Mapping[str, Any], descriptors: Sequence[Mapping[str, Any]] = ()) -> Schema:
-        """From the Registry's full form (`application/vnd.adobe.xed-full+json`). Raises SchemaError."""
-        from mixpanel_aep_assets.xdm.composition import registry_schema
-
-        return registry_schema(document, descriptors)
-
-    @classmethod
-    def from_repository(
-        cls,
-        files: Iterable[Mapping[str, Any]] | Mapping[str, Mapping[str, Any]],
-        class_id: str,
-        field_groups: Iterable[str] = (),
-        *,
-        title: str = "",
-    ) -> Schema:
-        """From the official repository's `*.schema.json` documents: one class (or any schema) and field groups, by
-        `$id`.
-
-        Names become Platform names. Raises SchemaError, also for a `$ref` that no file answers.
-        """
-        from mixpanel_aep_assets.xdm.composition import repository_schema
-
-        return repository_schema(files, class_id, tuple(field_groups), title=title)
 
     def field(self, path: str) -> Field | None:
         """The field at a dotted path; marks of arrays and maps may be left out.

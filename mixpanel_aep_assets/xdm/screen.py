@@ -21,10 +21,9 @@ from mixpanel_aep_assets.xdm.rules import (
     MAX_ARRAY_ITEMS,
     MAX_EVENT_BYTES,
     MAX_IDENTITIES,
-    MAX_IDENTITY_LENGTH,
-    REFUSED_IDS,
     STATE_PROVINCE,
     STATE_PROVINCE_PATTERN,
+    takes_id,
 )
 from mixpanel_aep_assets.xdm.schema import INTEGER_RANGES, Field, Schema
 
@@ -91,7 +90,7 @@ class Screen:
             if not namespace or len(items) != 1:
                 return False
             value = items[0].id
-            if value is UNSET or len(value) > MAX_IDENTITY_LENGTH or value.strip().lower() in ("", *REFUSED_IDS):
+            if value is UNSET or not takes_id(value):
                 return False
             if namespace == "ECID" and not formats.matches(value, ECID_PATTERN):
                 return False

@@ -150,6 +150,45 @@ def test_wrong_credentials_are_named_and_not_tried_again(opened: Opened) -> None
     assert len(script.asked) == 1
 
 
+def test_what_ims_says_of_a_refusal_is_shown_without_the_secret(opened: Opened) -> None:
+    secret = "p8e-a/b c&ü"
+    script, client = opened(client_secret=secret)
+    said = f"invalid client_secret parameter {secret} or p8e-a%2Fb+c%26%C3%BC or p8e-a%2Fb%20c%26%C3%BC"
+    script.token_answers = [Reply(400, {"error": "invalid_client", "error_description": said})]
+    with pytest.raises(errors.CredentialsRejected) as caught:
+        client.sign_in()
+    assert "“invalid client_secret parameter *** or *** or ***”" in str(caught.value)
+
+
+def test_a_page_in_place_of_a_token_names_the_network(opened: Opened) -> None:
+    script, client = opened()
+    script.token_answers = [Reply(403, b"<html><title>Access denied</title></html>")]
+    with pytest.raises(errors.Blocked, match="“Access denied”"):
+        client.sign_in()
+
+
+def test_a_token_that_cannot_be_a_header_is_not_shown(opened: Opened) -> None:
+    script, client = opened()
+    script.token_answers = [Reply(200, {"access_token": "first\nsecond", "expires_in": 60})]
+    with pytest.raises(errors.UnexpectedAnswer, match="cannot be sent") as caught:
+        client.request("GET", CATALOG)
+    assert "second" not in str(caught.value)
+
+
+def test_a_setting_that_cannot_be_a_header_is_told_without_its_value(opened: Opened) -> None:
+    _, client = opened(client_id="first\nsecond")
+    with pytest.raises(errors.BadRequest, match="header") as caught:
+        client.request("GET", CATALOG)
+    assert "second" not in str(caught.value)
+
+
+def test_a_refusal_that_repeats_the_token_is_told_without_it(opened: Opened) -> None:
+    _, client = opened(lambda asked: Reply(400, {"detail": f"bad: {asked.headers['authorization']}"}))
+    with pytest.raises(errors.BadRequest, match=r"bad: Bearer \*\*\*") as caught:
+        client.request("GET", CATALOG)
+    assert TOKEN not in str(caught.value)
+
+
 def test_a_throttled_token_request_is_tried_again(opened: Opened) -> None:
     script, client = opened()
     script.token_answers = [Reply(429, headers={"Retry-After": "0"}), Reply(503)]
@@ -235,7 +274,10 @@ def test_no_connection_is_a_retryable_error_that_names_the_firewall() -> None:
             "XDM-1012-404",
         ),
         (Reply(409, {"title": "C", "report": {"code": "INTEGRATION_CODE_EXISTS"}}), errors.Conflict, "CODE_EXISTS"),
-        (Reply(413), errors.TooLarge, "413"),
+        (Reply(413), errors.TooLarge, "client_max_body_size"),
+        (Reply(403, b"<html><title>Blocked</title></html>"), errors.Blocked, "“Blocked”.*the network, not a role"),
+        (Reply(401, b"<!doctype html>log in"), errors.Blocked, "HTTPS_PROXY"),
+        (Reply(407), errors.Blocked, "HTTPS_PROXY"),
         (Reply(418, b"<html>proxy</html>"), errors.BadRequest, "418"),
         (Reply(302, headers={"Location": "http://login.example"}), errors.UnexpectedAnswer, "302"),
     ],
@@ -247,7 +289,7 @@ def test_a_refusal_becomes_a_typed_error_and_is_not_tried_again(
     with pytest.raises(kind, match=text) as caught:
         client.request("GET", CATALOG)
     assert not caught.value.retryable
-    assert len(script.calls()) == 1
+    assert len(script.calls()) == (2 if reply.status == 401 else 1)
 
 
 def test_a_page_of_a_proxy_instead_of_json_is_told_as_such(opened: Opened) -> None:

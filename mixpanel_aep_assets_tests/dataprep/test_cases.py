@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,19 +15,19 @@ from mixpanel_aep_assets.dataprep.methods import METHODS
 from mixpanel_aep_assets.dataprep.targets import TargetType
 from mixpanel_aep_assets.dataprep.validation import validate
 from mixpanel_aep_assets.dataprep.values import to_json
-
-SUITE = Path(__file__).resolve().parents[3] / "shared" / "dataprep"
+from mixpanel_aep_assets_tests.outside import DATAPREP, NO_DATAPREP
 
 
 def _suite(name: str) -> list[dict[str, Any]]:
-    path = SUITE / name
+    path = DATAPREP / name
     if not path.is_file():
         return []
     document = json.loads(path.read_text())
     return document["functions"] if isinstance(document, dict) else document
 
 
-pytestmark = pytest.mark.skipif(not SUITE.is_dir(), reason="the reference suite is not beside the repository")
+if not DATAPREP.is_dir():
+    pytest.skip(NO_DATAPREP, allow_module_level=True)
 
 
 def _instant(text: str) -> dt.datetime:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -18,8 +17,9 @@ from mixpanel_aep_assets.dataprep.evaluate import Evaluator
 from mixpanel_aep_assets.dataprep.functions import FUNCTIONS
 from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
 from mixpanel_aep_assets.dataprep.records import decode_object
+from mixpanel_aep_assets_tests.outside import DATAPREP, NO_DATAPREP
 
-CASES_FILE = Path(__file__).resolve().parents[3] / "shared" / "dataprep" / "cases.json"
+CASES_FILE = DATAPREP / "cases.json"
 CASES = json.loads(CASES_FILE.read_text()) if CASES_FILE.exists() else []
 RUNNABLE = [case for case in CASES if not case.get("skip")]
 TYPES: dict[str, dict[str, Any]] = {
@@ -87,7 +87,7 @@ def assert_agreement(expressions: list[str], texts: list[str], target: str | Non
         assert list(map(normal, found)) == list(map(normal, wanted)), expression
 
 
-@pytest.mark.skipif(not CASES, reason="the folder shared is not beside the repository")
+@pytest.mark.skipif(not CASES, reason=NO_DATAPREP)
 @pytest.mark.parametrize("case", RUNNABLE, ids=lambda case: case["id"])
 def test_a_documented_case_gives_what_the_plain_evaluator_gives(case: dict[str, Any]) -> None:
     if "uuid" in case["expression"] or "now()" in case["expression"]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import pickle
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -24,8 +23,9 @@ from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
 from mixpanel_aep_assets.dataprep.records import flattened
 from mixpanel_aep_assets.dataprep.validation import validate
 from mixpanel_aep_assets.xdm.schema import Field, Schema
+from mixpanel_aep_assets_tests.outside import DATAPREP, NO_DATAPREP
 
-EXAMPLES_FILE = Path(__file__).resolve().parents[3] / "shared" / "dataprep" / "mapping_examples.json"
+EXAMPLES_FILE = DATAPREP / "mapping_examples.json"
 EXAMPLES = json.loads(EXAMPLES_FILE.read_text()) if EXAMPLES_FILE.exists() else []
 
 NAME = Field("name", "string")
@@ -100,7 +100,7 @@ def rows_of(result: MappedFrame) -> list[Any]:
     return [tidy(row) for row in rows]
 
 
-@pytest.mark.skipif(not EXAMPLES, reason="the folder shared is not beside the repository")
+@pytest.mark.skipif(not EXAMPLES, reason=NO_DATAPREP)
 @pytest.mark.parametrize(
     "one", [one for one in EXAMPLES if not one.get("skip") and "input" in one], ids=lambda one: one["id"]
 )

@@ -206,6 +206,17 @@ def test_the_wrong_region_refuses_or_looks_empty(mixpanel: Mixpanel) -> None:
     assert mixpanel.export(headers={"Host": "data.mixpanel.com"}).status_code == 200
     mixpanel.control.settings(region="EU", wrong_region="empty")
     assert (mixpanel.export().status_code, mixpanel.export().content) == (200, b"")
+    mixpanel.control.settings(wrong_region="cluster")
+    refused = mixpanel.export()
+    assert refused.status_code == 400
+    assert refused.json()["error"] == "request failed with error: invalid project id for cluster."
+
+
+def test_a_front_end_that_blocks_answers_with_a_page(mixpanel: Mixpanel) -> None:
+    mixpanel.control.fault("blocked", match={"path": "/api/2.0/export"})
+    refused = mixpanel.export()
+    assert (refused.status_code, refused.headers["content-type"]) == (403, "text/html")
+    assert "does not have permission to get URL <code>/api/2.0/export</code>" in refused.text
 
 
 def test_classified_properties_are_hidden_or_the_call_refused(mixpanel: Mixpanel) -> None:

@@ -25,7 +25,10 @@ def test_stats_tell_the_tenant_without_underscore(platform: Platform) -> None:
         ("*/*", 406, None),
         ("application/vnd.adobe.xed-full+json", 400, "XDM-1007-400"),
         ("application/vnd.adobe.xed-id+json", 400, "XDM-1007-400"),
-        ("application/vnd.adobe.xdm+json; version=1", 400, "XDM-1007-400"),
+        ("application/vnd.adobe.xdm+json; version=1", 200, None),
+        ("application/vnd.adobe.xdm-full+json", 400, "XDM-1007-400"),
+        ("application/vnd.adobe.xdm-v2+json; version=1", 400, "XDM-1007-400"),
+        ("application/vnd.adobe.xed-full-flat+json; version=1", 400, "XDM-1007-400"),
         ("application/vnd.adobe.xed+json; version=2", 400, "XDM-1007-400"),
     ],
 )
@@ -47,6 +50,47 @@ def test_a_list_has_its_own_accept_rule(platform: Platform) -> None:
     answer = platform.http.get(path, headers={"Accept": "application/vnd.adobe.xed-id+json"}).json()["results"]
     assert f"{EXPERIENCE_EVENT}-web" in {one["$id"] for one in answer}
     assert platform.http.get(path, headers={"Accept": FULL + "x"}).json()["type"].endswith("XDM-1006-400")
+
+
+@pytest.mark.parametrize("path", ["stats", "tenant/schemas", "global/fieldgroups", "tenant/descriptors"])
+def test_an_address_of_the_registry_may_end_with_a_slash(platform: Platform, path: str) -> None:
+    accept = {"Accept": f"application/vnd.adobe.{'xdm' if 'descriptors' in path else 'xed'}+json"}
+    plain = platform.http.get(f"{REGISTRY}/{path}", headers=accept)
+    slashed = platform.http.get(f"{REGISTRY}/{path}/", headers=accept)
+    assert (slashed.status_code, slashed.json()) == (200, plain.json())
+
+
+def test_the_xdm_forms_show_standard_names(platform: Platform) -> None:
+    group = platform.field_group().json()
+    schema = platform.schema(group["$id"]).json()["$id"]
+    full = platform.get_resource("schemas", schema, "application/vnd.adobe.xdm-full+json; version=1").json()
+    assert full["required"] == ["@id", "xdm:timestamp"]
+    assert {"@id", "xdm:timestamp", "xdm:identityMap", "demotenant:mixpanel"} <= set(full["properties"])
+    assert set(full["properties"]["demotenant:mixpanel"]["properties"]) == {"demotenant:insertId"}
+    geo = full["properties"]["xdm:placeContext"]["properties"]["xdm:geo"]["properties"]
+    assert geo["schema:latitude"]["maximum"] == 90
+    item = full["properties"]["xdm:identityMap"]["additionalProperties"]["items"]["properties"]
+    assert set(item) == {"xdm:id", "xdm:authenticatedState", "xdm:primary"}
+
+
+def test_a_list_comes_in_pages_of_what_the_filters_leave(platform: Platform) -> None:
+    for number in range(5):
+        platform.field_group(title=f"Group {number}, and more")
+    platform.schema(title="A schema")
+    path, accept = f"{REGISTRY}/tenant/fieldgroups", {"Accept": "application/vnd.adobe.xed-id+json"}
+
+    def titles(**query: Any) -> tuple[list[str], str | None]:
+        body = platform.http.get(path, params=query, headers=accept).json()
+        return [one["title"][6] for one in body["results"]], body["_page"]["next"]
+
+    assert titles(orderby="title", limit=2) == (["0", "1"], "Group 1, and more")
+    assert titles(orderby="title", limit=3, start="Group 1, and more") == (["2", "3", "4"], None)
+    assert titles(orderby="-title", limit=2, start="Group 3, and more") == (["2", "1"], "Group 1, and more")
+    assert titles(property="title==Group 2, and more")[0] == ["2"]
+    assert titles(property="title!=Group 2, and more,title~^Group [0-3]")[0] == ["0", "1", "3"]
+    assert titles(property=["title>=Group 3", "meta:intendedToExtend==" + EXPERIENCE_EVENT])[0] == ["3", "4"]
+    platform.control.settings(registry_page=4)
+    assert titles() == (["0", "1", "2", "3"], "Group 3, and more")
 
 
 def test_a_missing_resource_is_xdm_1012(platform: Platform) -> None:
@@ -155,7 +199,17 @@ def test_datasets_are_found_changed_and_guarded_by_their_version(platform: Platf
     patched = platform.http.patch(path, json=patch, headers={"Content-Type": "application/json-patch+json"})
     assert patched.json() == [f"@/dataSets/{platform.dataset}"]
     shown = platform.http.get(path).json()[platform.dataset]
-    assert (shown["description"], shown["tags"]) == ("new", {"team": ["data"]})
+    assert (shown["description"], shown["tags"]["team"]) == ("new", ["data"])
+    assert (
+        platform.http.put(path, json=shown).status_code == 200
+    )  # the system's own tags, sent back, are no tags of ours
+    assert platform.http.get(path).json()[platform.dataset]["tags"] == shown["tags"]
+
+
+def test_a_dataset_tells_the_behaviour_of_its_class_and_its_table(platform: Platform) -> None:
+    shown = platform.http.get(f"/data/foundation/catalog/dataSets/{platform.dataset}").json()[platform.dataset]
+    assert shown["classification"] == {"dataBehavior": "time-series", "managedBy": "CUSTOMER"}
+    assert shown["tags"]["adobe/pqs/table"] == [f"mixpanel_events_{platform.dataset[-6:]}"]
 
 
 @pytest.mark.parametrize(
@@ -186,12 +240,56 @@ def test_identity_descriptors_name_a_field_and_a_namespace_that_exist(platform: 
     assert platform.http.delete(f"{path}/{made.json()['@id']}").status_code == 204
 
 
+def test_descriptors_come_in_pages_only_in_the_v2_form(platform: Platform) -> None:
+    schema = platform.schema(platform.field_group().json()["$id"]).json()["$id"]
+    path = f"{REGISTRY}/tenant/descriptors"
+    body = {"xdm:sourceSchema": schema, "xdm:sourceVersion": 1, "xdm:sourceProperty": "/_demotenant/mixpanel/insertId"}
+    types = ["xdm:alternateDisplayInfo"] * 3 + ["xdm:descriptorLabel"] * 2
+    made = [platform.http.post(path, json=body | {"@type": kind}).json()["@id"] for kind in types]
+    platform.control.settings(registry_page=2)
+
+    def page(form: str, **query: Any) -> Any:
+        return platform.http.get(path, params=query, headers={"Accept": f"application/vnd.adobe.{form}+json"}).json()
+
+    assert {kind: len(found) for kind, found in page("xdm").items()} == {
+        "xdm:alternateDisplayInfo": 3,
+        "xdm:descriptorLabel": 2,
+    }
+    first = page("xdm-v2-id")
+    rest = page("xdm-v2-id", orderby="@id", start=first["_page"]["next"], limit=500)
+    assert (len(first["results"]), rest["_page"]["next"]) == (2, None)
+    assert sorted(first["results"] + rest["results"]) == sorted(made)
+    labels = page("xdm-v2", property="@type==xdm:descriptorLabel,xdm:sourceSchema==" + schema)["results"]
+    assert {one["@id"] for one in labels} == set(made[3:])
+    assert page("xdm-v2-link")["results"][0].startswith("/tenant/descriptors/")
+
+
+def test_names_of_one_level_differ_in_more_than_case_across_field_groups(platform: Platform) -> None:
+    first = platform.field_group({"shop": {"type": "object", "properties": {"Total": {"type": "number"}}}}, "One")
+    other = platform.field_group({"shop": {"type": "object", "properties": {"total": {"type": "number"}}}}, "Two")
+    assert "shop.Total" in platform.schema(first.json()["$id"], other.json()["$id"]).json()["detail"]
+
+
+def test_a_data_type_that_a_dataset_uses_takes_additions_only(platform: Platform) -> None:
+    fields = {"properties": {"note": {"type": "string"}}, "type": "object"}
+    body = {"title": "Details", "type": "object", "definitions": {"d": fields}, "allOf": [{"$ref": "#/definitions/d"}]}
+    kind = platform.http.post(f"{REGISTRY}/tenant/datatypes", json=body).json()
+    group = platform.field_group({"details": {"$ref": kind["$id"]}}).json()["$id"]
+    platform.create_dataset(platform.schema(group).json()["$id"])
+    path = f"{REGISTRY}/tenant/datatypes/{kind['meta:altId']}"
+    note = {"path": "/definitions/d/properties/note", "value": {"type": "integer"}}
+    assert platform.http.patch(path, json=[{"op": "replace", **note}]).status_code == 400
+    more = {"op": "add", "path": "/definitions/d/properties/more", "value": {"type": "string"}}
+    assert platform.http.patch(path, json=[more]).status_code == 200
+
+
 def test_a_namespace_is_made_once(platform: Platform) -> None:
     body = {"name": "Mixpanel user", "code": "mixpanelUserId", "idType": "Cross_device"}
     made = platform.http.post(IDENTITIES, json=body)
     assert (made.status_code, made.json()["custom"]) == (200, True)
     again = platform.http.post(IDENTITIES, json=body)
     assert (again.status_code, again.json()["title"]) == (409, "NAMESPACE_CODE_CONFLICT")
+    assert platform.http.post(IDENTITIES, json=body | {"code": "MIXPANELUSERID"}).status_code == 409
     assert platform.http.post(IDENTITIES, json=body | {"code": "Mixpanel_ID"}).status_code == 400
     assert platform.http.post(IDENTITIES, json=body | {"code": "x", "idType": "planet"}).status_code == 400
     assert {"ECID", "mixpanelUserId"} <= {one["code"] for one in platform.http.get(IDENTITIES).json()}

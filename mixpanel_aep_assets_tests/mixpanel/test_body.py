@@ -89,3 +89,10 @@ def test_a_line_without_end_fails_loudly_and_in_bounded_memory() -> None:
 def test_a_long_line_below_the_limit_is_one_line() -> None:
     blocks = [b"a\n" + b"x" * 999, *[b"x" * 1000] * 50, b"\nb\n"]
     assert b"".join(body.batches(blocks, size=10_000, limit=100_000)) == b"".join(blocks)
+
+
+@pytest.mark.parametrize("data", [b"", b"\xef", b"\xef\xbb", b"\xef\xbbx", b"x\xef\xbb\xbf", b"a\nb\n"])
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_only_a_whole_byte_order_mark_at_the_beginning_is_taken_away(data: bytes, size: int) -> None:
+    assert b"".join(body.without_mark(cut(data, size))) == data
+    assert b"".join(body.without_mark(cut(body.MARK + data, size))) == data

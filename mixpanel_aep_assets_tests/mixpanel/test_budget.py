@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mixpanel_aep_assets.mixpanel.budget import Budget, open_budget, pause_length
+from mixpanel_aep_assets.mixpanel.budget import Budget, open_budget
+from mixpanel_aep_assets.mixpanel.budget_stores import pause_length
 from mixpanel_aep_assets.mixpanel.errors import BudgetExhausted, SettingsWrong
 
 

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from mixpanel_aep_assets.mixpanel import errors
-from mixpanel_aep_assets.mixpanel.client import MixpanelClient
+from mixpanel_aep_assets.mixpanel.client import MixpanelClient, project_zone
 from mixpanel_aep_assets_tests.mixpanel.conftest import Scripted, answer, source
 
 ME = {"projects": {"7": {"name": "Shop", "domain": "eu.mixpanel.com", "timezone": "US/Pacific", "organization_id": 55}}}
@@ -102,3 +102,34 @@ def test_a_429_pauses_what_shares_its_limit_and_nothing_else(server: Scripted, t
         with pytest.raises(errors.BudgetExhausted):
             client.daily_counts(date, date, ["x"])
         client.budget.acquire()
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        (answer(b"<html>blocked</html>", "403 Forbidden"), errors.Blocked),
+        (answer(b"", "407 Proxy Authentication Required"), errors.Blocked),
+    ],
+)
+def test_a_zone_that_the_network_keeps_back_is_an_error_and_no_zone(
+    server: Scripted, tmp_path: Path, given: bytes, kind: type[errors.MixpanelError]
+) -> None:
+    server.answers = [given]
+    with pytest.raises(kind, match="With MIXPANEL_TIMEZONE set it is not asked"):
+        project_zone(source(server.url, budget_location=str(tmp_path / "budget")))
+
+
+def test_a_zone_that_the_account_may_not_see_is_none(server: Scripted, tmp_path: Path) -> None:
+    server.answers = [says({"error": "no", "status": "error"}, "403 Forbidden")]
+    assert project_zone(source(server.url, budget_location=str(tmp_path / "budget"))) is None
+
+
+def test_the_other_region_is_named_only_if_it_has_the_project(
+    server: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mixpanel_aep_assets.mixpanel.client.API_HOSTS", {"US": "http://127.0.0.1:9", "EU": server.url})
+    given = source(server.url, api_url=None, budget_location=str(tmp_path / "budget"))
+    server.answers = [says({"results": {"projects": {"8": {}}}}), says({"results": ME})]
+    with MixpanelClient(given) as client:
+        assert client.other_region() is None
+        assert client.other_region() == "EU"

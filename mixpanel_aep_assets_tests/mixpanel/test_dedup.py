@@ -117,6 +117,29 @@ def test_duplicates_are_found_across_parts_and_buckets(tmp_path: Path, monkeypat
     assert whole["received_ms"].to_list() == list(range(300, 1000))
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\t\n"])
+def test_a_blank_insert_id_is_none_and_merges_nothing(tmp_path: Path, blank: str) -> None:
+    lines = [row(1, item=item, **{"$insert_id": blank}) for item in "CDD"]
+    lacking = [row(1, item=item, **{"$insert_id": None}) for item in "CDD"]
+    rows = kept([part(tmp_path, lines)])
+    assert rows["id"].n_unique() == 3
+    assert rows["id"].to_list() == kept([part(tmp_path, lines, "again")])["id"].to_list()
+    assert dedup.find([part(tmp_path, lacking, "lacking")]).duplicates == 0
+
+
+@pytest.mark.parametrize("placeholder", ["undefined", "null", "0", "-", "false"])
+def test_a_placeholder_is_an_insert_id_as_it_is_to_mixpanel(tmp_path: Path, placeholder: str) -> None:
+    lines = [row(1, item=item, **{"$insert_id": placeholder}) for item in "CD"]
+    assert len(kept([part(tmp_path, lines)])) == 1
+
+
+def test_a_blank_insert_id_is_no_change_of_a_row_that_has_one(tmp_path: Path) -> None:
+    path = part(tmp_path, [row(1), row(2, **{"$insert_id": ""}), row(3, **{"$insert_id": None})])
+    assert pl.read_parquet(path).select(dedup.keyed_otherwise_in_version_1())["insert_id"].fill_null(False).to_list() == [
+        False, True, False,
+    ]  # fmt: skip
+
+
 def test_rows_without_insert_id_are_all_kept_with_equal_ids_in_every_run__headless(tmp_path: Path) -> None:
     lines = [
         b'{"event":"x","properties":{"time":1768024801,"distinct_id":"U"}}\n',

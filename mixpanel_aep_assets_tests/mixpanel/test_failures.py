@@ -11,7 +11,9 @@ from mixpanel_aep_assets.mixpanel.client import MixpanelClient, retry_after
 from mixpanel_aep_assets.storage import Day
 from mixpanel_aep_assets_tests.mixpanel import samples
 from mixpanel_aep_assets_tests.mixpanel.conftest import DAY, NO_WAIT, Scripted, answer, event, source
+from mixpanel_aep_assets_tests.outside import CASES, NO_CASES
 
+ANSWERS = CASES / "answers"
 GOOD = [line + b"\n" for line in samples.VARIED[:4]]
 BODY = b"".join(GOOD)
 
@@ -87,6 +89,12 @@ LIMIT_HIT = (
     b'running concurrently and 61/60 queries running in the last hour."}'
 )
 
+CLUSTER = b'{"request": "/api/2.0/export?...", "error": "request failed with error: invalid project id for cluster."}'
+FRONT_END = (
+    b"<!doctype html><title>403</title>403 Forbidden<p>Your client does not have permission to get URL "
+    b"<code>/api/2.0/export</code> from this server."
+)
+
 REFUSALS = {
     "plan sentence in a 200": (answer(PLAN), errors.PlanLacksExport),
     "plan sentence in a 402": (answer(PLAN, "402 Payment Required"), errors.PlanLacksExport),
@@ -104,6 +112,12 @@ REFUSALS = {
     "400 empty": (answer(b"", "400 Bad Request"), errors.BadRequest),
     "401": (answer(b'{"error":"x","status":"error"}', "401 Unauthorized"), errors.AuthenticationFailed),
     "403": (answer(b'{"error":"x","status":"error"}', "403 Forbidden"), errors.NotAllowed),
+    "400 wrong region": (answer(CLUSTER, "400 Bad Request"), errors.WrongRegion),
+    "403 page of a front end": (answer(FRONT_END, "403 Forbidden"), errors.Blocked),
+    "401 page of a proxy": (answer(b"\n<html>log in</html>", "401 Unauthorized"), errors.Blocked),
+    "407": (answer(b"", "407 Proxy Authentication Required"), errors.Blocked),
+    "413": (answer(b"<html>too large</html>", "413 Content Too Large"), errors.RequestTooLong),
+    "431": (answer(b"", "431 Request Header Fields Too Large"), errors.RequestTooLong),
     "404": (answer(b"<html><title>Not Found</title></html>", "404 Not Found"), errors.NotFound),
     "414": (answer(b"<html>too long</html>", "414 URI Too Long"), errors.RequestTooLong),
     "redirect": (answer(b"", "302 Found", headers={"Location": "https://login.example/x?y"}), errors.UnexpectedAnswer),
@@ -123,6 +137,44 @@ def test_a_refusal_is_named_with_its_fix_and_not_repeated(
     assert error.fix
     assert error.fix in str(error)
     assert len(server.requests) == 1
+
+
+def test_a_project_of_another_region_names_the_region_as_the_first_thing_to_check(
+    server: Scripted, client: MixpanelClient, day: Day
+) -> None:
+    error = failure(server, client, day, answer(CLUSTER, "400 Bad Request"))
+    variables = [word.strip(",.") for word in error.fix.split() if word.startswith("MIXPANEL_")]
+    assert variables[0] == "MIXPANEL_REGION"
+
+
+def test_a_page_of_a_front_end_names_the_network_and_no_role(
+    server: Scripted, client: MixpanelClient, day: Day
+) -> None:
+    text = str(failure(server, client, day, answer(FRONT_END, "403 Forbidden")))
+    assert "This is the network, not a role" in text
+    assert "Organization Settings" not in text
+
+
+@pytest.mark.skipif(not ANSWERS.is_dir(), reason=NO_CASES)
+@pytest.mark.parametrize(
+    ("file", "kind"), [("wrong-region-400.txt", errors.WrongRegion), ("front-end-403.txt", errors.Blocked)]
+)
+def test_answers_as_they_were_seen_are_taken_for_what_they_are(
+    server: Scripted, client: MixpanelClient, day: Day, file: str, kind: type[errors.MixpanelError]
+) -> None:
+    head, _, body = (ANSWERS / file).read_bytes().replace(b"\r\n", b"\n").partition(b"\n\n")
+    error = failure(server, client, day, head.replace(b"\n", b"\r\n") + b"\r\nConnection: close\r\n\r\n" + body)
+    assert type(error) is kind
+
+
+def test_a_refusal_that_repeats_the_secret_is_told_without_it(
+    server: Scripted, client: MixpanelClient, day: Day
+) -> None:
+    header = client.source.credentials.header()
+    said = f"no such account: user:hunter2-secret ({header})".encode()
+    text = str(failure(server, client, day, answer(said, "401 Unauthorized")))
+    assert "no such account: user:***" in text
+    assert header.removeprefix("Basic ") not in text
 
 
 PASSING = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import random
 from pathlib import Path
 
@@ -18,6 +19,13 @@ from mixpanel_aep_assets_tests.mixpanel.conftest import DAY, NO_WAIT, Scripted, 
 GOOD = [line + b"\n" for line in [*samples.OF_ONE_DAY, samples.RAW_SEPARATORS]] + [
     event(number) for number in range(20)
 ]
+TYPED = [b"time", b"$mp_api_timestamp_ms", b"mp_processing_time_ms", b"distinct_id", b"$insert_id", b"$import"]
+ODD = [
+    1741168800000000, -1741168800000000, 10**30, 10**400, -(2**63), 1e300, "1e999", "", " ", "[object Object]", None, True,
+    ["u", {"a": 1}], {}, [], 0, -5, "10000-01-01", "+-5", "x" * 2000,
+]  # fmt: skip
+"""Values of the typed properties that no column, zone or identity can hold."""
+
 TOTAL = 1_000
 OVER_HTTP = 60
 
@@ -25,7 +33,7 @@ OVER_HTTP = 60
 def mutate(rng: random.Random) -> tuple[bytes, set[bytes]]:
     """A damaged body, and those of its lines that are whole."""
     lines = rng.choices(GOOD, k=rng.randint(1, 40))
-    kind = rng.randrange(8)
+    kind = rng.randrange(10)
     at = rng.randrange(len(lines))
     line = lines[at]
     if kind == 0:
@@ -55,6 +63,12 @@ def mutate(rng: random.Random) -> tuple[bytes, set[bytes]]:
     elif kind == 6:
         position, end = sorted(rng.choices(range(len(line) + 1), k=2))
         lines[at] = line[:position] + line[end:]
+    elif kind == 7:
+        name, value = rng.choice(TYPED), json.dumps(rng.choice(ODD)).encode()
+        lines[at] = b'{"event":"odd","properties":{"time":1768024801,"%s":%s}}\n' % (name, value)
+    elif kind == 8:
+        named, error = json.dumps(rng.choice(ODD)).encode(), rng.choice([b"", b',"error":"not found"'])
+        lines[at] = b'{"event":%s,"properties":{"time":1768024801%s}}\n' % (named, error)
     else:
         lines[at] = rng.choice(list(samples.BROKEN)) + b"\n"
     data = b"".join(lines)

@@ -18,7 +18,7 @@ from pydantic import SecretStr, ValidationError
 
 from mixpanel_aep_assets.mixpanel import dedup, errors, events, export, history, odd
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
-from mixpanel_aep_assets.mixpanel.identity import REFUSED
+from mixpanel_aep_assets.mixpanel.identity import REFUSED, never_identifies
 from mixpanel_aep_assets.mixpanel.privacy import CLOCK, IDENTITIES, Privacy, PrivacySettings
 from mixpanel_aep_assets.storage import Day
 from mixpanel_aep_assets_tests.mixpanel import samples
@@ -127,6 +127,18 @@ def test_an_id_that_stands_for_nobody_does_not_become_a_person(nobody: Any) -> N
     (row,) = events.parse(rules.lines(event(1, distinct_id=nobody))).events.to_pylist()
     (plain,) = events.parse(event(1, distinct_id=nobody)).events.to_pylist()
     assert row["distinct_id"] == plain["distinct_id"]
+
+
+@pytest.mark.parametrize(
+    "text", [["a@b.example"], {"id": "a@b.example"}, '["a@b.example"]', "a@b.example" * 100], ids=str
+)
+def test_a_list_an_object_and_an_id_too_long_are_hashed_and_are_no_person_either(text: Any) -> None:
+    rules = privacy(hash=("distinct_id",))
+    (row,) = events.parse(rules.lines(event(1, distinct_id=text))).events.to_pylist()
+    assert "a@b.example" not in str(row)
+    assert never_identifies(row["distinct_id"])
+    (other,) = events.parse(rules.lines(event(1, distinct_id=[text]))).events.to_pylist()
+    assert row["distinct_id"] != other["distinct_id"]
 
 
 @pytest.mark.parametrize("name", sorted(CLOCK))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -14,18 +13,7 @@ from mixpanel_aep_assets.mixpanel import time_mode
 from mixpanel_aep_assets.mixpanel.errors import TimeModeUnsure
 from mixpanel_aep_assets.mixpanel.zones import zone
 
-SUMMER = datetime.date(2026, 7, 10)
-WINTER = datetime.date(2026, 1, 10)
 HOUR = 3_600_000
-
-
-def receipts(offset_hours: float, *, late: float = 0.3, rows: int = 400) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Receipt minus time: most within a minute, some hours late, some from clocks that run ahead."""
-    rng = np.random.default_rng(5)
-    delay = rng.integers(100, 60_000, rows)
-    delay[: int(rows * late)] = rng.integers(0, 20 * HOUR, int(rows * late))
-    delay[-rows // 50 :] = -rng.integers(0, HOUR, len(delay[-rows // 50 :]))
-    return (delay - int(offset_hours * HOUR)).astype(np.int64)
 
 
 def utc(wall: str, name: str, received: str | None = None) -> datetime.datetime:
@@ -41,80 +29,22 @@ def utc(wall: str, name: str, received: str | None = None) -> datetime.datetime:
     return value.replace(tzinfo=None)
 
 
-def test_receipts_just_after_the_event_mean_utc() -> None:
-    decision = time_mode.detect(receipts(0), "US/Pacific", SUMMER)
-    assert (decision.mode, decision.lasting) == ("utc", True)
-
-
-@pytest.mark.parametrize(
-    ("name", "day", "offset"),
-    [
-        ("US/Pacific", SUMMER, -7), ("US/Pacific", WINTER, -8), ("Europe/Berlin", SUMMER, 2), ("Asia/Kolkata", WINTER, 5.5),
-        ("Asia/Kathmandu", WINTER, 5.75), ("Pacific/Kiritimati", WINTER, 14), ("Etc/GMT+12", WINTER, -12),
-    ],
-)  # fmt: skip
-def test_receipts_a_zones_offset_off_mean_project_time(name: str, day: datetime.date, offset: float) -> None:
-    decision = time_mode.detect(receipts(offset), name, day)
-    assert (decision.mode, decision.timezone) == ("project", name)
-    assert decision.evidence
-
-
-@pytest.mark.parametrize(
-    ("time", "received", "name", "day"),
-    [
-        (1602611311, 1602625711874, "America/New_York", datetime.date(2020, 10, 13)),
-        (1652825148, 1652850348643, "US/Pacific", datetime.date(2022, 5, 17)),
-        (1623860880, 1623886083321, "America/Los_Angeles", datetime.date(2021, 6, 16)),
-    ],
-)
-def test_the_public_sample_lines_are_in_project_time(time: int, received: int, name: str, day: datetime.date) -> None:
-    differences = np.full(50, received - time * 1000, np.int64)
-    assert time_mode.detect(differences, name, day).mode == "project"
-
-
-def test_a_few_events_decide_nothing() -> None:
-    assert time_mode.detect(receipts(0, rows=10), "US/Pacific", SUMMER).mode == "unsure"
-    assert time_mode.detect(np.empty(0, np.int64), None, SUMMER).mode == "unsure"
-
-
-def test_an_offset_that_the_zone_does_not_have_is_unsure_and_says_both() -> None:
-    decision = time_mode.detect(receipts(-5), "US/Pacific", SUMMER)
-    assert decision.mode == "unsure"
-    assert "-05:00" in decision.evidence
-    assert "-07:00" in decision.evidence
-    with pytest.raises(TimeModeUnsure, match="MIXPANEL_TIME_MODE"):
-        decision.required()
-
-
-def test_project_time_without_a_known_zone_is_unsure() -> None:
-    assert time_mode.detect(receipts(-7), None, SUMMER).mode == "unsure"
-
-
-def test_receipts_spread_over_the_day_are_unsure() -> None:
-    spread = np.random.default_rng(1).integers(0, 24 * HOUR, 1000)
-    assert time_mode.detect(spread, "US/Pacific", SUMMER).mode == "unsure"
-
-
-def test_a_utc_project_needs_no_events() -> None:
-    assert time_mode.detect(np.empty(0, np.int64), "UTC", SUMMER).mode == "utc"
-    decided = time_mode.configured("auto", "UTC")
-    assert decided is not None
-    assert decided.mode == "utc"
-
-
-def test_london_in_winter_says_nothing_about_summer() -> None:
-    decision = time_mode.detect(receipts(0), "Europe/London", WINTER)
-    assert (decision.mode, decision.lasting) == ("utc", False)
-
-
 def test_a_set_mode_is_taken_and_project_mode_needs_a_zone() -> None:
     assert time_mode.configured("utc", None) == time_mode.Decision("utc", "UTC", "set")
     assert time_mode.configured("project", "Pacific Standard Time") == time_mode.Decision(
         "project", "America/Los_Angeles", "set"
     )
     assert time_mode.configured("auto", "US/Pacific") is None
+    assert time_mode.configured("auto", "Europe/London") is None
     with pytest.raises(TimeModeUnsure):
         time_mode.configured("project", None)
+
+
+@pytest.mark.parametrize("name", ["UTC", "Etc/GMT", "Zulu", "Atlantic/Reykjavik", "Africa/Abidjan", "Africa/Dakar"])
+def test_a_zone_that_never_has_an_offset_needs_no_events(name: str) -> None:
+    decided = time_mode.configured("auto", name)
+    assert decided is not None
+    assert decided.mode == "utc"
 
 
 def test_utc_mode_keeps_the_instant() -> None:

@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from mixpanel_aep_assets.xdm.composition import registry_schema
 from mixpanel_aep_assets.xdm.conformance import Conformance
 from mixpanel_aep_assets.xdm.schema import Schema
 from mixpanel_aep_assets.xdm.walker import Walker
@@ -37,7 +38,7 @@ def schema() -> Schema:
     whole = document(group(**{name: WRITTEN[name][0] for name in GROUPS}))
     identity = group(id=text(), authenticatedState=text(enum=["ambiguous", "authenticated", "loggedOut"]), primary=FLAG)
     whole["properties"]["identityMap"] = by_key(listed(identity))
-    return Schema.from_registry(whole)
+    return registry_schema(whole)
 
 
 def any_type(chance: random.Random, depth: int = 0) -> pa.DataType:

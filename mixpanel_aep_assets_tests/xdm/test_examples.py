@@ -8,12 +8,14 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
+from mixpanel_aep_assets.xdm.composition import repository_schema
 from mixpanel_aep_assets.xdm.conformance import Conformance
 from mixpanel_aep_assets.xdm.json_schema import closed_json_schema
 from mixpanel_aep_assets.xdm.names import platform_record
 from mixpanel_aep_assets.xdm.rules import OWN
 from mixpanel_aep_assets.xdm.schema import Schema
-from mixpanel_aep_assets_tests.xdm.conftest import NOW, REPOSITORY, load
+from mixpanel_aep_assets_tests.outside import NO_XDM, XDM
+from mixpanel_aep_assets_tests.xdm.conftest import NOW, SELECTION, load
 
 UNCLEAN = [
     "components/classes/experienceevent.example.1.json",
@@ -80,18 +82,18 @@ BECOME_CLEAN = [
 ]
 """Their slip is a bare name, or `xdm:_id`: with Platform names there is none left."""
 
-EXAMPLES = [path.relative_to(REPOSITORY).as_posix() for path in sorted(REPOSITORY.rglob("*.example.*.json"))]
+EXAMPLES = [path for path in SELECTION if ".example." in path]
 CLEAN = [name for name in EXAMPLES if name not in UNCLEAN]
 
 
 def converted(name: str, files: list[dict[str, Any]]) -> tuple[Schema, Any]:
-    path = REPOSITORY / name
+    path = XDM / name
     stem = re.sub(r"\.example\.\d+\.json$", "", path.name)
-    schema = Schema.from_repository(files, load(path.parent / f"{stem}.schema.json")["$id"])
+    schema = repository_schema(files, load(path.parent / f"{stem}.schema.json")["$id"])
     return schema, platform_record(load(path), schema.root)
 
 
-@pytest.mark.skipif(not EXAMPLES, reason=f"no official XDM files at {REPOSITORY}")
+@pytest.mark.skipif(not EXAMPLES, reason=NO_XDM)
 def test_the_examples_are_those_of_the_reference() -> None:
     assert (len(EXAMPLES), len(CLEAN)) == (169, 116)
 
@@ -118,7 +120,7 @@ def test_the_oracle_agrees_on_every_example(name: str, files: list[dict[str, Any
 
 
 def test_event_examples_pass_the_class_with_all_groups(event_schema: Schema) -> None:
-    folder = REPOSITORY / "components" / "fieldgroups" / "experience-event"
+    folder = XDM / "components" / "fieldgroups" / "experience-event"
     rules = Conformance(event_schema, now=NOW)
     names = [name for name in CLEAN if name.startswith("components/fieldgroups/experience-event/")]
     for name in names:

@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mixpanel_aep_assets.xdm.composition import registry_schema
 from mixpanel_aep_assets.xdm.parquet import XdmWriter, arrow_schema, shape, to_arrow
 from mixpanel_aep_assets.xdm.schema import Schema, SchemaError
 from mixpanel_aep_assets_tests.xdm.conftest import NOW
 
-TYPES = Schema.from_registry(
+TYPES = registry_schema(
     {
         "title": "Types",
         "properties": {

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from mixpanel_aep_assets.xdm.composition import registry_schema, repository_schema
 from mixpanel_aep_assets.xdm.names import platform_path
 from mixpanel_aep_assets.xdm.schema import Schema, SchemaError
 from mixpanel_aep_assets_tests.xdm.registry import full_form
@@ -80,7 +81,7 @@ def test_constraints_survive_the_way_into_the_model(event_schema: Schema) -> Non
 
 
 def test_the_registry_form_gives_the_same_fields_as_the_repository(standard_schema: Schema) -> None:
-    schema = Schema.from_registry(full_form(standard_schema))
+    schema = registry_schema(full_form(standard_schema))
     assert schema.root == standard_schema.root
     assert (schema.id, schema.version, schema.union) == ("https://ns.adobe.com/acme/schemas/1", "1.3", True)
     assert schema.class_id == standard_schema.class_id
@@ -101,7 +102,7 @@ def test_the_registry_form_may_compose_by_local_references() -> None:
         "definitions": {"custom": {"properties": {"_acme": {"properties": {"n": {"type": "integer"}}}}}},
         "allOf": [{"$ref": "#/definitions/custom"}],
     }
-    field = Schema.from_registry(document).field("_acme.n")
+    field = registry_schema(document).field("_acme.n")
     assert field is not None
     assert field.kind == "int"
 
@@ -109,18 +110,18 @@ def test_the_registry_form_may_compose_by_local_references() -> None:
 @pytest.mark.parametrize("document", [{}, {"title": "x"}, [], "text", {"results": []}])
 def test_what_is_no_schema_is_refused(document: Any) -> None:
     with pytest.raises(SchemaError, match="xed-full"):
-        Schema.from_registry(document)
+        registry_schema(document)
 
 
 def test_a_reference_without_a_file_is_named() -> None:
     document = {"$id": "https://x/a", "allOf": [{"$ref": "https://x/b"}]}
     with pytest.raises(SchemaError, match="https://x/b"):
-        Schema.from_repository([document], "https://x/a")
+        repository_schema([document], "https://x/a")
 
 
 def test_a_schema_that_refers_to_itself_ends() -> None:
     document = {"properties": {"a": {"type": "object", "properties": {"b": {"$ref": "#/properties/a"}}}}}
-    assert Schema.from_registry(document).field("a.b") is not None
+    assert registry_schema(document).field("a.b") is not None
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ def test_a_schema_that_refers_to_itself_ends() -> None:
     ],
 )
 def test_types_follow_the_table(node: dict[str, Any], kind: str) -> None:
-    field = Schema.from_registry({"properties": {"f": node}}).field("f")
+    field = registry_schema({"properties": {"f": node}}).field("f")
     assert field is not None
     assert field.kind == kind
 

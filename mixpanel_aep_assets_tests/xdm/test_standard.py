@@ -15,9 +15,10 @@ from mixpanel_aep_assets.dataprep.evaluate import Evaluator, Mapped
 from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
 from mixpanel_aep_assets.xdm import standard
 from mixpanel_aep_assets.xdm.schema import Schema
-from mixpanel_aep_assets_tests.xdm.conftest import REPOSITORY, TENANT, load
+from mixpanel_aep_assets_tests.outside import DATAPREP, NO_DATAPREP
+from mixpanel_aep_assets_tests.xdm.conftest import TENANT, load
 
-FUNCTIONS = REPOSITORY.parent / "dataprep" / "functions.json"
+FUNCTIONS = DATAPREP / "functions.json"
 MAPPINGS = standard.standard_mapping(TENANT)["mappings"]
 
 
@@ -40,7 +41,7 @@ def test_no_destination_is_written_twice() -> None:
     assert len(destinations) == len(set(destinations))
 
 
-@pytest.mark.skipif(not FUNCTIONS.exists(), reason=f"no {FUNCTIONS}")
+@pytest.mark.skipif(not FUNCTIONS.exists(), reason=NO_DATAPREP)
 def test_only_documented_functions_are_used() -> None:
     known = {function["name"] for function in load(FUNCTIONS)["functions"]}
     for row in MAPPINGS:

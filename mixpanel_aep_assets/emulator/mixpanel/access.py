@@ -116,11 +116,21 @@ def project(call: Call, who: Caller, plan: str) -> Document:
     if here is not None and here != found["region"]:
         if call.world.settings.wrong_region == "empty":
             raise EmptyRegion
+        if call.world.settings.wrong_region == "cluster":
+            raise Refusal(_cluster(call))
         raise Refusal(app_error(401, "Invalid credentials"))
     if not found["plan"].get(plan, True):
         text = NO_EXPORT if plan == "export" else "Your plan does not allow API calls. Upgrade at mixpanel.com/pricing"
         raise Refusal(_payment(call, text))
     return found
+
+
+def _cluster(call: Call) -> Response:
+    """JSON whatever `error_format` says, as it was seen."""
+    request = call.request.url.path + (f"?{call.request.url.query}" if call.request.url.query else "")
+    return JSONResponse(
+        {"request": request, "error": "request failed with error: invalid project id for cluster."}, 400
+    )
 
 
 def _payment(call: Call, text: str) -> Response:

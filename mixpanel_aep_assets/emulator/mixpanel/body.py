@@ -18,8 +18,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 
 from starlette.concurrency import iterate_in_threadpool
 
-from mixpanel_aep_assets.emulator.faults import Fault, pick
-from mixpanel_aep_assets.emulator.gate import Cut
+from mixpanel_aep_assets.emulator.faults import Cut, Fault, pick
 
 GZIP_ABOVE = 1400
 """Smaller bodies come plain even when gzip is asked for (documented)."""

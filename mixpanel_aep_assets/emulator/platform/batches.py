@@ -109,7 +109,7 @@ def _replay(call: PlatformCall, dataset_id: str, replay: dict[str, Any]) -> dict
 
 def act(call: PlatformCall) -> Response:
     """`?action=` COMPLETE, ABORT, REVERT or FAIL."""
-    batch, lifecycle = _batch(call), call.platform.lifecycle
+    batch, lifecycle = _batch(call), call.world.lifecycle
     match call.query.get("action", "").upper():
         case "COMPLETE":
             lifecycle.complete(batch, pick(call.faults, "batch"))
@@ -207,7 +207,7 @@ def _batch(call: PlatformCall) -> Document:
         raise not_found(f"The batch {call.path('batch')} was not found")
     if "dataset" in call.request.path_params and batch["dataset"] != call.path("dataset"):
         raise not_found(f"The batch {batch['id']} does not belong to the dataset {call.path('dataset')}")
-    call.platform.lifecycle.advance(batch)
+    call.world.lifecycle.advance(batch)
     return batch
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -40,20 +42,20 @@ def batch(call: PlatformCall) -> Response:
     found = call.platform.batches.get(call.path("batch"))
     if found is None or found["sandbox"] != call.sandbox:
         raise not_found(f"The batch {call.path('batch')} was not found")
-    call.platform.lifecycle.advance(found)
+    call.world.lifecycle.advance(found)
     return reply({found["id"]: shown_batch(found)})
 
 
 def batches(call: PlatformCall) -> Response:
     """Batches by the filters of the query."""
-    call.platform.lifecycle.advance_all()
+    call.world.lifecycle.advance_all()
     known = [shown_batch(one) for one in call.platform.batches.values() if one["sandbox"] == call.sandbox]
     return reply(listed(known, call.query, _BATCH_FILTERS))
 
 
 def last_batches(call: PlatformCall) -> Response:
     """The last batch of each named dataset."""
-    call.platform.lifecycle.advance_all()
+    call.world.lifecycle.advance_all()
     answer = {}
     for identifier in call.query.get("dataSetId", "").split(","):
         dataset = call.platform.datasets.get(identifier)
@@ -61,7 +63,7 @@ def last_batches(call: PlatformCall) -> Response:
             answer[identifier] = {
                 "lastBatchId": dataset.get("lastBatchId"), "lastBatchStatus": dataset.get("lastBatchStatus"),
                 "lastSuccessfulBatchId": dataset.get("lastSuccessfulBatch"),
-                "lastFailedBatchId": dataset.get("lastFailedBatch"), "sandboxId": call.sandbox,
+                "lastFailedBatchId": dataset.get("lastFailedBatch"), "sandboxId": sandbox_id(call.sandbox),
                 "created": dataset["created"], "updated": dataset["updated"],
             }  # fmt: skip
     return reply(answer)
@@ -69,14 +71,14 @@ def last_batches(call: PlatformCall) -> Response:
 
 def datasets(call: PlatformCall) -> Response:
     """Datasets by the filters of the query."""
-    known = [shown_dataset(one) for one in call.platform.datasets.values() if one["sandbox"] == call.sandbox]
+    known = [shown_dataset(call, one) for one in call.platform.datasets.values() if one["sandbox"] == call.sandbox]
     return reply(listed(known, call.query, _DATASET_FILTERS))
 
 
 def dataset(call: PlatformCall) -> Response:
     """One dataset, keyed by its id, with its version as E-Tag."""
     found = _dataset(call)
-    return reply({found["id"]: shown_dataset(found)}, headers={"E-Tag": found["version"]})
+    return reply({found["id"]: shown_dataset(call, found)}, headers={"E-Tag": found["version"]})
 
 
 def create_dataset(call: PlatformCall) -> Response:
@@ -123,6 +125,8 @@ def put_dataset(call: PlatformCall) -> Response:
     found = _matched(call)
     kept = {name: value for name, value in found.items() if name not in _WRITABLE}
     changed = {**kept, "tags": {}, **{name: value for name, value in call.object().items() if name in _WRITABLE}}
+    own = _system_tags(found)  # a client that sends back what it read sends these too
+    changed["tags"] = {name: value for name, value in changed["tags"].items() if own.get(name) != value}
     return _saved(call, found, changed)
 
 
@@ -135,7 +139,7 @@ def delete_dataset(call: PlatformCall) -> Response:
 
 def dataset_files(call: PlatformCall) -> Response:
     """The files of a dataset: one for each batch that is live."""
-    call.platform.lifecycle.advance_all()
+    call.world.lifecycle.advance_all()
     wanted = call.request.path_params.get("dataset") or call.query.get("dataSetId", "")
     answer = {
         f"{one['id']}-1": {
@@ -151,13 +155,33 @@ def dataset_files(call: PlatformCall) -> Response:
 def shown_batch(found: Document) -> dict[str, Any]:
     """A batch as Catalog shows it. Copies first: the ingestion worker may be writing to the document."""
     hidden = ("dataset", "sandbox", "result", "fault", "handed_over", "inactive_since")
-    return {name: value for name, value in dict(found).items() if name not in hidden}
+    shown = {name: value for name, value in dict(found).items() if name not in hidden}
+    return {**shown, "sandboxId": sandbox_id(found["sandbox"])}
 
 
-def shown_dataset(found: Document) -> dict[str, Any]:
-    """A dataset as Catalog shows it."""
+def sandbox_id(name: str) -> str:
+    """The id that the Platform has for a sandbox beside its name."""
+    return str(uuid.uuid5(uuid.NAMESPACE_DNS, name))
+
+
+def shown_dataset(call: PlatformCall, found: Document) -> dict[str, Any]:
+    """A dataset as Catalog shows it: with the behaviour of its schema's class and the system's own tags."""
     shown = {name: value for name, value in found.items() if name != "sandbox"}
-    return {**shown, "files": f"@/dataSets/{found['id']}/views/{found['viewId']}/files"}
+    registry = Registry(call.platform, call.sandbox, call.platform.tenant(call.org))
+    schema = registry.find(str(found["schemaRef"]["id"])) or {}
+    return {
+        **shown,
+        "sandboxId": sandbox_id(found["sandbox"]),
+        "files": f"@/dataSets/{found['id']}/views/{found['viewId']}/files",
+        "tags": {**_system_tags(found), **found["tags"]},
+        "classification": {"dataBehavior": registry.behaviour(schema), "managedBy": "CUSTOMER"},
+    }
+
+
+def _system_tags(found: Document) -> dict[str, list[str]]:
+    """Tags that the Platform itself sets: the table's name in Query Service and the lake's format."""
+    name = re.sub(r"\W+", "_", found["name"].lower(), flags=re.ASCII)
+    return {"adobe/pqs/table": [f"{name}_{found['id'][-6:]}"], "adobe/siphon/table/format": ["delta"]}
 
 
 def _dataset(call: PlatformCall) -> Document:

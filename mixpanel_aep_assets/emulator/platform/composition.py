@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
 
@@ -103,9 +104,26 @@ class Registry:
             if one["sandbox"] == self.sandbox and kind in (None, one["kind"])
         ]
 
-    def resolved(self, resource: Document) -> Schema:
-        """The resource with all references followed and merged."""
-        schema = self._resolved(resource, resource, ())
+    def behaviour(self, schema: Document) -> str:
+        """`time-series` for a schema of XDM ExperienceEvent or of a tenant's class that extends it, else `record`."""
+        found = self.find(str(schema.get("meta:class"))) or {}
+        parents = [part.get("$ref") for part in found.get("allOf", ())]
+        events = {"https://ns.adobe.com/xdm/context/experienceevent", "https://ns.adobe.com/xdm/data/time-series"}
+        return "time-series" if events & {found.get("$id"), *parents} else "record"
+
+    def uses(self, resource: Document, identifier: str, seen: frozenset[str] = frozenset()) -> bool:
+        """Whether the resource is that one, or refers to it anywhere, through others too."""
+        if resource["$id"] == identifier:
+            return True
+        return any(
+            self.uses(found, identifier, seen | {resource["$id"]})
+            for reference in _references(resource)
+            if reference not in seen and (found := self.find(reference)) is not None
+        )
+
+    def resolved(self, resource: Document, *, data_types: bool = True) -> Schema:
+        """The resource with all references followed and merged; without `data_types`, fields still refer to theirs."""
+        schema = self._resolved(resource, resource, (), data_types)
         kept = ("$id", "meta:altId", "title", "description", "version", "meta:class", "meta:extends", "imsOrg",
                 "meta:containerId", "meta:tenantNamespace", "meta:immutableTags", "meta:intendedToExtend",
                 "meta:resourceType", "meta:registryMetadata")  # fmt: skip
@@ -118,27 +136,32 @@ class Registry:
             raise Unresolved(f"The schema {identifier} was not found")
         return node(self.resolved(resource))
 
-    def _resolved(self, schema: Schema, root: Schema, trail: tuple[str, ...]) -> Schema:
+    def _resolved(self, schema: Schema, root: Schema, trail: tuple[str, ...], data_types: bool = True) -> Schema:
         if "$ref" in schema:
             target, target_root = self._target(str(schema["$ref"]), root, trail)
-            return self._resolved(target, target_root, (*trail, str(schema["$ref"])))
+            if not data_types and target_root.get("meta:resourceType") == "datatypes":
+                return schema
+            return self._resolved(target, target_root, (*trail, _absolute(str(schema["$ref"]), root)), data_types)
         if "allOf" in schema or "properties" in schema:
             merged: Schema = {"type": "object", "meta:xdmType": "object", "properties": {}}
             for part in schema.get("allOf", ()):
-                _merge(merged, self._resolved(part, root, trail))
-            own = {name: self._resolved(child, root, trail) for name, child in schema.get("properties", {}).items()}
+                _merge(merged, self._resolved(part, root, trail, data_types))
+            own = {
+                name: self._resolved(child, root, trail, data_types)
+                for name, child in schema.get("properties", {}).items()
+            }
             _merge(merged, {"properties": own, "required": schema.get("required", [])})
             return merged
         made = {name: value for name, value in schema.items() if name in _KEYWORDS}
         made["meta:xdmType"] = kind_of(schema)
         if "items" in schema:
-            made["items"] = self._resolved(schema["items"], root, trail)
+            made["items"] = self._resolved(schema["items"], root, trail, data_types)
         if isinstance(schema.get("additionalProperties"), dict):
-            made["additionalProperties"] = self._resolved(schema["additionalProperties"], root, trail)
+            made["additionalProperties"] = self._resolved(schema["additionalProperties"], root, trail, data_types)
         return made
 
     def _target(self, reference: str, root: Schema, trail: tuple[str, ...]) -> tuple[Schema, Schema]:
-        if reference in trail:
+        if _absolute(reference, root) in trail:
             raise Unresolved(f"{reference} refers to itself")
         base, _, pointer = reference.partition("#")
         document = root
@@ -159,6 +182,24 @@ _KEYWORDS = frozenset(
     {"type", "title", "description", "enum", "meta:enum", "pattern", "format", "minimum", "maximum", "exclusiveMinimum",
      "exclusiveMaximum", "minLength", "maxLength", "minItems", "maxItems", "uniqueItems", "default", "const"}
 )  # fmt: skip
+
+
+def _absolute(reference: str, root: Schema) -> str:
+    """Two documents may have a definition of the same name."""
+    return f"{root['$id']}{reference}" if reference.startswith("#") else reference
+
+
+def _references(value: Any) -> Iterator[str]:
+    """Every `$ref` to another document."""
+    if isinstance(value, dict):
+        for name, child in value.items():
+            if name == "$ref" and isinstance(child, str) and not child.startswith("#"):
+                yield child.partition("#")[0]
+            else:
+                yield from _references(child)
+    elif isinstance(value, list):
+        for child in value:
+            yield from _references(child)
 
 
 def _merge(into: Schema, other: Schema) -> None:

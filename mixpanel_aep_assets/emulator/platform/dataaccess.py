@@ -106,7 +106,7 @@ def _batch(call: PlatformCall) -> Document:
     batch = call.platform.batches.get(call.path("batch"))
     if batch is None or batch["sandbox"] != call.sandbox:
         raise not_found(f"The batch {call.path('batch')} was not found")
-    call.platform.lifecycle.advance(batch)
+    call.world.lifecycle.advance(batch)
     return batch
 
 

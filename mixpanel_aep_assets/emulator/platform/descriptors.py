@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from mixpanel_aep_assets.emulator.http import endpoint, reply
+from mixpanel_aep_assets.emulator.platform import listing
 from mixpanel_aep_assets.emulator.platform.composition import Registry
 from mixpanel_aep_assets.emulator.platform.gateway import PlatformCall, bad_request, through
 from mixpanel_aep_assets.emulator.platform.namespaces import known
@@ -18,23 +19,30 @@ from mixpanel_aep_assets.emulator.store import Document
 
 IDENTITY = "xdm:descriptorIdentity"
 MAXIMUM = 4000
-_ACCEPT = re.compile(r"application/vnd\.adobe\.(xdm-id|xdm-link|xdm|xdm-v2)\+json\s*(;.*)?")
+_ACCEPT = re.compile(r"application/vnd\.adobe\.xdm(-v2)?(-id|-link)?\+json\s*(;.*)?")
 
 
 def descriptors(call: PlatformCall) -> Response:
-    """All descriptors of the sandbox, by type."""
+    """The descriptors of the sandbox: all of them by type, or with a `v2` form one page of them."""
     header = call.header("accept") or ""
     found = _ACCEPT.fullmatch(header.strip())
     if found is None:
         raise xdm_problem(
             "XDM-1008-400", "Invalid Accept header", f"The Accept header {header!r} is not for descriptors"
         )
+    paged, form = found[1], found[2]
+    known = [one["body"] for one in _own(call)]
+    if paged:
+        bodies, page = listing.page(call, known, "@id")
+        return reply({"results": [_shown(body, form) for body in bodies], "_page": page, "_links": {}})
     answer: dict[str, list[Any]] = {}
-    for one in _own(call):
-        body = one["body"]
-        shown = {"xdm-id": body["@id"], "xdm-link": f"/tenant/descriptors/{body['@id']}"}.get(found[1], body)
-        answer.setdefault(body["@type"], []).append(shown)
+    for body in known:
+        answer.setdefault(body["@type"], []).append(_shown(body, form))
     return reply(answer)
+
+
+def _shown(body: dict[str, Any], form: str | None) -> Any:
+    return {"-id": body["@id"], "-link": f"/tenant/descriptors/{body['@id']}"}.get(form or "", body)
 
 
 def descriptor(call: PlatformCall) -> Response:

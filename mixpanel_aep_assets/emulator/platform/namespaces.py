@@ -59,7 +59,8 @@ def create(call: PlatformCall) -> Response:
     if str(body.get("idType", "")).lower() not in TYPES:
         raise bad_request("idType must be one of DEVICE, COOKIE, CROSS_DEVICE, PHONE, EMAIL")
     with call.platform.store.lock:
-        if any(one["code"] == code for one in known(call.platform, call.sandbox)):
+        # Not documented for codes that differ in case alone; two such would be told apart by `identityMap` keys only.
+        if any(one["code"].lower() == code.lower() for one in known(call.platform, call.sandbox)):
             report = {"code": "INTEGRATION_CODE_EXISTS", "message": f"The code {code} exists"}
             raise refuse(
                 409, "NAMESPACE_CODE_CONFLICT", f"A namespace with the code {code} exists already", report=report

@@ -12,19 +12,20 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from mixpanel_aep_assets.emulator.http import Refusal, endpoint, reply
-from mixpanel_aep_assets.emulator.platform import patches
+from mixpanel_aep_assets.emulator.platform import listing, patches
 from mixpanel_aep_assets.emulator.platform.composition import Registry, Schema, Unresolved, alt_id, global_resources
 from mixpanel_aep_assets.emulator.platform.gateway import PlatformCall, bad_request, problem, refuse, through
-from mixpanel_aep_assets.emulator.platform.rules import check_field_group, check_schema, tenant_class
+from mixpanel_aep_assets.emulator.platform.notation import standard
+from mixpanel_aep_assets.emulator.platform.rules import check_field_group, check_schema, repeated, tenant_class
 from mixpanel_aep_assets.emulator.platform.tree import narrowed, node
 from mixpanel_aep_assets.emulator.store import Document
 
 BASE = "/data/foundation/schemaregistry"
 KINDS = {"schemas": "schemas", "fieldgroups": "fieldgroups", "mixins": "fieldgroups", "classes": "classes",
          "datatypes": "datatypes"}  # fmt: skip
-_LIST = frozenset({"xed-id", "xed", "xed-full", "xed-notext"})
-_LOOKUP = frozenset({"xed", "xed-full", "xed-notext", "xed-full-notext", "xed-full-desc", "xed-deprecatefield"})
-_ACCEPT = re.compile(r"application/vnd\.adobe\.([a-z-]+[0-9]?)\+json\s*(?:;\s*version\s*=\s*(\d+))?\s*")
+_LIST = frozenset({"-id", "", "-full", "-notext"})
+_LOOKUP = frozenset({"", "-full", "-notext", "-full-notext", "-full-desc", "-deprecatefield"})
+_ACCEPT = re.compile(r"application/vnd\.adobe\.(xed|xdm)([a-z-]*)\+json\s*(?:;\s*version\s*=\s*(\d+))?\s*")
 _TEXTS = frozenset({"title", "description", "meta:enum"})
 
 
@@ -40,13 +41,16 @@ def xdm_problem(code: str, title: str, detail: str) -> Refusal:
     return Refusal(problem(status, title, detail, type_=f"http://ns.adobe.com/aep/errors/{code}", report=report))
 
 
-def accepted(call: PlatformCall, *, lookup: bool) -> str:
-    """The form that the Accept header asks for. Refuses by the rules of section 7.2."""
+def accepted(call: PlatformCall, *, lookup: bool) -> tuple[str, bool]:
+    """The form that the Accept header asks for, and whether it wants standard names. Refuses by the rules of section 7.2.
+
+    The pages name the `xed` forms only. Adobe's open client asks with `xdm`, the notation that they call standard XDM.
+    """
     header = call.header("accept") or ""
     if header in ("", "*/*"):
         raise refuse(406, "NotAcceptableError", "Accept header parameter is required")
     found = _ACCEPT.fullmatch(header.partition(",")[0].strip())
-    form, version = (found[1], found[2]) if found else (None, None)
+    notation, form, version = found.groups() if found else (None, None, None)
     code = "XDM-1007-400" if lookup else "XDM-1006-400"
     if form is None or form not in (_LOOKUP if lookup else _LIST):
         raise xdm_problem(code, "Invalid Accept header", f"The Accept header {header} is not supported here")
@@ -54,7 +58,7 @@ def accepted(call: PlatformCall, *, lookup: bool) -> str:
         raise xdm_problem(
             code, "Invalid Accept header", "version must be supplied in the accept header, and is always 1"
         )
-    return form
+    return form, notation == "xdm"
 
 
 def stats(call: PlatformCall) -> Response:
@@ -69,43 +73,35 @@ def stats(call: PlatformCall) -> Response:
 
 def resources(call: PlatformCall) -> Response:
     """A list of one kind of one container."""
-    form, kind = accepted(call, lookup=False), _kind(call)
-    registry = _registry(call)
+    form, _ = accepted(call, lookup=False)
+    kind, registry = _kind(call), _registry(call)
     if call.path("container") == "global":
         known = [one for one in global_resources().values() if one["meta:resourceType"] in (kind, _told(kind))]
     else:
         known = registry.tenants(kind)
-    wanted = re.fullmatch(r"([\w:$]+)==(.*)", call.query.get("property", ""))
-    if wanted:
-        known = [one for one in known if str(one.get(wanted[1])) == wanted[2]]
-    order = call.query.get("orderby", "title")
-    known = sorted(known, key=lambda one: str(one.get(order.lstrip("-"), "")), reverse=order.startswith("-"))
-    limit = call.query.get("limit", "300")
-    if not limit.isdigit() or int(limit) > 500:
-        raise bad_request("limit must be from 0 to 500")
-    if start := call.query.get("start"):
-        known = [one for one in known if str(one.get(order.lstrip("-"), "")) > start]
-    page = known[: int(limit)]
+    found, page = listing.page(call, known, "title")
     names = ("$id", "meta:altId", "version", "title")
-    shown = [{name: one[name] for name in names} if form == "xed-id" else _raw(one) for one in page]
-    following = str(page[-1].get(order.lstrip("-"))) if len(known) > len(page) and page else None
-    return reply({"results": shown, "_page": {"orderby": order, "next": following, "count": len(shown)}, "_links": {}})
+    shown = [{name: one[name] for name in names} if form == "-id" else _raw(one) for one in found]
+    return reply({"results": shown, "_page": page, "_links": {}})
 
 
 def resource(call: PlatformCall) -> Response:
     """One resource, raw or resolved as the Accept header asks."""
-    found, form = _found(call), accepted(call, lookup=True)
+    found, (form, is_standard) = _found(call), accepted(call, lookup=True)
     registry = _registry(call)
-    if form in ("xed", "xed-notext"):
+    if form in ("", "-notext"):
         shown = _raw(found)
     else:
         try:
-            shown = registry.resolved(found)
+            whole = found["meta:resourceType"] == "datatypes" or call.world.settings.data_types == "resolved"
+            shown = registry.resolved(found, data_types=whole)
         except Unresolved as error:
             raise bad_request(str(error)) from None
+        if is_standard:
+            shown = standard(shown, registry.tenant)
     if form.endswith("notext"):
         shown = _without_text(shown)
-    if form == "xed-full-desc":
+    if form == "-full-desc":
         shown["meta:descriptors"] = [
             one for one in call.platform.descriptors.values() if one["body"].get("xdm:sourceSchema") == found["$id"]
         ]
@@ -162,7 +158,8 @@ def _updated(call: PlatformCall, found: Document, body: dict[str, Any]) -> Respo
         _check(registry, document, earlier=found)
         platform.resources.put(registry.key(found["$id"]), document)
         for user, tree in before.items():
-            reason = narrowed(tree, node(registry.resolved(_known(registry, user))))
+            now = registry.resolved(_known(registry, user))
+            reason = narrowed(tree, node(now)) or repeated(now, f"_{registry.tenant}")
             if reason:
                 platform.resources.put(registry.key(found["$id"]), found)
                 detail = f"Only additions are allowed once a dataset uses the schema: {reason}"
@@ -252,8 +249,7 @@ def _datasets(call: PlatformCall) -> list[Document]:
 
 def _users(registry: Registry, found: Document) -> set[str]:
     """The schemas that the resource is part of, itself included."""
-    schemas = registry.tenants("schemas")
-    return {found["$id"], *(one["$id"] for one in schemas if found["$id"] in one["meta:extends"])}
+    return {one["$id"] for one in registry.tenants("schemas") if registry.uses(one, found["$id"])} | {found["$id"]}
 
 
 def _used(call: PlatformCall, found: Document) -> set[str]:

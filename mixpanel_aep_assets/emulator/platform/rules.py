@@ -31,6 +31,8 @@ def check_field_group(registry: Registry, document: Document) -> None:
         )
         type_ = "http://ns.adobe.com/aep/errors/XDM-1020-400"
         raise Refusal(problem(400, "BadRequestError", detail, type_=type_))
+    if reason := repeated(resolved, root):
+        raise bad_request(reason)
     _check_names(resolved["properties"].get(root, {}), root)
 
 
@@ -45,6 +47,8 @@ def check_schema(registry: Registry, document: Document, earlier: Document | Non
     kinds = [(registry.find(reference) or {}).get("meta:resourceType") for reference in references]
     if kinds.count("classes") != 1:
         raise bad_request("A schema must refer to exactly one class")
+    if reason := repeated(registry.resolved(document), f"_{registry.tenant}"):
+        raise bad_request(reason)
     before = set((earlier or {}).get("meta:immutableTags", []))
     after = set(document.get("meta:immutableTags", []))
     if before - after:
@@ -55,6 +59,22 @@ def check_schema(registry: Registry, document: Document, earlier: Document | Non
             raise bad_request("To enable a schema for Profile it needs a primary identity or an identityMap")
 
 
+def repeated(resolved: dict[str, Any], root: str) -> str | None:
+    """The first two custom fields of one level whose names differ in case alone, which a schema may not have."""
+    return _repeated(resolved.get("properties", {}).get(root, {}), root)
+
+
+def _repeated(schema: dict[str, Any], path: str) -> str | None:
+    names: dict[str, str] = {}
+    for name, child in schema.get("properties", {}).items():
+        if (other := names.setdefault(name.lower(), name)) != name:
+            return f"The field names {path}.{other} and {path}.{name} differ in case alone"
+        inside = child["items"] if isinstance(child.get("items"), dict) else child
+        if reason := _repeated(inside, f"{path}.{name}"):
+            return reason
+    return None
+
+
 def tenant_class(body: dict[str, Any]) -> str | None:
     """The class that a schema refers to, by the shape of the reference."""
     references = [str(part.get("$ref", "")) for part in body.get("allOf", [])]
@@ -62,15 +82,12 @@ def tenant_class(body: dict[str, Any]) -> str | None:
 
 
 def _check_names(schema: dict[str, Any], path: str) -> None:
-    names: dict[str, str] = {}
     for name, child in schema.get("properties", {}).items():
         here = f"{path}.{name}"
         if not _NAME.fullmatch(name):
             raise bad_request(
                 f"The field name {here} may hold only letters, digits, - and _, and must not start with _"
             )
-        if (other := names.setdefault(name.lower(), name)) != name:
-            raise bad_request(f"The field names {path}.{other} and {here} differ in case alone")
         if child.get("type") not in TYPES:
             raise bad_request(f"The field {here} has no valid type")
         if child.get("meta:xdmType") == "map" and (child.get("additionalProperties") or {}).get("type") not in (

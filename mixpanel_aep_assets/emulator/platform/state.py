@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mixpanel_aep_assets.emulator.clock import Clock
 from mixpanel_aep_assets.emulator.settings import Settings
 from mixpanel_aep_assets.emulator.store import Document, Store
-
-if TYPE_CHECKING:
-    from mixpanel_aep_assets.emulator.platform.lifecycle import Lifecycle
 
 ORG = "0123456789ABCDEF01234567@AdobeOrg"
 CLIENT_ID = "demo-client"
@@ -40,23 +37,6 @@ class Platform:
         self.mapping_sets = store.collection("platform.mapping_set")
         if not self.clients.values():
             self.put_client({})
-        self._lifecycle: Lifecycle | None = None
-        if self.batches.values():
-            self.lifecycle.resume()
-
-    @property
-    def lifecycle(self) -> Lifecycle:
-        """What carries batches to their final state; imported late, because it pulls in the Parquet reader."""
-        if self._lifecycle is None:
-            from mixpanel_aep_assets.emulator.platform.lifecycle import Lifecycle
-
-            self._lifecycle = Lifecycle(self)
-        return self._lifecycle
-
-    def stop(self) -> None:
-        """End the ingestion worker."""
-        if self._lifecycle is not None:
-            self._lifecycle.stop()
 
     def put_client(self, changes: dict[str, Any]) -> Document:
         """Make an OAuth client, or change the named members of an existing one.

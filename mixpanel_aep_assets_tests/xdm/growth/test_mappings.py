@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from mixpanel_aep_assets.dataprep.compiled import MappedFrame, compile_mapping
 from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
+from mixpanel_aep_assets.xdm.composition import registry_schema
 from mixpanel_aep_assets.xdm.growth.mappings import mappings, strict
 from mixpanel_aep_assets.xdm.growth.plan import PlannedField, SchemaPlan, schema_fields
-from mixpanel_aep_assets.xdm.schema import Schema
 
 TENANT = "t"
 MIXTURE: list[Any] = [
@@ -27,7 +27,7 @@ def mapped(plan: SchemaPlan, rows: list[dict[str, Any]]) -> MappedFrame:
     home = {"type": "object", "properties": schema_fields(plan)}
     for part in ("custom", "mixpanel", f"_{TENANT}"):
         home = {"type": "object", "properties": {part: home}}
-    schema = Schema.from_registry({"$id": "https://ns.adobe.com/t/schemas/x", "title": "x", **home})
+    schema = registry_schema({"$id": "https://ns.adobe.com/t/schemas/x", "title": "x", **home})
     compiled = compile_mapping(MappingSet.from_json({"mappings": mappings(plan, TENANT)}), schema)
     assert compiled.fallbacks == ()
     texts = [json.dumps(row, ensure_ascii=False) for row in rows]

@@ -1,0 +1,117 @@
+"""Whether the time mode of a connection is known, from all of its days together; days that had to wait for it.
+
+The evidence of a day is in its manifest, so that days exported side by side lose none of it, and a day that is replaced
+counts once. What belongs here: pooling it, and giving a stored day the mode that was decided since. What does not: what
+counts as evidence (`mixpanel.time_evidence`), where a decision is kept (`remembered`).
+"""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.mixpanel import time_evidence
+from mixpanel_aep_assets.mixpanel.export import UNCHANGED
+from mixpanel_aep_assets.mixpanel.time_evidence import Evidence
+from mixpanel_aep_assets.mixpanel.time_mode import Decision, configured
+
+TABLE = "raw_events"
+
+POOL_DAYS = 60
+"""Exported days whose evidence counts, those nearest to the day in question; a manifest each is read, until it is decided."""
+
+COPY_BYTES = 8 << 20
+
+
+def pool(opened: Opened, days: Collection[datetime.date]) -> Evidence | None:
+    """The evidence of the days around `days`, not of these; None where the mode is known, or there is none."""
+    source = opened.mixpanel.source
+    if opened.time_mode() is not None or configured(source.time_mode, source.timezone) is not None or not days:
+        return None
+    found = [one for _, one in _evidence(opened, max(days), without=days) if one.timezone == source.timezone]
+    return time_evidence.together(source.timezone, found) if found else None
+
+
+def decide(opened: Opened) -> Decision | None:
+    """The mode as set, as decided before, or as the exported days decide it now, which is then remembered."""
+    settings = opened.settings
+    known = opened.time_mode() or configured(settings.time_mode, settings.timezone)
+    if known is not None:
+        return known
+    seen = list(_evidence(opened, None))
+    if not seen:
+        return None
+    newest, first = seen[0]
+    decision = time_evidence.decide(None, [one for _, one in seen if one.timezone == first.timezone])
+    if decision is None:
+        return None
+    opened.remember_time_mode(decision, newest.isoformat())
+    return opened.time_mode()
+
+
+def remember(opened: Opened, manifest: Mapping[str, Any]) -> None:
+    """Keeps the decision that a day was exported under, if its events made it and it lasts."""
+    grounds = manifest["time_evidence"]
+    decision = Decision(manifest["time_mode"], manifest["timezone"], grounds["text"], grounds["lasting"])
+    if grounds["sure"] and opened.time_mode() is None:
+        opened.remember_time_mode(decision, manifest["day"])
+
+
+def settle_day(opened: Opened, day: str, *, log: Callable[[str], None] = lambda _: None) -> dict[str, Any] | None:
+    """Gives a day that was exported before the mode was known the mode known now; its manifest.
+
+    None where the day does not wait, or the mode is still not known. No request: the raw events are as sent in either mode.
+    The files are copied to a generation of their own, because a manifest written in place could name files that another
+    run is just replacing.
+    """
+    table = opened.day(TABLE, day)
+    before = table.manifest()
+    if before is None or before["time_evidence"]["sure"]:
+        return None
+    zone = opened.settings.timezone or before["timezone"]
+    set_now = configured(opened.settings.time_mode, zone) if opened.settings.time_mode != "auto" else None
+    decision = set_now or decide(opened)
+    if decision is None:
+        return None
+    grounds = {"sure": True, "lasting": decision.lasting, "text": decision.evidence}
+    with table.stage() as staging:
+        for kind in ("parts", "quarantine"):
+            for path, entry in zip(table.files(before, kind), before[kind], strict=True):
+                with opened.storage.open_read(path) as stored, staging.open(entry["name"]) as copy:
+                    shutil.copyfileobj(stored, copy, COPY_BYTES)
+        manifest = staging.commit(
+            {
+                **before,
+                "time_mode": decision.required(),
+                "timezone": decision.timezone,
+                "time_evidence": {**before["time_evidence"], **grounds},
+            }
+        )
+    log(f"{day}: `time` is {_meaning(decision)}, {decision.evidence}; the day is not exported again for that")
+    return {**manifest, UNCHANGED: True}
+
+
+def _meaning(decision: Decision) -> str:
+    return "UTC" if decision.mode == "utc" else f"the wall clock of {decision.timezone}"
+
+
+def _evidence(
+    opened: Opened, around: datetime.date | None, without: Collection[datetime.date] = ()
+) -> Iterator[tuple[datetime.date, Evidence]]:
+    """Of the `POOL_DAYS` exported days nearest to a day, or newest, those that have evidence; nearest, or newest, first."""
+    days = []
+    for name in opened.storage.folders(opened.settings.name, TABLE):
+        try:
+            days.append(datetime.date.fromisoformat(name))
+        except ValueError:
+            continue
+    near = around or datetime.date.max
+    days = sorted(set(days) - set(without), key=lambda day: abs(day - near))
+    for day in days[:POOL_DAYS]:
+        manifest = opened.day(TABLE, day.isoformat()).manifest()
+        kept = None if manifest is None else time_evidence.kept(manifest)
+        if kept is not None:
+            yield day, kept

@@ -1,0 +1,106 @@
+"""What is remembered of a connection in its storage, so that it is the same in every process and on every day::
+
+    <connection>/time_mode.json      what `time` means, decided once from events (mixpanel-api.md section 22, rule 8)
+    <connection>/start_date.json     the first day, where none is set
+
+Each is written by whoever comes first; the others read it. A file that cannot be read as what it should be (a torn write)
+counts as never written and is replaced.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+import orjson
+
+from mixpanel_aep_assets.mixpanel.time_mode import Decision
+from mixpanel_aep_assets.storage import EntryExists, Storage, StorageError, open_storage
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 5.0
+"""Seconds that loading the definitions waits for the storage."""
+
+T = TypeVar("T")
+
+
+def time_mode(storage: Storage, connection: str) -> Decision | None:
+    """The mode that was decided from events; None before."""
+    return _read(storage, _time_mode(connection), _decision)
+
+
+def keep_time_mode(storage: Storage, connection: str, decision: Decision, day: str) -> None:
+    """Keeps the first decision; later ones change nothing."""
+    kept = {"mode": decision.mode, "timezone": decision.timezone, "day": day, "evidence": decision.evidence}
+    _keep(storage, _time_mode(connection), kept, _decision)
+
+
+def start_date(url: str, connection: str, default: datetime.date, patience: float = PATIENCE) -> datetime.date:
+    """The first day of a connection for which none is set: the one remembered, else `default`, which is remembered.
+
+    Never fails and never takes longer than `patience` seconds: while the storage cannot be reached, it is `default`.
+    """
+    found: list[datetime.date] = []
+
+    def look() -> None:
+        try:
+            storage = open_storage(url)
+            _keep(storage, _start(connection), {"start_date": default.isoformat()}, _date)
+            found.append(_read(storage, _start(connection), _date) or default)
+        except StorageError as error:
+            logger.warning("The first day of %s is not remembered: %s", connection, error)
+
+    # An object store that does not answer is asked again for minutes by its client.
+    thread = threading.Thread(target=look, name="start_date", daemon=True)
+    thread.start()
+    thread.join(patience)
+    return found[0] if found else default
+
+
+def reach_back(storage: Storage, connection: str, day: datetime.date) -> None:
+    """Moves the remembered first day back to `day` if it is later."""
+    before = _read(storage, _start(connection), _date)
+    if before is None or day < before:
+        storage.write(_start(connection), orjson.dumps({"start_date": day.isoformat()}))
+
+
+def _time_mode(connection: str) -> str:
+    return f"{connection}/time_mode.json"
+
+
+def _start(connection: str) -> str:
+    return f"{connection}/start_date.json"
+
+
+def _decision(data: bytes) -> Decision:
+    kept = orjson.loads(data)
+    if kept["mode"] not in ("utc", "project"):
+        raise ValueError(kept["mode"])
+    return Decision(kept["mode"], str(kept["timezone"]), f"decided from {kept['day']}: {kept['evidence']}")
+
+
+def _date(data: bytes) -> datetime.date:
+    return datetime.date.fromisoformat(orjson.loads(data)["start_date"])
+
+
+def _read(storage: Storage, path: str, read: Callable[[bytes], T]) -> T | None:
+    data = storage.read(path)
+    try:
+        return None if data is None else read(data)
+    except (ValueError, KeyError, TypeError):
+        logger.warning("%s cannot be read; it counts as never written.", storage.location(path))
+        return None
+
+
+def _keep(storage: Storage, path: str, value: dict[str, str], read: Callable[[bytes], object]) -> None:
+    """Writes the value unless there is one."""
+    data = orjson.dumps(value)
+    try:
+        storage.create(path, data)
+    except EntryExists:
+        if _read(storage, path, read) is None:
+            storage.write(path, data)
