@@ -12,7 +12,16 @@ import dagster as dg
 
 from mixpanel_aep_assets import backfill, failures, metadata
 from mixpanel_aep_assets.connection import Opened
-from mixpanel_aep_assets.pipeline import extract, history, load, previews, report, time_modes, transform
+from mixpanel_aep_assets.pipeline import (
+    export_requests,
+    extract,
+    history,
+    load,
+    previews,
+    report,
+    time_modes,
+    transform,
+)
 from mixpanel_aep_assets.resources import ConnectionResource
 
 OWNERS = ["team:data-engineering"]
@@ -119,6 +128,7 @@ def _files(resource: ConnectionResource, manifest: dict[str, Any], table: str) -
 def _raw_metadata(manifest: dict[str, Any], resource: ConnectionResource) -> dict[str, Any]:
     opened = resource.opened
     body = manifest["body"]
+    others = export_requests.of_day(opened, manifest["day"])
     seen = cache(partial(previews.of_raw_events, opened, manifest))
 
     def looked_at(rows: Callable[[previews.RawPreview], previews.Rows], how: str) -> dg.MetadataValue[Any]:
@@ -133,6 +143,12 @@ def _raw_metadata(manifest: dict[str, Any], resource: ConnectionResource) -> dic
         "exported": manifest["exported"],
         "quarantined": manifest["quarantined"],
         "quarantine reasons": [{"reason": k, "lines": v} for k, v in manifest["reasons"].items()],
+        "lines outside the days asked for": sum(one.count for one in others),
+        "requests with lines outside": [
+            {"request": one.name, "reason": reason, "lines": lines}
+            for one in others
+            for reason, lines in one.reasons.items()
+        ],
         "body bytes": body["bytes"],
         "wire bytes": body["wire_bytes"],
         "seconds": round(body["seconds"], 3),
@@ -161,14 +177,13 @@ def _changes(manifest: dict[str, Any]) -> dict[str, int]:
 
 
 def _request(manifest: dict[str, Any]) -> str:
-    """How the day was asked for; lines whose day is not certain are named."""
+    """How the day was asked for."""
     if slices := manifest.get("slices"):
         return f"{slices['requests']} requests by {slices['by']}"
     window = manifest.get("window")
     if window is None:
         return "the day alone"
-    odd = ", ".join(f"{window[name]} {name}" for name in ("strays", "unplaced") if window[name])
-    return f"{window['from']} to {window['to']}{f' ({odd})' if odd else ''}"
+    return f"{window['from']} to {window['to']}"
 
 
 def _xdm_metadata(manifest: dict[str, Any], resource: ConnectionResource, raw: dg.AssetKey) -> dict[str, Any]:

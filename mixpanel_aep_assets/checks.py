@@ -77,6 +77,13 @@ def build_checks(
                 blocking=True,
             ),
             Check(
+                "lines_belong_to_day",
+                "What came with the request for the day, alone or with others, belongs by its time to the days that were asked "
+                "for; the lines that do not are set aside with the request, and are fewer than the connection allows.",
+                verify.lines_belong_to_day,
+                blocking=True,
+            ),
+            Check(
                 "time_mode_is_sure",
                 "Whether `time` is UTC or the project's wall clock is known, and this day's receipt times agree.",
                 verify.time_mode_is_sure,

@@ -9,6 +9,8 @@ Layout below the storage URL::
     <connection>/<table>/<day>/<generation>/<file>       the files that the manifest names
     <connection>/<log>/<day>/<000001>.json               an append-only log, one create-only object an entry
 
+A table of requests instead of days has `<first day>_<last day>` in the place of `<day>`.
+
 A generation is the output of one attempt. It becomes visible when a manifest names it; one that no manifest names is a
 leftover of a killed run, and is swept by a later attempt once it is older than `LEFTOVER_AGE`. So are the part files
 (`<name>#<number>`) in which obstore puts an object together on the local disk, and which no listing shows.
@@ -243,6 +245,19 @@ class Day:
 
     storage: Storage
     path: str
+
+    @property
+    def connection(self) -> str:
+        return self.path.split("/", 1)[0]
+
+    def beside(self, table: str, name: str) -> Day:
+        """A day, or another name, of another table of the same connection."""
+        return self.storage.day(self.connection, table, name)
+
+    def remove(self) -> None:
+        """Takes the content away, the manifest first: a run that is killed meanwhile leaves nothing that shows."""
+        self.storage.delete([f"{self.path}/{MANIFEST}"])
+        self.storage.delete([stored.path for stored in self.storage.objects(self.path)])
 
     def manifest(self) -> dict[str, Any] | None:
         """What was committed last, None where nothing was, or where a power failure left no readable manifest."""

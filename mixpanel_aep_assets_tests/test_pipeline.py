@@ -17,7 +17,7 @@ from mixpanel_aep_assets.dataprep.errors import MappingSetError
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.mixpanel.errors import AuthenticationFailed, DateTooLate, ExportIncomplete, Unreachable
 from mixpanel_aep_assets.mixpanel.retry import Retry
-from mixpanel_aep_assets.pipeline import extract, report, transform, verify
+from mixpanel_aep_assets.pipeline import extract, quarantine, report, transform, verify
 from mixpanel_aep_assets.pipeline.trifle import is_more_than_a_trifle
 from mixpanel_aep_assets_tests.connections import DAY, NOON, event, events, lines, opened, provisioned, run_day, settled
 from mixpanel_aep_assets_tests.outside import EVENTS, NO_EVENTS
@@ -134,20 +134,22 @@ def test_nobody_is_asked_for_the_zone_in_utc_mode(emulator: EmulatorThread, tmp_
 
 def test_broken_lines_are_set_aside_and_counted(emulator: EmulatorThread, connection: Opened) -> None:
     broken = b'{"event":"x","properties":{"n":NaN}}\nnull\n[]\n{"event":"x","properties":{"s":"\xff","time":1}}\n'
+    broken += b'{"event":"x","properties":{"s":"\xff","time":%d}}\n' % NOON
     emulator.control.seed_day(DAY, broken + lines(events(30)))
     run_day(connection)
     settled(connection)
     row = report.counts_of(connection, DAY)
-    assert (row["exported"], row["quarantined"], row["ingested"]) == (34, 4, 30)
-    (file,) = connection.day(extract.TABLE, DAY).locations(kind="quarantine")
-    assert pl.read_parquet(file)["line"].to_list() == [1, 2, 3, 4]
+    assert (row["exported"], row["quarantined"], row["ingested"]) == (35, 5, 30)
+    assert [(one["stage"], one["line"]) for one in quarantine.show(connection, DAY)] == [
+        *(("request", number) for number in range(1, 5)),
+        ("raw", 5),
+    ]
 
 
 def test_rows_that_cannot_conform_are_set_aside_with_their_reasons(
     emulator: EmulatorThread, connection: Opened
 ) -> None:
-    future = NOON + 20 * 365 * 86_400_000
-    emulator.control.seed_day(DAY, lines([*events(99), event(99, time=future)]))
+    emulator.control.seed_day(DAY, lines([*events(99), event(99, **{"$latitude": 123.4, "$longitude": 9.9})]))
     run_day(connection)
     settled(connection)
     row = report.counts_of(connection, DAY)
@@ -157,13 +159,13 @@ def test_rows_that_cannot_conform_are_set_aside_with_their_reasons(
     assert not finding.severe
     (file,) = connection.day(transform.TABLE, DAY).locations(kind="quarantine")
     (aside,) = pl.read_parquet(file).to_dicts()
-    assert aside["pointer"] == "/timestamp"
-    assert json.loads(aside["properties"])["time"] == future
+    assert aside["pointer"] == "/placeContext/geo/_schema/latitude"
+    assert json.loads(aside["properties"])["$latitude"] == 123.4
 
 
 def test_more_violations_than_allowed_block_the_day(emulator: EmulatorThread, connection: Opened) -> None:
-    future = NOON + 20 * 365 * 86_400_000
-    emulator.control.seed_day(DAY, lines(events(21, time=future) + events(50)))
+    nowhere = {"$latitude": 123.4, "$longitude": 9.9}
+    emulator.control.seed_day(DAY, lines(events(30, **nowhere) + [event(number) for number in range(30, 80)]))
     extract.extract_day(connection, DAY)
     transform.transform_day(connection, DAY)
     finding = verify.conforms_to_xdm(connection, DAY)
@@ -255,13 +257,20 @@ def test_adobes_ten_tutorial_events_reuse_an_insert_id_and_all_arrive(emulator: 
         pytest.skip(NO_EVENTS)
     with opened(emulator, tmp_path, timezone="US/Pacific", time_mode="project") as connection:
         provisioned(connection)
-        emulator.control.seed_day(DAY, file.read_bytes())
-        run_day(connection)
-        settled(connection)
-        row = report.counts_of(connection, DAY)
-        assert row["exported"] == 10
-        assert row["duplicates"] + row["ingested"] == 10
-        assert row["ingested"] == len({line for line in file.read_text().splitlines() if line})
+        by_day: dict[str, list[str]] = {}
+        for line in file.read_text().splitlines():
+            seconds = json.loads(line)["properties"]["time"]
+            by_day.setdefault(datetime.datetime.fromtimestamp(seconds, datetime.UTC).date().isoformat(), []).append(
+                line
+            )
+        for day, sent in by_day.items():
+            emulator.control.seed_day(day, "".join(f"{line}\n" for line in sent).encode())
+            run_day(connection, day)
+            settled(connection, day)
+        totals = report.report(connection, by_day)["totals"]
+        assert totals["exported"] == 10
+        assert totals["duplicates"] + totals["ingested"] == 10
+        assert totals["ingested"] == len({line for line in file.read_text().splitlines() if line})
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from mixpanel_aep_assets.pipeline import load, quarantine, reconcile, replay, re
 from mixpanel_aep_assets.storage import Staging, StorageError
 from mixpanel_aep_assets_tests.connections import (
     DAY,
+    NOON,
     event,
     events,
     lines,
@@ -91,13 +92,17 @@ def test_rows_set_aside_are_listed_by_stage_and_shown_with_place_and_source(
     emulator: EmulatorThread, connect: Open
 ) -> None:
     connection = connect(STRICT)
-    a_day(emulator, more=b'{"event":"x\xff"}\n')
+    a_day(emulator, more=b'{"event":"x\xff","properties":{"time":%d}}\n' % NOON)
     run_day(connection)
     summary = quarantine.summary(connection, DAY)
     assert summary["xdm"] == {"stateProvince": 4}
     assert sum(summary["raw"].values()) == 1
     raw, first, *_ = quarantine.show(connection, DAY)
-    assert (raw["stage"], raw["line"], raw["source"]) == ("raw", 45, b'{"event":"x\xff"}')
+    assert (raw["stage"], raw["line"], raw["source"]) == (
+        "raw",
+        45,
+        b'{"event":"x\xff","properties":{"time":%d}}' % NOON,
+    )
     assert (first["line"], first["event"], first["pointer"]) == (41, "Page Viewed", "/placeContext/geo/stateProvince")
     assert json.loads(first["source"])["state"] == "California"
     assert not list(quarantine.show(connection, DAY, stage="aep"))
@@ -379,7 +384,7 @@ def test_the_commands_list_show_and_replay(
     emulator: EmulatorThread, connect: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection = connect(STRICT)
-    a_day(emulator, more=b'{"event":"\x1b[31m \xff"}\n')
+    a_day(emulator, more=b'{"event":"\x1b[31m \xff","properties":{"time":%d}}\n' % NOON)
     run_day(connection)
     settled(connection)
     for name, value in variables(emulator, tmp_path, MIXPANEL_AEP_MAPPING=str(tmp_path / "mapping.json")).items():

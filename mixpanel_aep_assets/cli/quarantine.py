@@ -27,7 +27,11 @@ _DATE = click.DateTime(["%Y-%m-%d"])
 
 @click.group()
 def quarantine() -> None:
-    """Rows that were set aside: lines that are no events (raw), events that do not conform (xdm), that Adobe refused (aep)."""
+    """Rows that were set aside.
+
+    Lines of a request that belong to none of its days (request), lines that are no events (raw), events that do not conform
+    to the schema (xdm), events that Adobe refused (aep).
+    """
 
 
 def _some_days(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -67,14 +71,24 @@ def list_(
     connection: str,
     as_json: bool,
 ) -> int:
-    """The number of rows in quarantine by day, stage and reason; of all stored days where none are named."""
+    """The number of rows in quarantine by day, stage and reason; of all stored days where none are named.
+
+    Lines of a request for several days stand by its first and last day.
+    """
+    from mixpanel_aep_assets.pipeline import export_requests
     from mixpanel_aep_assets.pipeline import quarantine as rows
 
     with open_connection(connection) as opened:
+        days = _days(opened, day, first, last)
         found = [
             {"day": one, "stage": stage, "rows": sum(reasons.values()), "reasons": reasons}
-            for one in _days(opened, day, first, last)
+            for one in days
             for stage, reasons in rows.summary(opened, one).items()
+        ]
+        found += [
+            {"day": one.name, "stage": rows.TOGETHER, "rows": one.count, "reasons": dict(one.reasons)}
+            for one in export_requests.of_days(opened, days)
+            if one.first != one.last
         ]
     if as_json:
         click.echo(json.dumps(found, indent=2))
@@ -92,13 +106,16 @@ def list_(
 
 @quarantine.command()
 @click.option("--day", type=_DATE, required=True, help="The day to look at.")
-@click.option("--stage", type=click.Choice(["raw", "xdm", "aep"]), help="Only this stage.")
+@click.option("--stage", type=click.Choice(["request", "raw", "xdm", "aep"]), help="Only this stage.")
 @click.option("--reason", help="Only rows with this reason, as `list` tells it.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="Rows to show.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a row, with the whole source.")
 @connection_option
 def show(day: datetime.datetime, stage: Any, reason: str | None, limit: int, as_json: bool, connection: str) -> int:
-    """The rows themselves: reason, line of the export, place, explanation, and the source as Mixpanel sent it."""
+    """The rows themselves: reason, line of the export, place, explanation, and the source as Mixpanel sent it.
+
+    Stage request: of each request that asked for the day, alone or with others.
+    """
     from mixpanel_aep_assets.pipeline import quarantine as rows
 
     console = Console(highlight=False, soft_wrap=True)
@@ -112,7 +129,8 @@ def show(day: datetime.datetime, stage: Any, reason: str | None, limit: int, as_
                 continue
             place = f" {row['pointer']}" if row["pointer"] else ""
             line = "unknown line" if row["line"] is None else f"line {row['line']:,}"
-            console.print(f"{row['stage']}, {line}: {row['reason']}{place}: {_printable(row['detail'])}", markup=False)
+            stage = f"{row['stage']} {row['request']}" if "request" in row else row["stage"]
+            console.print(f"{stage}, {line}: {row['reason']}{place}: {_printable(row['detail'])}", markup=False)
             event = f"{row['event']} " if row["event"] is not None else ""
             console.print(f"    {_cut(_printable(event + _text(source)))}", markup=False)
     if not shown and not as_json:

@@ -13,6 +13,7 @@ count is worth (`daily_count`), what a person is told (`pipeline.verify`).
 from __future__ import annotations
 
 import datetime
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -220,7 +221,8 @@ class Judge:
         emptied = rows == 0 and before["rows"] > 0
         if emptied or (lost >= self._thresholds.floor and lost * 100 >= had * self._thresholds.percent):
             return "smaller"
-        return "elsewhere" if changes["vanished"] and self._uncovered(before) else None
+        fewer = Counter(before["reasons"]) - Counter(manifest["reasons"])  # lines that are no events, of each reason
+        return "elsewhere" if (changes["vanished"] or fewer) and self._uncovered(before) else None
 
     def _uncovered(self, before: Mapping[str, Any] | None) -> tuple[str, str] | None:
         """The days that the committed events came with, where not all of them are asked for now."""

@@ -17,20 +17,17 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from mixpanel_aep_assets.mixpanel import answers, body, changes, errors, events, time_evidence, time_mode
+from mixpanel_aep_assets.mixpanel import answers, body, changes, errors, events, outside, time_evidence, time_mode
 from mixpanel_aep_assets.mixpanel.client import Body, MixpanelClient, classify
+from mixpanel_aep_assets.mixpanel.content import Content
+from mixpanel_aep_assets.mixpanel.dealing import Dealer, Share
 from mixpanel_aep_assets.mixpanel.doubt import Judge
 from mixpanel_aep_assets.mixpanel.odd import Broken
 from mixpanel_aep_assets.mixpanel.parts import PartWriter
 from mixpanel_aep_assets.mixpanel.pipes import ahead, collector_paused, memory_kept, quick_turns
 from mixpanel_aep_assets.mixpanel.privacy import WITHHELD, Privacy
 from mixpanel_aep_assets.mixpanel.retry import Retry
-from mixpanel_aep_assets.storage import Day, Staging
+from mixpanel_aep_assets.storage import Day, Staging, now
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +36,6 @@ Progress = Callable[[int, int], None]
 
 BATCHES_AHEAD = 3
 BLOCKS_AHEAD = 16
-SAMPLE = 20_000
-"""Events whose receipt is looked at to tell the time mode."""
-
 _ARRAY = re.compile(rb"\s*\[\s*(?:[{\]]|\Z)")
 """How a body begins that is one JSON array of events; looked for in its first 64 bytes."""
 
@@ -69,6 +63,7 @@ def export_day(
 ) -> dict[str, Any]:
     """Exports one day and commits it as the content of `day`; returns the manifest (keys: `manifest_of`).
 
+    The day gets the lines whose content is of it (`dealing`); others that came are kept with the request (`outside`).
     `mode` is what is known of the time mode; None: the settings decide, else the day's own events are looked at, together
     with the evidence of other days (`others`).
     A day whose lines are the same as those committed, in any order, is left as it is, and its manifest returned with
@@ -80,19 +75,25 @@ def export_day(
     known = mode or time_mode.configured(source.time_mode, source.timezone)
 
     def attempt() -> dict[str, Any]:
-        with day.stage() as staging:
-            content = Content()
-            with PartWriter(staging, source.privacy) as writer:
-
-                def take(parsed: events.Parsed, prepared: events.Prepared) -> None:
-                    writer.write(parsed.events, parsed.broken)
-                    content.add(parsed.events, parsed.broken, parsed.digest, len(prepared.lines.data))
-
-                received = receive(client, asked, asked, take, progress=progress)
+        request, asked_at = outside.request_of(day, asked, asked), now()
+        with day.stage() as staging, request.stage() as beside:
+            with (
+                PartWriter(staging, source.privacy) as writer,
+                outside.OutsideWriter(beside, source.privacy, asked.isoformat()) as astray,
+            ):
+                share = Share(writer)
+                dealer = Dealer(asked, [share], astray)
+                received = receive(client, asked, asked, dealer.take, progress=progress)
+                dealer.deal()
                 parts, aside = writer.close()
-            content.wire_bytes, content.seconds = received.wire_bytes, received.seconds
-            manifest = manifest_of(client, asked, content, known, others)
-            return commit(day, staging, {**manifest, "parts": parts, "quarantine": aside}, log, judge)
+                astray.close()
+            share.content.wire_bytes, share.content.seconds = received.wire_bytes, received.seconds
+            manifest = manifest_of(client, asked, share.content, known, others)
+            committed = commit(day, staging, {**manifest, "parts": parts, "quarantine": aside}, log, judge)
+            if is_believed(judge):
+                alone = () if judge is None else judge.held
+                outside.finish(request, beside, asked, asked, asked_at, [astray], source.privacy, left_alone=alone)
+            return committed
 
     return (retry or Retry()).call(attempt, log)
 
@@ -121,6 +122,12 @@ def commit(
         told = ", ".join(f"{count} {what}" for what, count in manifest["changes"].items())
         log(f"{manifest['day']}: events since the export before: {told}")
     return committed
+
+
+def is_believed(judge: Judge | None) -> bool:
+    """Whether the last reading says which lines lie outside its days: not where it is doubted, except for lines that other
+    days may have."""
+    return judge is None or all(doubt.kind == "elsewhere" for doubt in judge.held.values())
 
 
 @dataclass
@@ -156,81 +163,6 @@ class Received:
             last = parsed.broken[-1] if parsed.broken else None
             behind = rows and last is not None and parsed.events["line"][rows - 1].as_py() > last.line
             self.last_broken = None if behind else last
-
-
-@dataclass
-class Content:
-    """What a day's lines hold, in any order."""
-
-    body_bytes: int = 0
-    wire_bytes: int = 0
-    seconds: float = 0.0
-    rows: int = 0
-    digest: int = 0
-    max_processing_ms: int | None = None
-    first_ms: int | None = None
-    last_ms: int | None = None
-    reasons: Counter[str] = field(default_factory=Counter)
-    names: Counter[str] = field(default_factory=Counter)
-    sample: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = field(default_factory=list)
-    """`time` and receipt of the first events that have one and were not imported."""
-    sampled: int = 0
-
-    def add(self, table: pa.RecordBatch, broken: Sequence[Broken], digest: int, size: int) -> None:
-        """Takes events, lines that are none, the sum of the lines' hashes and their bytes."""
-        self.body_bytes += size
-        self.rows += table.num_rows
-        self.digest = (self.digest + digest) % (1 << 128)
-        for line in broken:
-            self.reasons[line.reason] += 1
-        if table.num_rows:
-            self._look(table)
-
-    def _look(self, table: pa.RecordBatch) -> None:
-        processed = pc.max(table["processing_ms"]).as_py()
-        if processed is not None:
-            self.max_processing_ms = max(processed, self.max_processing_ms or processed)
-        span = pc.min_max(table["time_ms"]).as_py()
-        self.first_ms = span["min"] if self.first_ms is None else min(self.first_ms, span["min"])
-        self.last_ms = span["max"] if self.last_ms is None else max(self.last_ms, span["max"])
-        for entry in pc.value_counts(table["event"]).to_pylist():
-            self.names[entry["values"]] += entry["counts"]
-        if self.sampled < SAMPLE:
-            receipt = pc.coalesce(table["received_ms"], table["processing_ms"])
-            online = pc.and_(pc.invert(pc.fill_null(table["imported"], False)), pc.is_valid(receipt))
-            times, receipts = (one.filter(online).to_numpy(zero_copy_only=False) for one in (table["time_ms"], receipt))
-            self.sample.append((times, receipts))
-            self.sampled += len(times)
-
-    def merge(self, other: Content) -> None:
-        """Takes in what other lines of the same day hold."""
-        self.body_bytes += other.body_bytes
-        self.wire_bytes += other.wire_bytes
-        self.seconds += other.seconds
-        self.rows += other.rows
-        self.digest = (self.digest + other.digest) % (1 << 128)
-        self.max_processing_ms = max(_known(self.max_processing_ms, other.max_processing_ms), default=None)
-        self.first_ms = min(_known(self.first_ms, other.first_ms), default=None)
-        self.last_ms = max(_known(self.last_ms, other.last_ms), default=None)
-        self.reasons += other.reasons
-        self.names += other.names
-        self.sample += other.sample
-        self.sampled += other.sampled
-
-    def weighed(self, timezone: str | None) -> time_evidence.Evidence:
-        """What the receipt times of these events say about the time mode."""
-        times, receipts = (np.concatenate([one[n] for one in self.sample] or [np.empty(0, np.int64)]) for n in (0, 1))
-        agrees = (
-            timezone is not None
-            and self.first_ms is not None
-            and self.last_ms is not None
-            and time_mode.agree(timezone, self.first_ms, self.last_ms)
-        )
-        return time_evidence.weigh(times, receipts, timezone, agrees=agrees)
-
-
-def _known(*values: int | None) -> list[int]:
-    return [value for value in values if value is not None]
 
 
 Take = Callable[[events.Parsed, events.Prepared], None]

@@ -26,14 +26,24 @@ def declared(schemas: Iterable[Any]) -> dict[str, Declared]:
     return {name: _together(sorted(found, key=lambda entry: entry[0])) for name, found in sorted(entries.items())}
 
 
+def hidden_events(schemas: Iterable[Any]) -> frozenset[str]:
+    """Names of events that are hidden or dropped, which Mixpanel's reports leave out."""
+    bodies = {str(_object(schema).get("name")): _object(_object(schema).get("schemaJson")) for schema in schemas}
+    return frozenset(name for name, body in bodies.items() if _is_hidden(body))
+
+
+def _is_hidden(about: Mapping[str, Any]) -> bool:
+    mark = _object(_object(about.get("metadata")).get("com.mixpanel"))
+    return mark.get("hidden") is True or mark.get("dropped") is True
+
+
 def _together(found: list[tuple[str, Mapping[str, Any]]]) -> Declared:
     types = {about["type"] for _, about in found if isinstance(about.get("type"), str)}
     texts = [text for _, about in found if isinstance(text := about.get("description"), str) and text.strip()]
-    marks = [_object(_object(about.get("metadata")).get("com.mixpanel")) for _, about in found]
     return Declared(
         type=types.pop() if len(types) == 1 else None,
         description=" ".join(texts[0].split()) if texts else None,
-        hidden=all(mark.get("hidden") is True or mark.get("dropped") is True for mark in marks),
+        hidden=all(_is_hidden(about) for _, about in found),
     )
 
 

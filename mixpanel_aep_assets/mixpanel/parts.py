@@ -32,9 +32,9 @@ QUARANTINE_BYTES = 16 << 20
 SHARED_BUFFER = 1 << 20
 """Bytes that each file holds of writers that share a pool: as many may be open as a window has days."""
 
-_OPTIONS: dict[str, Any] = {"compression": "zstd", "compression_level": 1}
+OPTIONS: dict[str, Any] = {"compression": "zstd", "compression_level": 1}
 _RAW_OPTIONS: dict[str, Any] = {
-    **_OPTIONS,
+    **OPTIONS,
     "use_dictionary": ["event"],
     # Smallest and greatest of random ids and of long texts help no reader and cost time.
     "write_statistics": ["line", "time_ms", "received_ms", "processing_ms"],
@@ -66,8 +66,8 @@ class PartWriter:
         self._broken: list[Broken] = []
         self._broken_bytes = 0
         buffer = WRITE_BUFFER if pool is None else SHARED_BUFFER
-        self._events = _Files(staging, f"{prefix}part", FILE_SCHEMA, _RAW_OPTIONS, buffer)
-        self._quarantine = _Files(staging, f"{prefix}quarantine", QUARANTINE_SCHEMA, _OPTIONS, buffer)
+        self._events = Files(staging, f"{prefix}part", FILE_SCHEMA, _RAW_OPTIONS, buffer)
+        self._quarantine = Files(staging, f"{prefix}quarantine", QUARANTINE_SCHEMA, OPTIONS, buffer)
 
     def __enter__(self) -> PartWriter:
         return self
@@ -140,8 +140,8 @@ class PartWriter:
             self._written = None
 
 
-class _Files:
-    """Files of one kind, a new one after each `PART_ROWS` rows. Runs in the writer's thread."""
+class Files:
+    """Files of one kind, a new one after each `PART_ROWS` rows. Used by one thread."""
 
     def __init__(self, staging: Staging, kind: str, schema: pa.Schema, options: dict[str, Any], buffer: int) -> None:
         self._staging, self._kind, self._schema, self._options = staging, kind, schema, options

@@ -8,7 +8,7 @@ The parts must be the whole, and nothing that Mixpanel sends says so. What prove
   queries), so it counts as proven only if the rest holds events of other names: then the filter told names apart.
 
 A rest that is empty proves nothing; the manifest then says `complete: false`, and the check of the day shows it. Lines
-that are no events match no filter and do not come.
+that are no events match no filter and do not come: those that an earlier request for the day left stay with it.
 """
 
 from __future__ import annotations
@@ -22,15 +22,18 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mixpanel_aep_assets.mixpanel import errors, events, time_evidence, time_mode
+from mixpanel_aep_assets.mixpanel import errors, events, outside, time_evidence, time_mode
 from mixpanel_aep_assets.mixpanel.client import NAMES_IN_URL, MixpanelClient
+from mixpanel_aep_assets.mixpanel.content import Content
+from mixpanel_aep_assets.mixpanel.dealing import Dealer, Share
 from mixpanel_aep_assets.mixpanel.doubt import Judge
-from mixpanel_aep_assets.mixpanel.export import Content, Progress, commit, manifest_of, receive
+from mixpanel_aep_assets.mixpanel.export import Progress, commit, is_believed, manifest_of, receive
 from mixpanel_aep_assets.mixpanel.odd import HOT_SHARD_EVENT
+from mixpanel_aep_assets.mixpanel.outside import OutsideWriter
 from mixpanel_aep_assets.mixpanel.parts import PartWriter
 from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.mixpanel.windows import name_lists
-from mixpanel_aep_assets.storage import Day, Staging
+from mixpanel_aep_assets.storage import Day, Staging, now
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def by_names(names: Mapping[str, int], count: int, closed: bool) -> list[Slice]:
 
 
 def by_time(date: datetime.date, count: int) -> list[Slice]:
-    """`count` spans of the day of equal length; what lies outside the day by its time is in the first or the last."""
+    """`count` spans of the day of equal length; what lies outside the day by its time comes with the first or the last."""
     midnight = datetime.datetime.combine(date, datetime.time())
     borders = [midnight + datetime.timedelta(days=1) * n / count for n in range(1, count)]
     borders = [border.replace(microsecond=0) for border in borders]
@@ -124,12 +127,14 @@ def _export(
 ) -> dict[str, Any]:
     total, complete, numbered = Content(), True, 0
     files: dict[str, list[dict[str, Any]]] = {"parts": [], "quarantine": []}
-    with day.stage() as staging:
+    request, asked_at = outside.request_of(day, date, date), now()
+    astray: list[OutsideWriter] = []
+    with day.stage() as staging, request.stage() as beside:
         for number, piece in enumerate(slices, 1):
             prefix = f"slice-{number:02d}-"
 
             def attempt(piece: Slice = piece, prefix: str = prefix, after: int = numbered) -> _Read:
-                return _read(client, date, staging, piece, prefix, after, progress)
+                return _read(client, date, (staging, beside), piece, prefix, after, progress)
 
             read = (retry or Retry()).call(attempt, log)
             log(f"{date}: slice {number} of {len(slices)} by {by}: {read.content.rows} events")
@@ -137,10 +142,30 @@ def _export(
             numbered += read.numbered
             files["parts"] += read.parts
             files["quarantine"] += read.quarantine
+            astray.append(read.astray)
             complete = complete and not (piece.rest and read.content.rows == 0)
+        with OutsideWriter(beside, client.source.privacy, date.isoformat(), "kept-") as kept:
+            for rows in outside.carried_over(request):
+                kept.keep(rows)
+            kept.close()
         manifest = manifest_of(client, date, total, known, others)
         manifest["slices"] = {"by": by, "requests": len(slices), "complete": complete}
-        return commit(day, staging, manifest | files, log, judge)
+        committed = commit(day, staging, manifest | files, log, judge)
+        if is_believed(judge):
+            alone = () if judge is None else judge.held
+            writers = [*astray, kept]
+            outside.finish(
+                request,
+                beside,
+                date,
+                date,
+                asked_at,
+                writers,
+                client.source.privacy,
+                events_only=True,
+                left_alone=alone,
+            )
+        return committed
 
 
 @dataclass(frozen=True)
@@ -149,38 +174,46 @@ class _Read:
     numbered: int
     parts: list[dict[str, Any]]
     quarantine: list[dict[str, Any]]
+    astray: OutsideWriter
 
 
 def _read(
     client: MixpanelClient,
     date: datetime.date,
-    staging: Staging,
+    stagings: tuple[Staging, Staging],
     piece: Slice,
     prefix: str,
     after: int,
     progress: Progress | None,
 ) -> _Read:
-    """One slice into files of its own; a failed try's files are taken away."""
-    content = Content()
+    """One slice into files of its own, of the day and of the request; a failed try's files are taken away."""
+    staging, beside = stagings
     try:
-        with PartWriter(staging, client.source.privacy, prefix) as writer:
+        with (
+            PartWriter(staging, client.source.privacy, prefix) as writer,
+            OutsideWriter(beside, client.source.privacy, date.isoformat(), prefix) as astray,
+        ):
+            share = Share(writer)
+            dealer = Dealer(date, [share], astray)
 
             def take(parsed: events.Parsed, prepared: events.Prepared) -> None:
                 _refuse_foreign(parsed.events, piece, date)
-                writer.write(parsed.events, parsed.broken)
-                content.add(parsed.events, parsed.broken, parsed.digest, len(prepared.lines.data))
+                dealer.take(parsed, prepared)
 
             received = receive(
                 client, date, date, take, events_only=piece.events, where=piece.where, after=after, progress=progress
             )
+            dealer.deal()
             parts, aside = writer.close()
+            astray.close()
     except errors.MixpanelError:
-        folder = staging.path("")
-        storage = staging.day.storage
-        storage.delete([s.path for s in storage.objects(folder) if s.path.startswith(folder + prefix)])
+        for one in stagings:
+            folder = one.path("")
+            storage = one.day.storage
+            storage.delete([s.path for s in storage.objects(folder) if s.path.startswith(folder + prefix)])
         raise
-    content.wire_bytes, content.seconds = received.wire_bytes, received.seconds
-    return _Read(content, received.numbered, parts, aside)
+    share.content.wire_bytes, share.content.seconds = received.wire_bytes, received.seconds
+    return _Read(share.content, received.numbered, parts, aside, astray)
 
 
 def _refuse_foreign(rows: pa.RecordBatch, piece: Slice, date: datetime.date) -> None:

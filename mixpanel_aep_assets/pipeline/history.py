@@ -16,10 +16,10 @@ from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.mixpanel import export, slices
 from mixpanel_aep_assets.mixpanel.doubt import Judge
 from mixpanel_aep_assets.mixpanel.errors import ExportIncomplete, ServerFault
-from mixpanel_aep_assets.mixpanel.history import export_window
+from mixpanel_aep_assets.mixpanel.history import Scattered, export_window
 from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.mixpanel.windows import Limits, Size, Sizes, Window, halves, parts, window_of
-from mixpanel_aep_assets.pipeline import evidence, extract, time_modes
+from mixpanel_aep_assets.pipeline import evidence, export_requests, extract, time_modes
 from mixpanel_aep_assets.pipeline.passes import Notes, Pass
 from mixpanel_aep_assets.storage import EntryExists
 
@@ -125,7 +125,11 @@ def _window(opened: Opened, day: str, unread: Iterable[str]) -> Window:
 
 
 def _read(opened: Opened, window: Window, notes: Notes, log: Say, retry: Retry, *, force: bool) -> None:
-    """Reads and commits the window's days; what one request cannot carry, in halves; a single day, in slices."""
+    """Reads and commits the window's days; what one request cannot carry, in halves; a single day, in slices.
+
+    In halves, too, where so many lines of the body lie outside its days that they would stop one of them, until they lie
+    with a request for one day: so a bad day neither holds its neighbours nor hides among them.
+    """
     waiting: list[Sequence[datetime.date]] = [window.days]
     while waiting:
         days = waiting.pop(0)
@@ -135,6 +139,10 @@ def _read(opened: Opened, window: Window, notes: Notes, log: Say, retry: Retry, 
             if len(days) == 1 or not _too_much(error):
                 raise
             log(f"{days[-1]} to {days[0]}: one request cannot carry these days ({error.what}); in two")
+            waiting = [*halves(days), *waiting]
+            continue
+        except Scattered as error:
+            log(f"{days[-1]} to {days[0]}: {error}, enough to stop a day of them; in two, to see whose they are")
             waiting = [*halves(days), *waiting]
             continue
         for day in days:
@@ -156,27 +164,30 @@ def _believed(
 
 
 def _requested(
-    opened: Opened, days: Sequence[datetime.date], requests: int, log: Say, retry: Retry, judge: Judge
+    opened: Opened, days: Sequence[datetime.date], count: int, log: Say, retry: Retry, judge: Judge
 ) -> evidence.Manifests:
     """The days' manifests: of several by one request, of one by as many as it needs."""
     mode, others = opened.time_mode(), time_modes.pool(opened, days)
     tables = {day: opened.day(extract.TABLE, day.isoformat()) for day in days}
     if len(days) > 1:
         log(f"{days[-1]} to {days[0]}: {len(days)} days by one request")
-        return export_window(opened.mixpanel, tables, mode=mode, others=others, retry=retry, log=log, judge=judge)
+        too_many = export_requests.too_many(opened)
+        return export_window(
+            opened.mixpanel, tables, mode=mode, others=others, too_many=too_many, retry=retry, log=log, judge=judge
+        )
     (day,) = days
     options: dict[str, Any] = {"mode": mode, "others": others, "retry": retry, "log": log, "judge": judge}
-    if requests == 1:
+    if count == 1:
         try:
             return {day: export.export_day(opened.mixpanel, tables[day], day, **options)}
         except (ExportIncomplete, ServerFault) as error:
             if not _too_much(error):
                 raise
             size = sizes(opened, day).of(day)
-            requests = parts(size.bytes if size else 0, limits(opened))
-            log(f"{day}: one request cannot carry it ({error.what}); in {requests}")
+            count = parts(size.bytes if size else 0, limits(opened))
+            log(f"{day}: one request cannot carry it ({error.what}); in {count}")
     names = _names(opened, day)
-    return {day: slices.export_slices(opened.mixpanel, tables[day], day, names, requests, **options)}
+    return {day: slices.export_slices(opened.mixpanel, tables[day], day, names, count, **options)}
 
 
 def _too_much(error: ExportIncomplete | ServerFault) -> bool:

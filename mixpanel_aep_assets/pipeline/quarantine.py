@@ -1,8 +1,9 @@
 """What lies in quarantine, day by day and stage by stage, with the reasons of now.
 
-Stages: `raw` (lines that are no events), `xdm` (events that do not conform to the dataset's schema), `aep` (events that the
-Platform refused). A replay takes rows out and gives those that stay their new reasons. What belongs here: reading. What does
-not: setting aside (`extract`, `transform`, `load`) and sending again (`replay`).
+Stages: `request` (lines that came with a request for the day, alone or with others, and belong to no day that it asked for),
+`raw` (lines that are no events), `xdm` (events that do not conform to the dataset's schema), `aep` (events that the Platform
+refused). A replay takes rows out and gives those that stay their new reasons. What belongs here: reading. What does not:
+setting aside (`extract`, `transform`, `load`) and sending again (`replay`).
 """
 
 from __future__ import annotations
@@ -14,16 +15,24 @@ from typing import Any, Literal
 import polars as pl
 
 from mixpanel_aep_assets.connection import Opened
-from mixpanel_aep_assets.pipeline import extract, load, replay, rows, transform
+from mixpanel_aep_assets.pipeline import export_requests, extract, load, replay, rows, transform
 
-Stage = Literal["raw", "xdm", "aep"]
-STAGES: tuple[Stage, ...] = ("raw", "xdm", "aep")
+Stage = Literal["request", "raw", "xdm", "aep"]
+STAGES: tuple[Stage, ...] = ("request", "raw", "xdm", "aep")
+TOGETHER: Stage = "request"
+"""The stage whose rows may be of a request for several days."""
 
 
 def summary(opened: Opened, day: str) -> dict[Stage, dict[str, int]]:
-    """For each stage that has rows: the reasons with the number of rows, the most frequent first."""
+    """For each stage that has rows: the reasons with the number of rows, the most frequent first.
+
+    Of stage `request` only those of the request for this day alone, which are in the day's books.
+    """
     found: dict[Stage, dict[str, int]] = {}
-    for stage in STAGES:
+    others = export_requests.alone(opened, day)
+    if others is not None:
+        found[TOGETHER] = dict(others.reasons)
+    for stage in STAGES[1:]:
         counts: Counter[str] = Counter()
         for frame in read(opened, day, stage):
             counts.update(frame["reason"].to_list())
@@ -33,7 +42,13 @@ def summary(opened: Opened, day: str) -> dict[Stage, dict[str, int]]:
 
 
 def read(opened: Opened, day: str, stage: Stage) -> Iterator[pl.DataFrame]:
-    """The rows of a stage, some at a time. `raw`: line, reason, detail, bytes; else `transform.QUARANTINE_SCHEMA`."""
+    """The rows of a stage, some at a time. `request` and `raw`: line, reason, detail, bytes, `request` of the former (its
+    days); else `transform.QUARANTINE_SCHEMA`."""
+    if stage == TOGETHER:
+        for request in export_requests.of_day(opened, day):
+            for frame in request.rows():
+                yield frame.with_columns(request=pl.lit(request.name))
+        return
     made = replay.standing(opened, day)
     if replay.refused(made):
         made = None  # all is as it was before
@@ -61,7 +76,8 @@ def read(opened: Opened, day: str, stage: Stage) -> Iterator[pl.DataFrame]:
 def show(
     opened: Opened, day: str, *, stage: Stage | None = None, reason: str | None = None, limit: int = 20
 ) -> Iterator[dict[str, Any]]:
-    """The first `limit` rows: `stage`, `line`, `id`, `reason`, `pointer`, `detail`, `event`, `source` (text or bytes).
+    """The first `limit` rows: `stage`, `line`, `id`, `reason`, `pointer`, `detail`, `event`, `source` (text or bytes),
+    and of stage `request` the days that were asked for with it.
 
     `reason` keeps the rows that have it among their reasons.
     """
@@ -80,11 +96,12 @@ def show(
 def _shown(stage: Stage, row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "stage": stage,
+        **({"request": row["request"]} if stage == TOGETHER else {}),
         "line": row["line"],
         "id": row.get("id"),
         "reason": row["reason"],
         "pointer": row.get("pointer"),
         "detail": row["detail"],
         "event": row.get("event"),
-        "source": row["bytes"] if stage == "raw" else row["properties"],
+        "source": row["bytes"] if stage in ("raw", TOGETHER) else row["properties"],
     }

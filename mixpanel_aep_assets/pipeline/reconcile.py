@@ -2,8 +2,10 @@
 
     Mixpanel's own count - exported - uploaded - ingested - live by the Catalog
 
-The numbers of the other sides are asked for now, the rest is read from the manifests. A difference that nothing explains is
-what a person must look at. What belongs here: comparing and explaining. What does not: the books themselves (`report`).
+The numbers of the other sides are asked for now, the rest is read from the manifests. An explanation is given only where
+numbers prove it: name by name where there are names, and so that it is the whole difference. A difference that nothing
+explains is what a person must look at. What belongs here: comparing and explaining. What does not: the books
+themselves (`report`).
 """
 
 from __future__ import annotations
@@ -21,10 +23,20 @@ import polars as pl
 from mixpanel_aep_assets.aep import batch, follow, receipts
 from mixpanel_aep_assets.aep.errors import AepError
 from mixpanel_aep_assets.connection import Opened
-from mixpanel_aep_assets.mixpanel import changes
+from mixpanel_aep_assets.mixpanel import changes, lexicon
 from mixpanel_aep_assets.mixpanel.errors import MixpanelError, PlanLacksExport
-from mixpanel_aep_assets.mixpanel.odd import HOT_SHARD
-from mixpanel_aep_assets.pipeline import extract, load, quarantine, replay, report, rows, transform
+from mixpanel_aep_assets.mixpanel.odd import HOT_SHARD, HOT_SHARD_EVENT
+from mixpanel_aep_assets.mixpanel.outside import OTHER_DAY, Request
+from mixpanel_aep_assets.pipeline import (
+    export_requests,
+    extract,
+    load,
+    quarantine,
+    replay,
+    report,
+    rows,
+    transform,
+)
 from mixpanel_aep_assets.storage import PASSING, open_storage
 
 log = logging.getLogger(__name__)
@@ -37,6 +49,10 @@ AROUND = 3
 
 NAMED = 5
 """Event names that an explanation lists."""
+
+
+class NotComparable(Exception):
+    """Mixpanel's count is of other hours than the stored day; the text says what lacks to compare them."""
 
 
 def report_of(opened: Opened, days: Iterable[str], *, reread: bool = False) -> dict[str, Any]:
@@ -106,10 +122,12 @@ def _not_uploaded(opened: Opened, day: str, row: Mapping[str, Any]) -> str | Non
     if row["status"] == "missing" or row["exported"] - row["uploaded"] != row["duplicates"] + row["quarantined"]:
         return None
     texts = [_events(row["duplicates"], "duplicate")] if row["duplicates"] else []
-    for stage, reasons in quarantine.summary(opened, day).items():
-        if stage != "aep":
-            told = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
-            texts.append(f"{sum(reasons.values()):,} in quarantine, stage {stage} ({told})")
+    found = {stage: reasons for stage, reasons in quarantine.summary(opened, day).items() if stage != "aep"}
+    if sum(sum(reasons.values()) for reasons in found.values()) != row["quarantined"]:
+        return None
+    for stage, reasons in found.items():
+        told = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
+        texts.append(f"{sum(reasons.values()):,} in quarantine, stage {stage} ({told})")
     return "; ".join(texts)
 
 
@@ -140,7 +158,10 @@ def _live(opened: Opened, day: str, row: Mapping[str, Any]) -> tuple[int | None,
     known = {row["batch_id"], again.get("batch_id")}
     state = receipts.read(opened.storage, opened.settings.name, day)
     parts = {attempt.batch_id: attempt.part for attempt in state.attempts}
-    new = [outcome.batch_id for outcome in found if outcome.batch_id not in known]
+    beside = {outcome.batch_id: outcome.ingested or 0 for outcome in found if outcome.batch_id not in known}
+    new = [batch_id for batch_id in beside if batch_id in parts]
+    if sum(beside[batch_id] for batch_id in new) != count - row["ingested"]:
+        return count, None
     if new and all(parts.get(batch_id) == receipts.REPLAY for batch_id in new):
         return count, "a replay was stopped before it was written down: `mixpanel-aep quarantine replay` finishes it"
     if new and row["status"] == "failed":
@@ -159,12 +180,23 @@ def _mixpanel(
     except PlanLacksExport as error:
         return None, str(error)
     theirs, ours = sum(counts.values()), raw["rows"] - xdm["duplicates"]
-    texts = [_events(raw["quarantined"], "line") + " without an event"] if raw["quarantined"] else []
+    others = export_requests.alone(opened, day)
+    strays = 0 if others is None else others.reasons.get(OTHER_DAY, 0)
+    broken = raw["quarantined"] + (0 if others is None else others.count - strays)
+    texts = [_events(broken, "line") + " without an event"] if broken else []
     if xdm["duplicates"]:
         texts.append(f"{_events(xdm['duplicates'], 'duplicate')}, which Mixpanel's numbers leave out")
+    if others is not None and strays and theirs == ours + (distinct := _distinct(others)):
+        if strays > distinct:
+            texts.append(f"{_events(strays - distinct, 'duplicate')} among the events of other days")
+        return theirs, "; ".join(texts)
+    if strays:
+        texts.append(f"{_events(strays, 'event')} of other days, which are not in Mixpanel's count of this one")
     if theirs != ours:
         try:
             why = explain_count(opened, day, raw, counts, reread=reread)
+        except NotComparable as reason:
+            return None, str(reason)
         except MixpanelError as error:
             log.warning("%s: why Mixpanel's count differs cannot be found out: %s", day, error)
             why = None
@@ -174,35 +206,61 @@ def _mixpanel(
     return theirs, "; ".join(texts)
 
 
+def _distinct(request: Request) -> int:
+    """The events of other days that came with a request, each once."""
+    found = pl.concat(frame.filter(reason=OTHER_DAY).select("key", "repeats") for frame in request.rows())
+    return found.filter("repeats")["key"].n_unique() + found.filter(~pl.col("repeats")).height
+
+
 def explain_count(
     opened: Opened, day: str, raw: Mapping[str, Any], counts: Mapping[str, int], *, reread: bool
 ) -> str | None:
     """What makes Mixpanel's counts of the day (by name) differ from the rows exported, duplicates left out.
 
-    None where nothing does; see `report_of` for `reread`. Raises the errors of `mixpanel.errors`, StorageError.
+    None where nothing does; see `report_of` for `reread`. Raises NotComparable, the errors of `mixpanel.errors`, StorageError.
     """
-    theirs = sum(counts.values())
-    own: Counter[str] = Counter()
-    keys = [pl.Series([], dtype=pl.UInt64)]
-    for frame in rows.source_rows(opened, day):
-        own.update(frame["event"].to_list())
-        keys.append(frame.select(pl.struct(MIXPANELS_KEY).hash()).to_series())
-    hidden = Counter({name: count for name, count in own.items() if not counts.get(name)})
-    if hidden and not counts.get(HOT_SHARD) and theirs + hidden.total() == own.total():
-        named = ", ".join(sorted(hidden)[:NAMED])
-        return (
-            f"Mixpanel's numbers leave out {_events(hidden.total(), 'event')} named {named}, as those hidden in Lexicon"
-        )
-    if theirs == pl.concat(keys).n_unique():
-        return "Mixpanel counts events of equal event, distinct_id, time and insert id once; ids were merged since"
-    if raw["time_mode"] == "utc" and (zone := opened.mixpanel.source.timezone or "UTC") != "UTC":
-        why = _in_zone(opened, day, ZoneInfo(zone))
-        if why is not None:
-            return why
-    return _changed(opened, day, raw, theirs) if reread else None
+    own, merged = _by_name(rows.source_rows(opened, day), counts)
+    differing = {name for name in own | Counter(counts) if own[name] != counts.get(name, 0)}
+    silent = {name for name in differing if not counts.get(name)}
+    once = {name for name in differing - silent if counts.get(name) == merged[name]}
+    if differing and silent | once == differing and (not silent or silent <= _hidden(opened)):
+        texts = []
+        if silent:
+            total, named = sum(own[name] for name in silent), ", ".join(sorted(silent)[:NAMED])
+            texts.append(f"Mixpanel's numbers leave out {_events(total, 'event')} named {named}, hidden in Lexicon")
+        if once:
+            text = "Mixpanel counts events of equal event, distinct_id, time and insert id once; ids were merged since"
+            texts.append(text)
+        return "; ".join(texts)
+    zone = opened.mixpanel.source.timezone or "UTC"
+    in_zone = raw["time_mode"] == "utc" and zone != "UTC"
+    if in_zone and (why := _in_zone(opened, day, ZoneInfo(zone), counts)) is not None:
+        return why
+    return _changed(opened, day, raw, counts) if reread else None
 
 
-def _in_zone(opened: Opened, day: str, zone: ZoneInfo) -> str | None:
+def _by_name(frames: Iterable[pl.DataFrame], counts: Mapping[str, int]) -> tuple[Counter[str], Counter[str]]:
+    """Rows by the name that Mixpanel counts them under: all, and those of equal key in Mixpanel's sense once."""
+    name = pl.col("event")
+    if counts.get(HOT_SHARD):  # counted under the name that Mixpanel gave them, not the one that was restored
+        renamed = pl.col("properties").str.contains(f'"{HOT_SHARD_EVENT}"', literal=True)
+        name = pl.when(renamed).then(pl.lit(HOT_SHARD)).otherwise(name)
+    seen = [pl.DataFrame(schema={"name": pl.String, "key": pl.UInt64})]
+    seen += [frame.select(name.alias("name"), pl.struct(MIXPANELS_KEY).hash().alias("key")) for frame in frames]
+    found = pl.concat(seen).group_by("name").agg(pl.len().alias("all"), pl.col("key").n_unique().alias("once"))
+    return tuple(Counter(dict(found.select("name", column).iter_rows())) for column in ("all", "once"))  # type: ignore[return-value]
+
+
+def _hidden(opened: Opened) -> frozenset[str]:
+    """Names of events that the project's Lexicon hides from reports; none where it may not be read."""
+    try:
+        return lexicon.hidden_events(opened.mixpanel.lexicon())
+    except MixpanelError as error:
+        log.info("Whether events are hidden in Lexicon cannot be found out: %s", error)
+        return frozenset()
+
+
+def _in_zone(opened: Opened, day: str, zone: ZoneInfo, counts: Mapping[str, int]) -> str | None:
     """In UTC mode the export's day is that of UTC, while the Query API counts the day of the project's zone."""
     date = datetime.date.fromisoformat(day)
     start, end = (datetime.datetime.combine(date + datetime.timedelta(n), datetime.time(), zone) for n in (0, 1))
@@ -212,18 +270,22 @@ def _in_zone(opened: Opened, day: str, zone: ZoneInfo) -> str | None:
     days = [(first + datetime.timedelta(n)).isoformat() for n in range((last - first).days + 1)]
     missing = [one for one in days if opened.day(extract.TABLE, one).manifest() is None]
     if missing:
-        return f"Mixpanel counts the day in {zone.key}, the export's is UTC; to compare them, {', '.join(missing)} is missing"
+        raise NotComparable(
+            f"Mixpanel counts the day in {zone.key}, the export's is UTC; to compare them, {', '.join(missing)} is missing"
+        )
     begins, ends = (pl.lit(moment.astimezone(datetime.UTC), pl.Datetime("ms", "UTC")) for moment in (start, end))
     inside = pl.col("mixpanel.timestamp").is_between(begins, ends, closed="left")
-    ours = sum(frame.filter(inside).height for one in days for frame in rows.source_rows(opened, one))
-    if sum(_counts(opened, day).values()) != ours:
+    frames = (frame.filter(inside) for one in days for frame in rows.source_rows(opened, one))
+    ours, _ = _by_name(frames, counts)
+    if ours != +Counter(counts):
         return None
     return (
-        f"Mixpanel counts the day in {zone.key}, the export's is UTC; counted in that zone, both have {ours:,} events"
+        f"Mixpanel counts the day in {zone.key}, the export's is UTC; counted in that zone, both have "
+        f"{_events(ours.total(), 'event')}"
     )
 
 
-def _changed(opened: Opened, day: str, raw: Mapping[str, Any], theirs: int) -> str | None:
+def _changed(opened: Opened, day: str, raw: Mapping[str, Any], counts: Mapping[str, int]) -> str | None:
     """Exports the day again, to a passing folder, and compares."""
     stored = opened.day(extract.TABLE, day).locations(raw)
     with (
@@ -231,7 +293,7 @@ def _changed(opened: Opened, day: str, raw: Mapping[str, Any], theirs: int) -> s
         opened.with_storage(open_storage(folder)) as again,
     ):
         now = extract.extract_day(again, day)
-        if now["digest"] == raw["digest"] or sum(f.height for f in rows.source_rows(again, day)) != theirs:
+        if now["digest"] == raw["digest"] or _by_name(rows.source_rows(again, day), counts)[0] != +Counter(counts):
             return None
         found = changes.compare(stored, again.day(extract.TABLE, day).locations(now))
     told = ", ".join(f"{count:,} {what}" for what, count in found.items() if count)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.mixpanel import doubt
-from mixpanel_aep_assets.pipeline import extract, load, replay, transform
+from mixpanel_aep_assets.pipeline import export_requests, extract, load, replay, transform
 
 COUNTS = ("exported", "duplicates", "quarantined", "uploaded", "ingested", "rejected")
 
@@ -26,7 +27,8 @@ BAD = {"failed", "missing", "unbalanced", DOUBTED}
 def counts_of(opened: Opened, day: str) -> dict[str, Any]:
     """The day's row of the report, from its manifests.
 
-    `quarantined` counts lines that are no events and events that cannot conform. A replayed row counts as uploaded and
+    `quarantined` counts lines that are no events and events that cannot conform, and, as `exported` does, the lines outside
+    the day where it was asked for alone (`requests`). A replayed row counts as uploaded and
     no longer as quarantined or rejected, unless the Platform refused the replay. `batch_id` is the main batch. `status`
     is `ingested`, `empty`, `in_progress`, `failed` (the Platform refused the batch), `unbalanced` (a sum does not add up),
     `doubted` or `missing`.
@@ -38,8 +40,10 @@ def counts_of(opened: Opened, day: str) -> dict[str, Any]:
     row: dict[str, Any] = {"day": day, **dict.fromkeys(COUNTS, 0), "batch_id": None, "status": "missing"}
     if raw is None:
         return row
-    row["exported"] = raw["exported"]
-    row["quarantined"] = raw["quarantined"]
+    others = export_requests.alone(opened, day)
+    outside = 0 if others is None else others.count
+    row["exported"] = raw["exported"] + outside
+    row["quarantined"] = raw["quarantined"] + outside
     if xdm is None or xdm["raw_digest"] != raw["digest"]:
         return row
     row["duplicates"] = xdm["duplicates"]
@@ -79,14 +83,23 @@ def _status(row: Mapping[str, Any], outcome: Mapping[str, Any], *, final: bool) 
 
 
 def report(opened: Opened, days: Iterable[str], *, failed: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """`{"days": [row, …], "totals": {…}}`; `failed` are days whose run failed, with the reason."""
+    """`{"days": [row, …], "requests": […], "totals": {…}}`; `failed` are days whose run failed, with the reason.
+
+    `requests` are those for several days, any of these among them, that brought lines of no day that they asked for:
+    `{from, to, quarantined, reasons}`. The totals include them.
+    """
+    days = list(days)
     rows = []
     for day in days:
         row = counts_of(opened, day)
         if failed and day in failed:
             row["status"], row["reason"] = "failed", failed[day]
         rows.append(row)
-    return {"days": rows, "totals": {count: sum(row[count] for row in rows) for count in COUNTS}}
+    beside = [export_requests.as_json(one) for one in export_requests.of_days(opened, days) if one.first != one.last]
+    totals = {count: sum(row[count] for row in rows) for count in COUNTS}
+    for count in ("exported", "quarantined"):
+        totals[count] += sum(one["quarantined"] for one in beside)
+    return {"days": rows, "requests": beside, "totals": totals}
 
 
 def table(report: Mapping[str, Any], title: str | None = None, counts: Sequence[str] = COUNTS) -> Table:
@@ -105,6 +118,15 @@ def table(report: Mapping[str, Any], title: str | None = None, counts: Sequence[
             *(_number(row[count]) for count in counts),
             row["batch_id"] or "",
             f"[{colours.get(status, 'red')}]{status}[/]",
+        )
+    for request in report["requests"]:
+        reasons = ", ".join(f"{reason} {number:,}" for reason, number in request["reasons"].items())
+        known = {"exported": request["quarantined"], "quarantined": request["quarantined"]}
+        shown.add_row(
+            f"{request['from']}..{request['to']}",
+            *(f"{known[count]:,}" if count in known else "" for count in counts),
+            "",
+            f"lines of no day asked for ({escape(reasons)})",
         )
     shown.add_section()
     shown.add_row("total", *(_number(report["totals"][count]) for count in counts), "", "")

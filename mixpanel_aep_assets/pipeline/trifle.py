@@ -13,5 +13,9 @@ def is_more_than_a_trifle(aside: int, total: int, settings: Settings) -> bool:
     """
     if aside == 0:
         return False
-    above_share = 100 * aside > settings.max_nonconforming_percent * total
-    return aside >= total or (above_share and aside > settings.max_nonconforming_rows)
+    return aside >= total or is_past_allowance(aside, total, settings)
+
+
+def is_past_allowance(aside: int, total: int, settings: Settings) -> bool:
+    """Whether they are more than the share and more than the number; a day without anything else may have a handful."""
+    return 100 * aside > settings.max_nonconforming_percent * total and aside > settings.max_nonconforming_rows

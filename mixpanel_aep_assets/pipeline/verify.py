@@ -10,8 +10,10 @@ import pyarrow.parquet as pq
 from mixpanel_aep_assets.aep import limits
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.mixpanel import doubt
+from mixpanel_aep_assets.mixpanel.outside import Request
 from mixpanel_aep_assets.pipeline import (
     drift,
+    export_requests,
     extract,
     load,
     quarantine,
@@ -21,7 +23,7 @@ from mixpanel_aep_assets.pipeline import (
     time_modes,
     transform,
 )
-from mixpanel_aep_assets.pipeline.trifle import is_more_than_a_trifle
+from mixpanel_aep_assets.pipeline.trifle import is_more_than_a_trifle, is_past_allowance
 
 EXAMPLES = 10
 MOST_FREQUENT = 3
@@ -78,6 +80,46 @@ def body_is_whole(opened: Opened, day: str) -> Finding:
         text = f"Whole; {aside:,} of {manifest['exported']:,} lines are no events and lie in quarantine."
         return Finding(False, text, severe=False, numbers=numbers)
     return Finding(True, f"Whole: {stored:,} events.", numbers=numbers)
+
+
+def lines_belong_to_day(opened: Opened, day: str) -> Finding:
+    """Of the lines that came with a request for the day, alone or with others, few belong to no day that it asked for."""
+    manifest = opened.day(extract.TABLE, day).manifest()
+    if manifest is None:
+        return Finding(passed=False, text="The day was never exported.")
+    settings = opened.settings
+    found = export_requests.of_day(opened, day)
+    numbers: dict[str, Any] = {
+        "lines of the day": manifest["exported"],
+        "lines outside": sum(one.count for one in found),
+        "allowed percent": settings.max_nonconforming_percent,
+        "allowed rows": settings.max_nonconforming_rows,
+    }
+    if not found:
+        return Finding(True, f"All {manifest['exported']:,} lines are of the day.", numbers=numbers)
+    numbers["requests"] = [
+        {"request": one.name, "reason": reason, "lines": lines}
+        for one in found
+        for reason, lines in one.reasons.items()
+    ]
+    told = "; ".join(_outside(one) for one in found)
+    bad = [one for one in found if is_past_allowance(one.count, one.count + manifest["exported"], settings)]
+    if not bad:
+        return Finding(True, f"{manifest['exported']:,} lines are of the day. Set aside: {told}.", numbers=numbers)
+    count, total = bad[0].count, bad[0].count + manifest["exported"]
+    text = (
+        f"{count:,} of {total:,} lines ({100 * count / total:.1f} %) do not belong to the day, the connection allows "
+        f"{settings.max_nonconforming_percent:g} %, or {settings.max_nonconforming_rows} lines: {told}. Nothing of the day is "
+        f"sent. See `mixpanel-aep quarantine show --day {day} --stage request`: wrong clocks are to be mended where the "
+        "events are sent, a day cut elsewhere by MIXPANEL_TIME_MODE and MIXPANEL_TIMEZONE (or allow more: "
+        "max_nonconforming_percent, max_nonconforming_rows); then run the day again."
+    )
+    return Finding(False, text, numbers=numbers)
+
+
+def _outside(request: Request) -> str:
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in request.reasons.items())
+    return f"{request.count:,} lines of the request for {request.name} ({reasons})"
 
 
 def _rows(opened: Opened, files: list[str]) -> int:

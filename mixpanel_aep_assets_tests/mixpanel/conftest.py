@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import polars as pl
 import pytest
 from pydantic import SecretStr
 
+from mixpanel_aep_assets.mixpanel import outside
 from mixpanel_aep_assets.mixpanel.budget import Budget, open_budget
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.mixpanel.retry import Retry
@@ -19,6 +21,15 @@ from mixpanel_aep_assets.mixpanel.settings import Credentials, MixpanelSource
 from mixpanel_aep_assets.storage import Day, open_storage
 
 DAY = "2026-01-10"
+
+
+def outside_of(day: Day, first: str = DAY, last: str = "") -> pl.DataFrame:
+    """The lines that are kept with a request, of the connection that `day` is of."""
+    request = day.beside(outside.TABLE, f"{first}_{last or first}")
+    return pl.concat([_NOTHING, *(pl.read_parquet(path) for path in request.locations(kind="quarantine"))])
+
+
+_NOTHING = pl.DataFrame(pl.from_arrow(outside.SCHEMA.empty_table()))
 
 
 class Scripted:

@@ -32,6 +32,9 @@ VARIED = [
 """.strip().split("\n")
 ]
 
+OF_ONE_DAY = [line.replace(b'"time":1738368000', b'"time":1768024816') for line in VARIED]
+"""The same, the late import too of 10 January 2026: lines that one day's export sends."""
+
 RAW_SEPARATORS = (
     '{"event":"検索","properties":{"time":1768024804,"distinct_id":"U","sep":"a\u2028b\u2029c\u0085d"}}'.encode()
 )

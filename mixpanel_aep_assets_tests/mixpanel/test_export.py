@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +14,9 @@ from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.mixpanel.parts import FILE_SCHEMA, ROW_GROUP
 from mixpanel_aep_assets.storage import Day, StorageError
 from mixpanel_aep_assets_tests.mixpanel import samples
-from mixpanel_aep_assets_tests.mixpanel.conftest import DAY, NO_WAIT, Scripted, answer, event
+from mixpanel_aep_assets_tests.mixpanel.conftest import DAY, NO_WAIT, Scripted, answer, event, outside_of
 
-GOOD = [line + b"\n" for line in samples.VARIED]
+GOOD = [line + b"\n" for line in samples.OF_ONE_DAY]
 
 
 def run(client: MixpanelClient, day: Day, **options: Any) -> dict[str, Any]:
@@ -66,13 +67,30 @@ def test_broken_lines_are_set_aside_and_the_counts_add_up(server: Scripted, clie
     lines = [GOOD[0], *(line + b"\n" for line in broken), b"\n", GOOD[1]]
     server.answers = [answer(b"".join(lines), packed=True)]
     manifest = run(client, day)
-    assert (manifest["exported"], manifest["rows"], manifest["quarantined"]) == (len(broken) + 2, 2, len(broken))
-    assert sum(manifest["reasons"].values()) == len(broken)
+    mine = [line for line in broken if b'"time":1768024804' in line]
+    assert (manifest["exported"], manifest["rows"], manifest["quarantined"]) == (2 + len(mine), 2, len(mine))
+    assert sum(manifest["reasons"].values()) == sum(entry["rows"] for entry in manifest["quarantine"]) == len(mine)
     aside = pl.concat(pl.read_parquet(path) for path in day.locations(kind="quarantine"))
-    assert aside["bytes"].to_list() == broken
-    assert aside["reason"].to_list() == list(samples.BROKEN.values())
-    assert aside["line"].to_list() == list(range(2, len(broken) + 2))
-    assert sum(entry["rows"] for entry in manifest["quarantine"]) == len(broken)
+    every = pl.concat([aside, outside_of(day).select(aside.columns)]).sort("line")
+    assert every["bytes"].to_list() == broken
+    assert every["reason"].to_list() == list(samples.BROKEN.values())
+    assert every["line"].to_list() == list(range(2, len(broken) + 2))
+
+
+def test_a_line_of_another_day_and_one_without_a_day_are_kept_with_the_request(
+    server: Scripted, client: MixpanelClient, day: Day
+) -> None:
+    astray, undated = event(7, time=1768024800000 + 20 * 365 * 86_400_000), b'{"event":"x","properties":{}}\n'
+    server.answers = [answer(GOOD[0] + astray + undated), answer(GOOD[0])]
+    alone, both = run(client, day), outside_of(day)
+    assert (alone["exported"], alone["first_ms"], alone["last_ms"]) == (1, 1768024800123, 1768024800123)
+    assert both["bytes"].to_list() == [astray.rstrip(b"\n"), undated.rstrip(b"\n")]
+    assert both.select("line", "reason", "day").rows() == [
+        (2, "other_day", datetime.date(2046, 1, 5)),
+        (3, "no_time", None),
+    ]
+    assert run(client, day)["unchanged"], "the day is what it is without them"
+    assert outside_of(day).is_empty(), "Mixpanel does not send them any more"
 
 
 def test_an_empty_day_is_a_day_of_no_rows__mixpanel_utils(server: Scripted, client: MixpanelClient, day: Day) -> None:

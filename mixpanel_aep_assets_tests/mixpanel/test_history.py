@@ -15,11 +15,11 @@ import pytest
 from pydantic import SecretStr
 
 from mixpanel_aep_assets.emulator import EmulatorThread
-from mixpanel_aep_assets.mixpanel import body, dedup, errors, export, history
+from mixpanel_aep_assets.mixpanel import body, dealing, dedup, errors, export, history
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.mixpanel.settings import Credentials, MixpanelSource
 from mixpanel_aep_assets.storage import Day, Storage, open_storage
-from mixpanel_aep_assets_tests.mixpanel.conftest import NO_WAIT, Scripted, Unlimited, answer
+from mixpanel_aep_assets_tests.mixpanel.conftest import NO_WAIT, Scripted, Unlimited, answer, outside_of
 
 FIRST = datetime.date(2026, 3, 6)
 DAYS = [FIRST + datetime.timedelta(days=n) for n in range(5)]
@@ -78,7 +78,7 @@ def stored(day: Day, kind: str = "parts") -> pl.DataFrame:
 def test_each_day_of_a_window_is_what_its_own_request_gives(
     server: Scripted, client: MixpanelClient, storage: Storage, order: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "CHUNK_BYTES", 3_000)
+    monkeypatch.setattr(dealing, "CHUNK_BYTES", 3_000)
     monkeypatch.setattr(body, "batches", functools.partial(body.batches, size=1_000))
     sent = [text for day in DAYS for text in quirks(day)]
     if order == "shuffled":
@@ -94,7 +94,7 @@ def test_each_day_of_a_window_is_what_its_own_request_gives(
         mine, theirs = together[day], alone[day]
         assert {key: mine[key] for key in SAME} == {key: theirs[key] for key in SAME}
         assert mine["body"]["bytes"] == theirs["body"]["bytes"]
-        assert mine["window"] == {"from": "2026-03-06", "to": "2026-03-10", "strays": 0, "unplaced": 0}
+        assert mine["window"] == {"from": "2026-03-06", "to": "2026-03-10"}
         assert set(mine) - {"window"} == set(theirs)
         other = target(storage, DAYS, "alone")[day]
         assert contents(into).equals(contents(other))
@@ -112,7 +112,7 @@ def test_a_line_keeps_its_number_in_the_windows_body(
     assert stored(days[DAYS[1]])["line"].to_list() == [1, 3]
 
 
-def test_lines_without_a_day_or_from_outside_are_kept_in_a_known_place_and_counted(
+def test_lines_without_a_day_and_from_outside_are_kept_with_the_request(
     server: Scripted, client: MixpanelClient, storage: Storage
 ) -> None:
     sent = [
@@ -127,14 +127,16 @@ def test_lines_without_a_day_or_from_outside_are_kept_in_a_known_place_and_count
     server.answers = [answer(b"".join(sent))]
     days = target(storage, DAYS[:3])
     found = history.export_window(client, days, retry=NO_WAIT)
-    counts = [(found[d]["rows"], found[d]["quarantined"], found[d]["window"]) for d in DAYS[:3]]
-    edges = {"from": "2026-03-06", "to": "2026-03-08"}
-    assert counts == [
-        (1, 2, {**edges, "strays": 1, "unplaced": 2}),
-        (1, 0, {**edges, "strays": 0, "unplaced": 0}),
-        (2, 1, {**edges, "strays": 2, "unplaced": 0}),
+    assert [found[day]["exported"] for day in DAYS[:3]] == [0, 1, 1]
+    kept = outside_of(days[DAYS[0]], "2026-03-06", "2026-03-08")
+    assert kept.sort("line").select("line", "reason", "day").rows() == [
+        (2, "other_day", DAYS[0] - datetime.timedelta(days=1)),
+        (3, "other_day", DAYS[3]),
+        (4, "no_event", None),
+        (5, "bad_time", None),
+        (6, "nan", DAYS[4]),
     ]
-    assert sum(manifest["exported"] for manifest in found.values()) == len(sent)
+    assert kept.sort("line")["bytes"].to_list() == [text.rstrip(b"\n") for text in sent[1:6]]
 
 
 def test_a_window_whose_body_is_cut_commits_no_day(server: Scripted, client: MixpanelClient, storage: Storage) -> None:
@@ -178,19 +180,19 @@ def test_a_day_without_events_is_committed_empty(server: Scripted, client: Mixpa
 def test_shuffled_days_write_early_when_they_hold_too_much(
     server: Scripted, client: MixpanelClient, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "CHUNK_BYTES", 20_000)
+    monkeypatch.setattr(dealing, "CHUNK_BYTES", 20_000)
     monkeypatch.setattr(body, "batches", functools.partial(body.batches, size=10_000))
-    monkeypatch.setattr(history, "HELD_BYTES", 50_000)
+    monkeypatch.setattr(dealing, "HELD_BYTES", 50_000)
     sent = [line(start(day) + n, f"{day}-{n}", text="x" * 200) for n in range(400) for day in DAYS]
     server.answers = [answer(b"".join(sent), chunk=1 << 16)]
     held: list[int] = []
-    deal = history._Dealer.deal
+    deal = dealing.Dealer.deal
 
     def watched(self: Any) -> None:
         deal(self)
         held.append(sum(share.writer.pending_bytes for share in self._shares))
 
-    monkeypatch.setattr(history._Dealer, "deal", watched)
+    monkeypatch.setattr(dealing.Dealer, "deal", watched)
     found = history.export_window(client, target(storage, DAYS), retry=NO_WAIT)
     assert max(held) <= 50_000
     assert {manifest["rows"] for manifest in found.values()} == {400}
@@ -239,5 +241,5 @@ def test_days_are_cut_where_mixpanel_cuts_them_over_a_clock_change(
     for day, into in target(storage, DAYS, "alone").items():
         alone = export.export_day(client, into, day, retry=NO_WAIT)
         assert {key: together[day][key] for key in SAME} == {key: alone[key] for key in SAME}
-        assert together[day]["window"]["strays"] == 0
+        assert outside_of(into, str(DAYS[0]), str(DAYS[-1])).is_empty()
         assert alone["rows"] > 70

@@ -14,9 +14,11 @@ from mixpanel_aep_assets.mixpanel import body, errors, events, export
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.storage import open_storage
 from mixpanel_aep_assets_tests.mixpanel import samples
-from mixpanel_aep_assets_tests.mixpanel.conftest import DAY, NO_WAIT, Scripted, answer, event
+from mixpanel_aep_assets_tests.mixpanel.conftest import DAY, NO_WAIT, Scripted, answer, event, outside_of
 
-GOOD = [line + b"\n" for line in [*samples.VARIED, samples.RAW_SEPARATORS]] + [event(number) for number in range(20)]
+GOOD = [line + b"\n" for line in [*samples.OF_ONE_DAY, samples.RAW_SEPARATORS]] + [
+    event(number) for number in range(20)
+]
 TYPED = [b"time", b"$mp_api_timestamp_ms", b"mp_processing_time_ms", b"distinct_id", b"$insert_id", b"$import"]
 ODD = [
     1741168800000000, -1741168800000000, 10**30, 10**400, -(2**63), 1e300, "1e999", "", " ", "[object Object]", None, True,
@@ -129,6 +131,7 @@ def test_a_mutated_answer_is_a_typed_error_or_a_day_without_loss(
     assert manifest["exported"] == manifest["rows"] + manifest["quarantined"]
     rows = {text for path in day.locations() for text in pl.read_parquet(path)["properties"].to_list()}
     assert texts(good) <= rows
+    assert manifest["exported"] + outside_of(day).height == sum(bool(line) for line in data.split(b"\n"))
 
 
 @pytest.mark.parametrize("seed", range(5))

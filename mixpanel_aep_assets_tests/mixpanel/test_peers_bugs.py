@@ -42,7 +42,7 @@ def test_rows_are_not_given_again_after_a_retry_in_mid_body__headless_and_tap(
 
 
 def test_malformed_lines_are_not_skipped__headless(server: Scripted, client: MixpanelClient, day: Day) -> None:
-    server.answers = [answer(BODY + b'{"event":"x","properties":{"n":NaN}}\n' + event(300))]
+    server.answers = [answer(BODY + b'{"event":"x","properties":{"n":NaN,"time":1768024800}}\n' + event(300))]
     manifest = run(client, day)
     assert (manifest["exported"], manifest["rows"], manifest["reasons"]) == (302, 301, {"nan": 1})
 

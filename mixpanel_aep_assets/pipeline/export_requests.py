@@ -1,0 +1,71 @@
+"""Lines of export requests that belong to none of the days asked for: which count, and how many are too many.
+
+Where they are kept and when one counts: `mixpanel.outside`. A request for one day alone answers for that day, so that its
+lines stand in the day's books; those of a window of days stand beside them.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import polars as pl
+
+from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.mixpanel import outside
+from mixpanel_aep_assets.mixpanel.history import TooMany
+from mixpanel_aep_assets.mixpanel.outside import Request
+from mixpanel_aep_assets.pipeline import extract
+from mixpanel_aep_assets.pipeline.trifle import is_past_allowance
+from mixpanel_aep_assets.storage import Day
+
+
+def of_days(opened: Opened, days: Iterable[str]) -> list[Request]:
+    """Requests that asked for any of the days and have lines that count, by their days."""
+    dates = {datetime.date.fromisoformat(day) for day in days}
+    if not dates:
+        return []
+    found = outside.standing(opened.storage, opened.settings.name, _day_of(opened), min(dates), max(dates))
+    return [one for one in found if any(one.first <= date <= one.last for date in dates)]
+
+
+def of_day(opened: Opened, day: str) -> list[Request]:
+    """Requests that asked for the day, alone or with others, and have lines that count."""
+    return of_days(opened, [day])
+
+
+def alone(opened: Opened, day: str) -> Request | None:
+    """The request for this day alone; None where it was asked for with others last, or all lines belong to their days."""
+    return next((one for one in of_day(opened, day) if one.first == one.last), None)
+
+
+def too_many(opened: Opened) -> TooMany:
+    """For `history.export_window`: whether the lines, were they all of one of the window's days, would stop that day."""
+
+    def judge(lines: Mapping[datetime.date, int], others: pl.DataFrame) -> bool:
+        def stops(count: int) -> bool:
+            return any(is_past_allowance(count, count + own, opened.settings) for own in lines.values())
+
+        if not stops(others.height):
+            return False
+        return stops(others.height - int(outside.held(others, _day_of(opened)).sum()))
+
+    return judge
+
+
+def as_json(request: Request) -> dict[str, Any]:
+    """The request's row of a report."""
+    return {
+        "from": request.first.isoformat(),
+        "to": request.last.isoformat(),
+        "quarantined": request.count,
+        "reasons": dict(request.reasons),
+    }
+
+
+def _day_of(opened: Opened) -> outside.DayOf:
+    def day_of(date: datetime.date) -> Day:
+        return opened.day(extract.TABLE, date.isoformat())
+
+    return day_of
