@@ -91,6 +91,13 @@ SECRET_VARIABLES: dict[str, str] = {
 }
 """Secret -> the environment variable that holds it unless the YAML names another."""
 
+WAYS_INTO_MIXPANEL = (
+    ("mixpanel_username", "mixpanel_secret"),
+    ("mixpanel_project_secret",),
+    ("mixpanel_bearer_token",),
+)
+"""Service account, project secret, bearer token: the first that is there is used."""
+
 IDS: dict[str, credential_text.Kind] = {
     "project_id": "token",
     "org_id": "organisation",
@@ -242,8 +249,9 @@ class Secrets(BaseModel):
     privacy_salt: SecretStr | None = None
 
     @classmethod
-    def read(cls, environment: Mapping[str, str]) -> Secrets:
-        found = {key: environment.get(variable) or None for key, variable in SECRET_VARIABLES.items()}
+    def read(cls, environment: Mapping[str, str], variables: Mapping[str, str] = SECRET_VARIABLES) -> Secrets:
+        """What the variables hold; one that is not set is a secret that is missing."""
+        found = {key: environment.get(variable) or None for key, variable in variables.items()}
         return cls(**{key: SecretStr(value) for key, value in found.items() if value})
 
 
@@ -253,10 +261,17 @@ class Opened:
     Use it as a context manager; leaving closes the clients.
     """
 
-    def __init__(self, settings: Settings, secrets: Secrets, storage: Storage | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        secrets: Secrets,
+        storage: Storage | None = None,
+        variables: Mapping[str, str] = SECRET_VARIABLES,
+    ) -> None:
         self.settings = settings
         self._secrets = secrets
         self._storage = storage
+        self._variables = variables
         self.tries: int | None = None
         """Of a call to the Platform, where they are to be other than its settings say."""
         self._time_mode_elsewhere: Decision | None = None
@@ -288,17 +303,8 @@ class Opened:
     def source(self) -> MixpanelSource:
         """The Mixpanel side. Raises SettingsError for what is missing, SettingsWrong for what is wrong."""
         settings = self.settings
-        username = self._sent("mixpanel_username")
-        given = {
-            "username": username.get_secret_value() if username else None,
-            "secret": self._sent("mixpanel_secret"),
-        }
-        if not any(given.values()):
-            given = {"project_secret": self._sent("mixpanel_project_secret")}
-            if bearer_token := self._sent("mixpanel_bearer_token"):
-                given = {"bearer_token": bearer_token}
         return MixpanelSource(
-            credentials=Credentials(**given),  # type: ignore[arg-type]
+            credentials=self._credentials(),
             project_id=settings.project_id,
             region=settings.region,
             export_url=settings.export_url,
@@ -311,6 +317,26 @@ class Opened:
             budget_location=settings.budget_location,
             privacy=self.privacy if settings.privacy.stage == "raw" else None,
         )
+
+    def _credentials(self) -> Credentials:
+        """The first way into Mixpanel of which something is there."""
+        for way in WAYS_INTO_MIXPANEL:
+            given = {key.removeprefix("mixpanel_"): self._sent(key) for key in way}
+            if any(given.values()):
+                self._require_secrets(*way)
+                username = given.pop("username", None)
+                return Credentials(username=username.get_secret_value() if username else None, **given)
+        self._require_secrets(*(key for key in WAYS_INTO_MIXPANEL[0] if key in self._variables))
+        raise SettingsError(f"No way into Mixpanel is set (connection {self.settings.name!r}).")
+
+    def _require_secrets(self, *keys: str) -> None:
+        """Raises SettingsError naming the variables of secrets that are missing."""
+        missing = [self._variables.get(key, SECRET_VARIABLES[key]) for key in keys if self._sent(key) is None]
+        if missing:
+            other = " (or one of the other ways into Mixpanel)" if keys == WAYS_INTO_MIXPANEL[0] else ""
+            raise SettingsError(
+                f"Not set: {', '.join(missing)}{other}, connection {self.settings.name!r}. Export the variable."
+            )
 
     @cached_property
     def privacy(self) -> Privacy | None:
@@ -332,9 +358,7 @@ class Opened:
         settings = self.settings
         settings.require("org_id")
         client_id, client_secret = self._sent("adobe_client_id"), self._sent("adobe_client_secret")
-        found = {"adobe_client_id": client_id, "adobe_client_secret": client_secret}
-        if missing := [SECRET_VARIABLES[key] for key, value in found.items() if value is None]:
-            raise SettingsError(f"Not set: {', '.join(missing)} (connection {settings.name!r}).")
+        self._require_secrets("adobe_client_id", "adobe_client_secret")
         assert settings.org_id is not None
         assert client_id is not None
         assert client_secret is not None
@@ -380,10 +404,7 @@ class Opened:
 
     def _variable(self, key: str) -> str:
         """The variable of a secret."""
-        other = (
-            "" if self.settings.name == DEFAULT_NAME else f" (or the one that the YAML of {self.settings.name!r} names)"
-        )
-        return SECRET_VARIABLES[key] + other
+        return self._variables.get(key, SECRET_VARIABLES[key])
 
     def day(self, table: str, day: str) -> Day:
         return self.storage.day(self.settings.name, table, day)
@@ -583,7 +604,7 @@ class Opened:
 
     def with_storage(self, storage: Storage) -> Opened:
         """The same connection on another storage, with the plan and the time mode that were settled on this one."""
-        other = Opened(self.settings, self._secrets, storage)
+        other = Opened(self.settings, self._secrets, storage, self._variables)
         other.accepted_plan = self.accepted_plan
         other._time_mode_elsewhere = self.time_mode()
         return other

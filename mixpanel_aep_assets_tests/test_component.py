@@ -16,7 +16,7 @@ from mixpanel_aep_assets.connection import Settings
 
 def build(**attributes: Any) -> dg.Definitions:
     block = MixpanelToAep(**attributes)
-    return build_connection(block, block.settings())
+    return build_connection(block, block.block())
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +41,7 @@ def test_a_block_makes_four_assets_their_checks_two_jobs_a_schedule_and_two_sens
     checks = {key.name for key in repository.asset_graph.asset_check_keys}
     assert checks == {
         "body_is_whole",
+        "lines_belong_to_day",
         "time_mode_is_sure",
         "loss_is_proven",
         "conforms_to_xdm",

@@ -37,7 +37,7 @@ def shop() -> dg.Definitions:
         storage="/data/shop",
         mixpanel={"project_id": 7, "timezone": "US/Pacific", "username_env": "SHOP_USER", "secret_env": "SHOP_SECRET"},
     )
-    return build_connection(block, block.settings())
+    return build_connection(block, block.block())
 
 
 def test_definitions_of_a_connection_are_as_on_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +67,7 @@ def test_metadata_keys_of_a_day_are_as_on_the_page(
     emulator.control.seed_day(DAY, lines(events(40)))
     block = MixpanelToAep()
     definitions = dg.Definitions.merge(
-        build_connection(block, block.settings()), dg.Definitions(executor=dg.in_process_executor)
+        build_connection(block, block.block()), dg.Definitions(executor=dg.in_process_executor)
     )
     with dg.DagsterInstance.ephemeral() as instance:
         result = definitions.resolve_job_def("default_daily").execute_in_process(instance=instance, partition_key=DAY)

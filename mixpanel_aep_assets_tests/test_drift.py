@@ -148,9 +148,7 @@ def definitions(emulator: EmulatorThread, tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("DAGSTER_HOME")
     block = MixpanelToAep()
-    return dg.Definitions.merge(
-        build_connection(block, block.settings()), dg.Definitions(executor=dg.in_process_executor)
-    )
+    return dg.Definitions.merge(build_connection(block, block.block()), dg.Definitions(executor=dg.in_process_executor))
 
 
 def test_dagster_shows_numbers_history_and_a_warning_that_holds_nothing_up(

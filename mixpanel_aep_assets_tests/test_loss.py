@@ -555,9 +555,7 @@ def definitions(
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("DAGSTER_HOME")
     block = MixpanelToAep()
-    return dg.Definitions.merge(
-        build_connection(block, block.settings()), dg.Definitions(executor=dg.in_process_executor)
-    )
+    return dg.Definitions.merge(build_connection(block, block.block()), dg.Definitions(executor=dg.in_process_executor))
 
 
 def test_in_dagster_the_check_is_red_and_nothing_behind_it_runs(

@@ -202,9 +202,7 @@ def definitions(emulator: EmulatorThread, tmp_path: Path, monkeypatch: pytest.Mo
     with opened(emulator, tmp_path) as connection:
         provisioned(connection)
     block = MixpanelToAep()
-    return dg.Definitions.merge(
-        build_connection(block, block.settings()), dg.Definitions(executor=dg.in_process_executor)
-    )
+    return dg.Definitions.merge(build_connection(block, block.block()), dg.Definitions(executor=dg.in_process_executor))
 
 
 def run(definitions: dg.Definitions) -> dict[str, dict[str, Any]]:

@@ -68,7 +68,7 @@ def test_no_secret_value_is_in_any_file_log_or_metadata(
     rules = RULES | {"stage": stage, "salt_env": "SALT_OF_THE_SHOP"}
     block = MixpanelToAep.model_validate({"privacy": rules})
     definitions = dg.Definitions.merge(
-        build_connection(block, block.settings()), dg.Definitions(executor=dg.in_process_executor)
+        build_connection(block, block.block()), dg.Definitions(executor=dg.in_process_executor)
     )
     with dg.DagsterInstance.ephemeral() as instance:
         result = definitions.resolve_job_def("default_daily").execute_in_process(

@@ -142,7 +142,7 @@ def run_days(emulator: EmulatorThread, instance: dg.DagsterInstance, texts: dict
     """A day before, the hostile day, and a day that Mixpanel refuses in hostile words; the run of each."""
     block = MixpanelToAep()
     definitions = dg.Definitions.merge(
-        build_connection(block, block.settings()), dg.Definitions(executor=dg.in_process_executor)
+        build_connection(block, block.block()), dg.Definitions(executor=dg.in_process_executor)
     )
     emulator.control.seed_day(
         BEFORE, lines([event(n, time=event(n)["properties"]["time"] - DAY_MS) for n in range(40)])

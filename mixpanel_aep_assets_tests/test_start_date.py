@@ -41,9 +41,7 @@ def environment(emulator: EmulatorThread, tmp_path: Path, monkeypatch: pytest.Mo
 
 def build() -> dg.Definitions:
     block = MixpanelToAep()
-    return dg.Definitions.merge(
-        build_connection(block, block.settings()), dg.Definitions(executor=dg.in_process_executor)
-    )
+    return dg.Definitions.merge(build_connection(block, block.block()), dg.Definitions(executor=dg.in_process_executor))
 
 
 def first_day(definitions: dg.Definitions) -> str:

@@ -278,7 +278,7 @@ def test_a_red_day_comes_back_by_itself_once_other_days_have_told_the_mode(
     seed(emulator, "legacy", CHICAGO, [*hours(first, 3), *hours(second, 3)])
     block = MixpanelToAep()
     definitions = dg.Definitions.merge(
-        build_connection(block, block.settings()), dg.Definitions(executor=dg.in_process_executor)
+        build_connection(block, block.block()), dg.Definitions(executor=dg.in_process_executor)
     )
     job = definitions.resolve_job_def("default_daily")
     with dg.DagsterInstance.ephemeral() as instance:

@@ -11,7 +11,8 @@ import click
 from rich.console import Console
 
 from mixpanel_aep_assets import network
-from mixpanel_aep_assets.cli.options import connection_option, open_connection
+from mixpanel_aep_assets.cli.connections import open_connection
+from mixpanel_aep_assets.cli.options import connection_option
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.errors import FAILED, ExplainedError
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient

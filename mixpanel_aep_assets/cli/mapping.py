@@ -24,14 +24,14 @@ class _Connections:
     """See `dataprep.commands.Connections`."""
 
     def mapping_set(self, connection: str, identifier: str) -> Any:
-        from mixpanel_aep_assets.cli.options import open_connection
+        from mixpanel_aep_assets.cli.connections import open_connection
 
         path = f"{MAPPING_SETS}/{quote(identifier, safe='')}"
         with open_connection(connection) as opened:
             return opened.platform.json("GET", path, params={"expandSchema": "true"})
 
     def schema(self, connection: str) -> Schema:
-        from mixpanel_aep_assets.cli.options import open_connection
+        from mixpanel_aep_assets.cli.connections import open_connection
 
         with open_connection(connection) as opened:
             return opened.schema
@@ -39,7 +39,7 @@ class _Connections:
     def records(self, connection: str, day: str | None) -> Iterator[Mapping[str, Any]]:
         import polars as pl
 
-        from mixpanel_aep_assets.cli.options import open_connection
+        from mixpanel_aep_assets.cli.connections import open_connection
         from mixpanel_aep_assets.dataprep.records import decode_object
         from mixpanel_aep_assets.pipeline import extract, redaction
 

@@ -12,7 +12,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from mixpanel_aep_assets.connection import DEFAULT_NAME, Opened, Secrets, Settings
+from mixpanel_aep_assets.connection import DEFAULT_NAME
 
 
 def day_range(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -57,15 +57,4 @@ report_option = click.option(
     help="Write the report as JSON to a file.",
 )
 
-connection_option = click.option(
-    "--connection", default=DEFAULT_NAME, show_default=True, help="Which connection; `default` is the environment's."
-)
-
-
-def open_connection(name: str) -> Opened:
-    """The connection of that name: from the environment, or from its block below `defs/`."""
-    if name == DEFAULT_NAME:
-        return Opened(Settings.read(os.environ), Secrets.read(os.environ))
-    from mixpanel_aep_assets.cli.run import resource_of
-
-    return resource_of(name)
+connection_option = click.option("--connection", default=DEFAULT_NAME, show_default=True, help="Which connection.")

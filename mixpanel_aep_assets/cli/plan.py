@@ -9,7 +9,8 @@ from typing import Any
 import click
 from rich.table import Table
 
-from mixpanel_aep_assets.cli.options import connection_option, day_range, days_between, open_connection, wide_console
+from mixpanel_aep_assets.cli.connections import open_connection
+from mixpanel_aep_assets.cli.options import connection_option, day_range, days_between, wide_console
 
 
 @click.command()

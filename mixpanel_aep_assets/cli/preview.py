@@ -9,7 +9,8 @@ import click
 import orjson
 from rich.console import Console
 
-from mixpanel_aep_assets.cli.options import connection_option, open_connection
+from mixpanel_aep_assets.cli.connections import open_connection
+from mixpanel_aep_assets.cli.options import connection_option
 
 
 @click.command()

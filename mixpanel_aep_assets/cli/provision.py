@@ -11,7 +11,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from mixpanel_aep_assets.cli.options import connection_option, open_connection, wide_console
+from mixpanel_aep_assets.cli.connections import open_connection
+from mixpanel_aep_assets.cli.options import connection_option, wide_console
 
 if TYPE_CHECKING:
     from mixpanel_aep_assets.aep.provision import Plan, Provisioned, Step

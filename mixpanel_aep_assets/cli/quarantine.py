@@ -15,7 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from mixpanel_aep_assets.cli import NOT_YET
-from mixpanel_aep_assets.cli.options import connection_option, days_between, open_connection, wide_console
+from mixpanel_aep_assets.cli.connections import open_connection
+from mixpanel_aep_assets.cli.options import connection_option, days_between, wide_console
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.errors import FAILED, ExplainedError
 

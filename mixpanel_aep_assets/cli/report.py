@@ -10,11 +10,11 @@ import click
 from rich.console import Console
 
 from mixpanel_aep_assets.cli import NOT_YET
+from mixpanel_aep_assets.cli.connections import open_connection
 from mixpanel_aep_assets.cli.options import (
     connection_option,
     day_range,
     days_between,
-    open_connection,
     report_option,
     wide_console,
 )

@@ -20,9 +20,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mixpanel_aep_assets import display, remembered
 from mixpanel_aep_assets.cli import NOT_YET, killed, plain
+from mixpanel_aep_assets.cli.connections import load_definitions, no_connection, open_connection
 from mixpanel_aep_assets.cli.options import connection_option, day_range, days_between, report_option, wide_console
 from mixpanel_aep_assets.connection import VARIABLES, Opened, Settings
-from mixpanel_aep_assets.errors import FAILED, ExplainedError
+from mixpanel_aep_assets.errors import FAILED
 from mixpanel_aep_assets.storage import StorageError
 
 WAIT_MINUTES = 120
@@ -120,10 +121,10 @@ class Runner:
             self.daily = self.definitions.resolve_job_def(f"{connection}_daily")
             self.confirm = self.definitions.resolve_job_def(f"{connection}_confirm")
         except Exception:
-            raise click.UsageError(f"There is no connection {connection!r} below defs/.") from None
+            raise no_connection(connection) from None
 
     def open(self) -> Opened:
-        return resource_of(self.connection, self.definitions)
+        return open_connection(self.connection, self.definitions)
 
     @contextmanager
     def together(self, days: list[str]) -> Iterator[dict[str, str]]:
@@ -287,49 +288,6 @@ def reaching_back_to(day: datetime.date) -> Iterator[bool]:
         yield True
     finally:
         del os.environ[variable]
-
-
-def load_definitions() -> Any:
-    """All connections' definitions. What a wrong setting says is told without the loader's traceback."""
-    from mixpanel_aep_assets.definitions import defs
-
-    try:
-        return defs()
-    except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, ExplainedError):
-                raise cause from None
-            cause = cause.__cause__ or cause.__context__
-        raise
-
-
-def resource_of(connection: str, definitions: Any = None) -> Opened:
-    """The opened connection of a block, its secrets read from the variables it names."""
-    from pydantic import SecretStr
-
-    from mixpanel_aep_assets.connection import Secrets
-    from mixpanel_aep_assets.errors import SettingsError
-
-    definitions = definitions or load_definitions()
-    resource = (definitions.resources or {}).get(f"{connection}_connection")
-    if resource is None:
-        raise click.UsageError(f"There is no connection {connection!r} below defs/.")
-    secrets, missing = {}, []
-    for key in Secrets.model_fields:
-        variable = getattr(resource, key, None)
-        if variable is None:
-            continue
-        name = variable.env_var_name
-        value = os.environ.get(name)
-        if value:
-            secrets[key] = SecretStr(value)
-        else:
-            missing.append(name)
-    if missing:
-        other = " (or one of the other ways into Mixpanel)" if "MIXPANEL_SECRET" in missing else ""
-        raise SettingsError(f"Not set: {', '.join(missing)}{other}, connection {connection!r}. Export the variable.")
-    return Opened(Settings.model_validate_json(resource.settings), Secrets(**secrets))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import dagster as dg
 from pydantic import Field
 
 from mixpanel_aep_assets import assets, automation, checks, drift, remembered
+from mixpanel_aep_assets.blocks import Block, block_of
 from mixpanel_aep_assets.connection import DEFAULT_NAME, SECRET_VARIABLES, Opened, Secrets, Settings
 from mixpanel_aep_assets.pipeline import time_modes
 from mixpanel_aep_assets.resources import ConnectionResource
@@ -134,46 +135,31 @@ class MixpanelToAep(dg.Component, dg.Model, dg.Resolvable):
     owners: list[str] | None = Field(None, description="Owners shown in the UI, `team:…` or an e-mail address.")
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        return build_connection(self, self.settings(Path(context.path)))
+        return build_connection(self, self.block(Path(context.path)))
 
-    def settings(self, folder: Path | None = None) -> Settings:
-        """The block's values over the environment's; a mapping path is relative to the block's file."""
-        mapping = self.mapping
-        if mapping is not None and folder is not None:
-            base = folder if folder.is_dir() else folder.parent
-            mapping = str((base / mapping).resolve())
-        mixpanel = self.mixpanel.model_dump(exclude={name for name in MixpanelSettings.model_fields if "_env" in name})
-        platform = self.platform.model_dump(exclude={"client_id_env", "client_secret_env", "url"})
-        return Settings.read(
-            os.environ,
-            name=self.name,
-            start_date=self.start_date,
-            storage=self.storage,
-            mapping=mapping,
-            max_nonconforming_percent=self.max_nonconforming_percent,
-            max_nonconforming_rows=self.max_nonconforming_rows,
-            shrink_percent=self.shrink_percent,
-            shrink_floor=self.shrink_floor,
-            empty_floor=self.empty_floor,
-            aep_url=self.platform.url,
-            privacy=self.privacy.model_dump(exclude={"salt_env"}),
-            **mixpanel,
-            **platform,
-        )
+    def block(self, file: Path | None = None) -> Block:
+        """The connection that these attributes describe, over the environment; a mapping path is relative to `file`."""
+        return block_of(self.model_dump(exclude_none=True), file, os.environ)
+
+    def settings(self, file: Path | None = None) -> Settings:
+        return self.block(file).settings
 
 
-def build_connection(block: MixpanelToAep, settings: Settings) -> dg.Definitions:
+def build_connection(component: MixpanelToAep, block: Block) -> dg.Definitions:
     """All definitions of a connection."""
+    settings = block.settings
     name = settings.name
-    opened_by = resource(block, settings)
+    opened_by = resource(block)
     able = secrets_are_set(opened_by)
     days = partitions(settings, remember=able or settings.project_id is not None)
     resource_key = f"{name}_connection"
-    made = assets.build_assets(name, days, resource_key=resource_key, owners=block.owners, uri=settings.storage)
-    drifted, drift_check = drift.build_drift(made[0], resource_key=resource_key, owners=block.owners or assets.OWNERS)
+    made = assets.build_assets(name, days, resource_key=resource_key, owners=component.owners, uri=settings.storage)
+    drifted, drift_check = drift.build_drift(
+        made[0], resource_key=resource_key, owners=component.owners or assets.OWNERS
+    )
     daily = automation.daily_job(name, made)
     confirm = automation.confirm_job(name, made[-1].key)
-    when = block.schedule
+    when = component.schedule
     # What finishes that which runs began (following batches, coming back after a wait) needs no click, only credentials.
     finishing = when.running or able
     return dg.Definitions(
@@ -225,33 +211,13 @@ def mode_is_known(settings: Settings) -> bool:
         return False
 
 
-def resource(block: MixpanelToAep, settings: Settings) -> ConnectionResource:
+def resource(block: Block) -> ConnectionResource:
     """The connection's resource; each secret is an `EnvVar` of the variable that the block names."""
-    mixpanel, platform = block.mixpanel, block.platform
-    secrets: dict[str, Any] = {
-        "adobe_client_id": dg.EnvVar(platform.client_id_env),
-        "adobe_client_secret": dg.EnvVar(platform.client_secret_env),
-    }
-    project_secret = mixpanel.project_secret_env or _if_set("mixpanel_project_secret")
-    bearer_token = mixpanel.bearer_token_env or _if_set("mixpanel_bearer_token")
-    if os.environ.get(mixpanel.username_env) or not (project_secret or bearer_token):
-        secrets["mixpanel_username"] = dg.EnvVar(mixpanel.username_env)
-        secrets["mixpanel_secret"] = dg.EnvVar(mixpanel.secret_env)
-    elif project_secret:
-        secrets["mixpanel_project_secret"] = dg.EnvVar(project_secret)
-    elif bearer_token:
-        secrets["mixpanel_bearer_token"] = dg.EnvVar(bearer_token)
-    if settings.privacy.hash:
-        secrets["privacy_salt"] = dg.EnvVar(block.privacy.salt_env)
-    return ConnectionResource(settings=settings.model_dump_json(), **secrets)
+    secrets: dict[str, Any] = {key: dg.EnvVar(variable) for key, variable in block.variables.items()}
+    return ConnectionResource(settings=block.settings.model_dump_json(), **secrets)
 
 
 def secrets_are_set(made: ConnectionResource) -> bool:
     """Whether every variable that the resource reads a secret from is set here; without one no sensor can work."""
     read = (getattr(made, key, None) for key in Secrets.model_fields)
     return all(os.environ.get(value.env_var_name) for value in read if isinstance(value, dg.EnvVar))
-
-
-def _if_set(secret: str) -> str | None:
-    variable = SECRET_VARIABLES[secret]
-    return variable if os.environ.get(variable) else None

@@ -86,7 +86,7 @@ def test_no_secret_shows_in_anything_that_dagster_keeps_of_good_and_failed_runs(
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("DAGSTER_HOME")
     block = MixpanelToAep()
-    built = build_connection(block, block.settings())
+    built = build_connection(block, block.block())
     job = dg.Definitions.merge(built, dg.Definitions(executor=dg.in_process_executor)).resolve_job_def("default_daily")
     told: dict[str, bytes] = {}
 
