@@ -339,7 +339,7 @@ def test_the_same_lines_under_other_rules_are_another_day(
 @pytest.mark.parametrize(
     "body",
     [
-        f'{{"properties":{{"email":"{SECRET}"}}}}\n',
+        f'{{"email":"{SECRET}"}}\n',
         f"{SECRET} is no JSON\n{SECRET}\n",
         f'{{"event":"x","properties":{{"time":1}}}}\n{{"error":"{SECRET}"}}\n',
         f'{{"event":"x","properties":{{"time":1}}}}\n{{"email":"{SECRET}\n',
