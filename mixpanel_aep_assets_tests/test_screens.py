@@ -293,9 +293,10 @@ def names_and_values_stand_in_the_tables_as_they_are(browser: Browser, texts: li
 
 def events_before_and_after_and_errors_that_quote_them_are_text(browser: Browser, texts: list[str]) -> None:
     browser.open(partition("xdm_events"), "[Show Markdown]")
-    entries = str(browser.entries())
-    assert f"{texts[0]} property" in entries
-    assert "expected a number, the text" in entries
+    assert f"{texts[0]} property" in str(browser.entries())
+    assert f"expected a number, the text '{texts[0]}'" in browser.text("body"), (
+        "a short table stands in the page itself"
+    )
     browser.open("/assets/default/xdm_events?view=overview", "Column name")
     browser.nothing_leads_away()
 
