@@ -25,7 +25,7 @@ BROKEN_DAY = 3
 BROKEN = ("utf8", "null", "nan", "list")
 VIOLATION_EVENTS = 300
 WRONG_CLOCKS = 24
-"""Events of the violation day whose clock was years ahead; more than the 5 % that a connection allows by default."""
+"""Events of the violation day whose clock was years ahead; more than the 5 % and 20 events that a connection allows."""
 _DAY_MS = 86_400_000
 
 PLACES = (
