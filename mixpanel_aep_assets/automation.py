@@ -92,7 +92,7 @@ def daily_schedule(
 ) -> dg.ScheduleDefinition:
     """Every day at hour:minute of the partitions' zone: the last closed day, and the `look_back` days before it again.
 
-    Mixpanel takes events up to five days late (mixpanel-api.md section 6), so days are re-read; one whose digest is
+    Mixpanel takes events up to five days late (mixpanel.md#late-data), so days are re-read; one whose digest is
     unchanged goes no further than the digest. On the first day of the week it looks back WEEKLY_DEPTH days.
     """
 
@@ -128,7 +128,7 @@ def follow_sensor(name: str, batch: dg.AssetKey, job: Any, resource_key: str, *,
     """Follows handed-over batches to their final state and asks for the check of their day.
 
     The cursor holds the last materialization read and the batches still open. The sensor reports nothing itself: a
-    check evaluation without a run cannot be repeated for a partition (dagster-style.md, fact 7).
+    check evaluation without a run cannot be repeated for a partition (dagster.md#checks-from-sensors).
     """
 
     @dg.sensor(

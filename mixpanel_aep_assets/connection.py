@@ -70,7 +70,7 @@ VARIABLES: dict[str, str] = {
     "shrink_floor": "MIXPANEL_AEP_SHRINK_FLOOR",
     "empty_floor": "MIXPANEL_AEP_EMPTY_FLOOR",
 }
-"""Setting -> environment variable (design section 5)."""
+"""Setting -> environment variable (README, "Settings")."""
 
 PRIVACY_VARIABLES: dict[str, str] = {
     "drop": "MIXPANEL_AEP_PRIVACY_DROP",

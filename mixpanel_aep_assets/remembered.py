@@ -1,6 +1,6 @@
 """What is remembered of a connection in its storage, so that it is the same in every process and on every day::
 
-    <connection>/time_mode.json      what `time` means, decided once from events (mixpanel-api.md section 22, rule 8)
+    <connection>/time_mode.json      what `time` means, decided once from events (mixpanel.md#rules-for-clients)
     <connection>/start_date.json     the first day, where none is set
 
 Each is written by whoever comes first; the others read it. A file that cannot be read as what it should be (a torn write)

@@ -48,7 +48,7 @@ def test_the_code_cites_the_reference_throughout() -> None:
 
 
 def test_no_code_cites_a_document_that_is_not_in_the_repository() -> None:
-    found = {path.name: ELSEWHERE.findall(path.read_text()) for path in CODE if path != Path(__file__)}
+    found = {str(path): ELSEWHERE.findall(path.read_text()) for path in CODE if path != Path(__file__)}
     assert {name: cited for name, cited in found.items() if cited} == {}
 
 

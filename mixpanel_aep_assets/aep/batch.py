@@ -1,4 +1,4 @@
-"""A day becomes exactly one live batch, whatever happened to the runs before (design section 2, promise 2).
+"""A day becomes exactly one live batch, whatever happened to the runs before (README, promise 2).
 
 Beside that main batch, rows of its quarantine that conform since a fix may stand as a second one, the replay. A new main
 batch replaces both; a new replay replaces only the replay before it.
@@ -267,7 +267,7 @@ class _Sender:
     def _resumed(self, found: Found, predecessors: tuple[str, ...]) -> Attempt | None:
         """A batch in loading that may be filled on; the others are cancelled.
 
-        Only when each file goes in one PUT, which replaces what is there (aep-api.md section 3.2). Whether a large
+        Only when each file goes in one PUT, which replaces what is there (platform.md#small-files). Whether a large
         file can be begun anew is nowhere promised.
         """
         small = all(file.size <= self.client.platform.small_upload_bytes for file in self.files)

@@ -1,4 +1,4 @@
-"""The Catalog: batches and datasets, one by one and by filter (reference aep-api.md section 5).
+"""The Catalog: batches and datasets, one by one and by filter (platform.md#catalog).
 
 What does not belong here: making and filling batches (`ingest`), judging their states (`follow`).
 """
@@ -14,7 +14,7 @@ from mixpanel_aep_assets.aep.errors import AepError, AnswerLost, DatasetNotFound
 from mixpanel_aep_assets.aep.http import CATALOG, Call, PlatformClient
 
 PAGE = 100
-"""The largest `limit` of a Catalog list (section 5.2)."""
+"""The largest `limit` of a Catalog list (platform.md#catalog-lists)."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def batch(client: PlatformClient, batch_id: str) -> Batch | None:
 
 
 def batches(client: PlatformClient, *, at_most: int = 10_000, **filters: str | int) -> Iterator[Batch]:
-    """Batches of the sandbox that fit the filters of section 5.2, oldest first, page by page."""
+    """Batches of the sandbox that fit the filters of platform.md#catalog-lists, oldest first, page by page."""
     for batch_id, body in _pages(client, "batches", {**filters, "orderBy": "asc:created"}, at_most):
         yield Batch.of(batch_id, body)
 

@@ -1,4 +1,4 @@
-"""The rows that the Platform refused, with its reasons: downloaded within bounds (reference aep-api.md section 6).
+"""The rows that the Platform refused, with its reasons: downloaded within bounds (platform.md#diagnostics).
 
 What does not belong here: joining them back to the source rows by `_id`; that is the caller's, who has the rows.
 """

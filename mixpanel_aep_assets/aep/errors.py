@@ -23,7 +23,7 @@ class CredentialsRejected(AepError):
 
 
 class PermissionMissing(AepError):
-    """The credential is known but not allowed (aep-api.md section 2.3)."""
+    """The credential is known but not allowed (platform.md#gateway-errors)."""
 
     fix = (
         "Add the API credential to a role and a product profile of the sandbox in Adobe Admin Console and Platform "
@@ -79,7 +79,7 @@ class RateLimited(AepError):
 
 
 class ServerFault(AepError):
-    """A 5xx that outlasted the tries. Adobe documents overload as 500 (aep-api.md section 2.3)."""
+    """A 5xx that outlasted the tries. Adobe documents overload as 500 (platform.md#gateway-errors)."""
 
     retryable = True
     fix = "Nothing is lost; run the day again. If it lasts, see https://status.adobe.com."
@@ -167,7 +167,7 @@ class BatchVanished(AepError):
 
 
 class LimitExceeded(AepError):
-    """A documented limit of the Platform would be broken; nothing was sent (aep-api.md section 3.10)."""
+    """A documented limit of the Platform would be broken; nothing was sent (platform.md#limits)."""
 
 
 class ReceiptsDamaged(AepError):

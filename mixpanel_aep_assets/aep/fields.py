@@ -33,7 +33,7 @@ def missing(references: References, document: Node, wanted: Node, owner: str) ->
     """The fields of the object `wanted` that the document lacks, the outermost of each branch.
 
     `owner` names the document in errors. Raises Conflict for a field of another type, and for a field whose name differs
-    from one that is there in case alone, which Adobe takes for the same name (xdm.md section 6).
+    from one that is there in case alone, which Adobe takes for the same name (xdm.md#custom-fields).
     """
     return list(_missing(references, references.places(document), wanted, (), owner))
 

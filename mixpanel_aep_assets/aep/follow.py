@@ -1,4 +1,4 @@
-"""Following a batch to its final state, and reading its counts (reference aep-api.md sections 4.1 and 5.1).
+"""Following a batch to its final state, and reading its counts (platform.md#batch-states and platform.md#catalog).
 
 What does not belong here: the rows that were refused (`diagnostics`), what is done about them.
 """
@@ -29,7 +29,7 @@ GROWTH = 1.5
 INPUT_METRICS = ("inputRecordCount", "inputRecordSize", "recordsRead")
 OUTPUT_METRICS = ("outputRecordCount", "outputRecordSize", "recordsWritten")
 FAILED_METRICS = ("failedRecordCount", "recordsFailed")
-"""Names of today, those of the troubleshooting page, then those of very old batches (section 5.1)."""
+"""Names of today, those of the troubleshooting page, then those of very old batches (platform.md#catalog)."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """One HTTP client for all of the Platform's services: headers, token, tries, and answers turned into typed errors.
 
 The four headers go on every call; a refused token is renewed and the call replayed once; what is worth another try
-depends on the call (`Call`, reference aep-api.md section 3.11). What does not belong here: paths and bodies of the
+depends on the call (`Call`, platform.md#retries). What does not belong here: paths and bodies of the
 services.
 """
 
@@ -39,7 +39,7 @@ EXPORT = "/data/foundation/export"
 REGISTRY = "/data/foundation/schemaregistry"
 NAMESPACES = "/data/core/idnamespace"
 
-TOKEN_REFUSED = "401013"  # noqa: S105 - a gateway code, section 2.3
+TOKEN_REFUSED = "401013"  # noqa: S105 - a gateway code, platform.md#gateway-errors
 ORG_OR_KEY_REFUSED = frozenset({"403000", "403003", "403025", "403027"})
 
 

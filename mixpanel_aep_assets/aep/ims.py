@@ -1,7 +1,7 @@
 """Access tokens of Adobe IMS (OAuth server-to-server): fetched when needed, kept until they are old, never shown.
 
 One token serves all clients of a process that use the same credential: Adobe throttles who asks for too many. Source:
-reference aep-api.md section 2.1. What does not belong here: the calls that the token opens.
+platform.md#tokens. What does not belong here: the calls that the token opens.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Batch Ingestion: make a batch, fill it with files, hand it over, cancel it, take it back (aep-api.md section 3).
+"""Batch Ingestion: make a batch, fill it with files, hand it over, cancel it, take it back (platform.md#batch-ingestion).
 
 Each function is one call or one file. What does not belong here: when which of them is right for a day (`batch`), and
 what is remembered between them (`receipts`).
@@ -106,7 +106,7 @@ def create(client: PlatformClient, new: NewBatch, known: frozenset[str] = frozen
 
 
 def complete(client: PlatformClient, batch_id: str) -> None:
-    """Hands the batch over. Safe to repeat (section 3.4)."""
+    """Hands the batch over. Safe to repeat (platform.md#complete-abort-revert)."""
     _action(client, batch_id, "COMPLETE")
 
 
@@ -116,7 +116,7 @@ def abort(client: PlatformClient, batch_id: str) -> None:
 
 
 def revert(client: PlatformClient, batch_id: str) -> None:
-    """Takes a live batch back: it becomes `inactive` at once (section 3.6)."""
+    """Takes a live batch back: it becomes `inactive` at once (platform.md#complete-abort-revert)."""
     _action(client, batch_id, "REVERT")
 
 
@@ -186,7 +186,7 @@ def upload(
 
 
 def _large(client: PlatformClient, path: str, file: FileToSend, sent: Callable[[int], None]) -> None:
-    """INITIALIZE, chunks, COMPLETE. INITIALIZE also resets what an earlier try left (section 3.11)."""
+    """INITIALIZE, chunks, COMPLETE. INITIALIZE also resets what an earlier try left (platform.md#retries)."""
     client.request("POST", path, params={"action": "INITIALIZE"})
     at, faults = 0, 0
     while at < file.size:

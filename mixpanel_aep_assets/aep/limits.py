@@ -1,4 +1,4 @@
-"""The Platform's limits: planned for before anything is sent, warned of before they bite (aep-api.md section 3.10).
+"""The Platform's limits: planned for before anything is sent, warned of before they bite (platform.md#limits).
 
 Hard limits raise, soft ones are findings. What does not belong here: splitting a day into files (the transform).
 """
@@ -18,7 +18,7 @@ from mixpanel_aep_assets.aep.ingest import FileToSend
 log = logging.getLogger(__name__)
 
 FILES_A_BATCH = 1_500
-"""The older of two documented limits (the newer is 25 000); below it both pages agree (section 15, A20)."""
+"""The older of two documented limits (the newer is 25 000); below it both pages agree (platform.md#limits)."""
 BYTES_A_BATCH = 1 << 40
 BATCHES_A_DAY = 90
 """Profile and event batches per day and sandbox; soft."""

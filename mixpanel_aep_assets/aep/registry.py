@@ -1,4 +1,4 @@
-"""Schema Registry and identity namespaces: read and make resources (reference aep-api.md section 7).
+"""Schema Registry and identity namespaces: read and make resources (platform.md#schema-registry).
 
 What does not belong here: which resources a connection wants (`provision`, `xdm.standard`), what a schema means
 (`xdm.schema`).
@@ -18,12 +18,12 @@ LIST_IDS = "application/vnd.adobe.xed-id+json"
 RAW = "application/vnd.adobe.xed+json; version=1"
 FULL = "application/vnd.adobe.xed-full+json; version=1"
 DESCRIPTORS = "application/vnd.adobe.xdm-v2+json"
-"""The form that comes in pages (section 7.2)."""
+"""The form that comes in pages (platform.md#accept-headers)."""
 
 Resource = Mapping[str, Any]
 
 KINDS = ("schemas", "fieldgroups", "datatypes", "classes")
-"""Titles are unique across these (section 7.3)."""
+"""Titles are unique across these (platform.md#registry-errors)."""
 
 
 def tenant_id(client: PlatformClient) -> str:

@@ -1,4 +1,4 @@
-"""When a call is tried again, and after how long (reference aep-api.md section 3.11).
+"""When a call is tried again, and after how long (platform.md#retries).
 
 What belongs here: the waits, `Retry-After`, and turning transport faults and refusals into typed errors. What does not:
 which answers of which call are worth another try (`http`).

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 IMS_URL = "https://ims-na1.adobelogin.com"
 PLATFORM_URL = "https://platform.adobe.io"
 SCOPES = "openid,session,AdobeID,read_organizations,additional_info.projectedProductContext"
-"""Scopes of Adobe's own environment template (reference aep-api.md section 2.1)."""
+"""Scopes of Adobe's own environment template (platform.md#tokens)."""
 
 
 class Platform(BaseModel):
@@ -31,15 +31,15 @@ class Platform(BaseModel):
     sandbox: str = Field("prod", min_length=1)
 
     small_upload_bytes: int = Field(256_000_000, gt=0)
-    """The largest file that is sent in one PUT; 256 x 10^6 is safe for both readings of "256 MB" (section 3.3)."""
+    """The largest file that is sent in one PUT; 256 x 10^6 is safe for both readings of "256 MB" (platform.md#small-files)."""
     chunk_bytes: int = Field(100_000_000, gt=0, le=512_000_000)
-    """Part size of the large-file protocol; the Platform takes up to 512 000 000 (section 3.3)."""
+    """Part size of the large-file protocol; the Platform takes up to 512 000 000 (platform.md#small-files)."""
     uploads_at_once: int = Field(4, ge=1, le=32)
 
     tries: int = Field(6, ge=1, le=20)
     backoff: float = Field(1.0, ge=0)
     backoff_cap: float = Field(60.0, ge=0)
-    """Adobe prescribes no numbers; exponential with jitter, base 1 s, cap 60 s, 6 tries (section 3.11)."""
+    """Adobe prescribes no numbers; exponential with jitter, base 1 s, cap 60 s, 6 tries (platform.md#retries)."""
     longest_wait: float = Field(60.0, ge=0)
     """A `Retry-After` beyond this is not slept through: the error carries it as `wait` and lets go of the worker."""
     connect_timeout: float = Field(15.0, gt=0)

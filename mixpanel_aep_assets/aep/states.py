@@ -1,4 +1,4 @@
-"""The states of a batch, and what they mean to us (reference aep-api.md section 4.1)."""
+"""The states of a batch, and what they mean to us (platform.md#batch-states)."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mixpanel_aep_assets.xdm.schema import Schema
 
 MAPPING_SETS = "/data/foundation/conversion/mappingSets"
-"""The service of mapping sets (aep-api.md, 9)."""
+"""The service of mapping sets (platform.md#mapping-sets)."""
 
 
 class _Connections:

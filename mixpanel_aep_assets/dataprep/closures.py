@@ -114,7 +114,8 @@ def path_closure(steps: Sequence[Step], *, in_variable: bool) -> Closure:
 
 
 def walk(value: Value, steps: Sequence[Step]) -> Value:
-    """The value at a path; null where the path leads nowhere (P8). `[*]` gives an array with one value per element."""
+    """The value at a path; null where the path leads nowhere (data-prep.md#null-and-missing). `[*]` gives an array with
+    one value per element."""
     for number, step in enumerate(steps):
         if step.every:
             rest = steps[number + 1 :]
@@ -167,7 +168,8 @@ def _call(tree: Call, variables: frozenset[str]) -> Closure:
 
 
 def _object_to_map(arguments: Sequence[Expression], variables: frozenset[str]) -> Closure:
-    """With an array as the first argument, a bare name as the second is the name itself and not a field (P9)."""
+    """With an array as the first argument, a bare name as the second is the name itself and not a field
+    (data-prep.md#our-answers)."""
     bound = FUNCTIONS["object_to_map"].bound(2)
     first, second = (compile_closure(argument, variables) for argument in arguments)
     name = arguments[1]

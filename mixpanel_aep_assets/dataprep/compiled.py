@@ -159,7 +159,7 @@ def compile_mapping(
         rest = [f"… and {len(told) - _TOLD} more"] if len(told) > _TOLD else []
         raise MappingSetError("the mapping set is refused:\n" + "\n".join(told[:_TOLD] + rest))
     prepared = [_prepared(index, mapping, types, root) for index, mapping in enumerate(mapping_set.mappings)]
-    # Outer destinations first, so that a specific mapping overrides what a copy of its parent wrote (P5).
+    # Outer destinations first, so that a specific mapping overrides what a copy of its parent wrote (data-prep.md#object-copy).
     prepared.sort(key=lambda one: len(one.steps))
     return CompiledMapping(tuple(prepared), dict(derived or {}), layout, context, mapping_set.allow_null_values)
 

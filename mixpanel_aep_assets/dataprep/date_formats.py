@@ -1,7 +1,7 @@
 """Dates as text: Java's pattern letters, the default formats of `date()`, zones. What the date functions build on.
 
 Patterns are compiled once, to a regular expression for reading and a list of writers. Names are English, of any case on
-input; a text without a zone is UTC; precision is the microsecond (data-prep.md, 5 and P10).
+input; a text without a zone is UTC; precision is the microsecond (data-prep.md#dates).
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def check_zone(name: Any) -> None:
 
 
 def read_default(text: str) -> dt.datetime:
-    """The date of a text in one of the default formats, or in an ISO form without seconds or zone (P10)."""
+    """The date of a text in one of the default formats, or in an ISO form without seconds or zone (data-prep.md#dates)."""
     if len(text) <= _LONGEST_DATE:
         # Every ISO-like default format is contained in this one form, which is quick to try.
         found = _ISO.fullmatch(text)

@@ -1,4 +1,4 @@
-"""Writing values into the row under construction, by destination path (data-prep.md, 3)."""
+"""Writing values into the row under construction, by destination path (data-prep.md#source-paths)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from mixpanel_aep_assets.dataprep.values import kind_of
 def put(row: dict[str, Any], steps: Steps, value: Any, *, keep_nulls: bool = False) -> None:
     """Writes `value`, which the row may keep, at a path; missing objects and array elements on the way are made.
 
-    Null leaves nothing behind unless `keep_nulls` (P1). Under `[*]` the value is an array, whose elements go to the
-    elements of the same position (P4). Raises EvaluationError when the path crosses a value of another kind.
+    Null leaves nothing behind unless `keep_nulls` (data-prep.md#null-attributes). Under `[*]` the value is an array,
+    whose elements go to the
+    elements of the same position (data-prep.md#iteration). Raises EvaluationError when the path crosses a value of another kind.
     """
     if value is not None or keep_nulls:
         _placed(row, steps, value, keep_nulls)

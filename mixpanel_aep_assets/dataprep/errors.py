@@ -39,7 +39,7 @@ class MappingSetError(ExplainedError, ValueError):
 
 
 class EvaluationError(Exception):
-    """A value that cannot be computed for one record. The attribute becomes null, the row goes on (data-prep.md, 7)."""
+    """A value that cannot be computed for one record. The attribute becomes null, the row goes on (data-prep.md#errors)."""
 
 
 _LONGEST_WORD = 100

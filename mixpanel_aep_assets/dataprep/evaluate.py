@@ -49,7 +49,7 @@ class MappingFailure:
     column_name: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Adobe's shape of an error (data-prep.md, 2)."""
+        """Adobe's shape of an error (data-prep.md#mapping-sets)."""
         return {
             "source": self.source,
             "destination": self.destination,
@@ -109,7 +109,8 @@ class Evaluator:
             steps = parse_destination(mapping.destination)
             at = types(mapping.destination) if types else None
             prepared.append(_Prepared(index, mapping, _source(mapping), steps, at, iterations(steps)))
-        # Outer destinations first, so that a specific mapping overrides what a copy of its parent wrote (P5).
+        # Outer destinations first, so that a specific mapping overrides what a copy of its parent wrote
+        # (data-prep.md#object-copy).
         self._mappings = sorted(prepared, key=lambda one: len(one.steps))
 
     def row(self, record: Record) -> Mapped:
@@ -123,7 +124,7 @@ class Evaluator:
             except EvaluationError as error:
                 failed.append((one.index, failure(one.mapping, str(error))))
             try:
-                # What failed is null (data-prep.md, 7), and written as such where nulls are kept.
+                # What failed is null (data-prep.md#errors), and written as such where nulls are kept.
                 put(data, one.steps, value, keep_nulls=self._keep_nulls)
             except EvaluationError as error:
                 failed.append((one.index, failure(one.mapping, str(error))))

@@ -31,7 +31,7 @@ def fitted(mapping_set: MappingSet, schema: Schema, tenant: str, reserved: Colle
     """The set without what the schema cannot take, and with the schema's own tenant fields.
 
     A tenant field of a plain type that no mapping fills takes the property of its name, with or without Mixpanel's `$`
-    (design: typed tenant fields where the schema has them); `event_name` takes the event's name, as with Adobe's connector.
+    (typed tenant fields where the schema has them); `event_name` takes the event's name, as with Adobe's connector.
     `reserved` are tenant objects that are filled otherwise, as dotted paths.
     """
     problems = validate(mapping_set, target_type(schema.root)).problems

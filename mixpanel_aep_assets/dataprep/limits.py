@@ -1,6 +1,6 @@
 """Bounds that keep a hostile mapping set or record from taking the process down; both evaluators share them.
 
-The length of an expression is Adobe's own rule (data-prep.md, 1); the others are far above what a real mapping needs.
+The length of an expression is Adobe's own rule (data-prep.md#vocabulary); the others are far above what a real mapping needs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The mapping set as data: both JSON shapes of Adobe (data-prep.md, 2), YAML and the CSV template, and back.
+"""The mapping set as data: both JSON shapes of Adobe (data-prep.md#mapping-sets), YAML and the CSV template, and back.
 
 Only the shape is checked here. Whether the expressions and paths are right is `validation.py`.
 """
@@ -112,7 +112,8 @@ class MappingSet:
     """The mappings of one dataflow, in the order of the document.
 
     `output_schema` is the expanded JSON Schema of the target when the document carries one
-    (`outputSchema.jsonSchema`), else None: then nothing is converted (P6). `document` keeps the other members.
+    (`outputSchema.jsonSchema`), else None: then nothing is converted (data-prep.md#target-types). `document` keeps the
+    other members.
     """
 
     mappings: tuple[Mapping, ...]

@@ -1,6 +1,7 @@
-"""Methods on values: the three that Adobe documents, and those of Java's String that need no explanation (P7).
+"""Methods on values: the three that Adobe documents, and those of Java's String that need no explanation
+(data-prep.md#what-is-supported).
 
-A method of null gives null, before any of these is called (P8).
+A method of null gives null, before any of these is called (data-prep.md#null-and-missing).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""The operators of the language on values (data-prep.md, 4). Short-circuit ones (`&&`, `||`, `?:`) are the evaluator's.
+"""The operators of the language on values (data-prep.md#expressions). Short-circuit ones (`&&`, `||`, `?:`) are the evaluator's.
 
-Every function takes two values and gives one, or raises EvaluationError. Null in arithmetic is an error (P9).
+Every function takes two values and gives one, or raises EvaluationError. Null in arithmetic is an error
+(data-prep.md#our-answers).
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ RESERVED: Final = frozenset(
         "if ge return _errors do function empty size",
     )
 )
-"""Words that name a field only inside `${...}` or after a dot. Names of functions are free (P3)."""
+"""Words that name a field only inside `${...}` or after a dot. Names of functions are free (data-prep.md#reserved-words)."""
 
 _SYMBOLS: Final = {
     "or": "||",

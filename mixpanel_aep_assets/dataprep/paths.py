@@ -1,7 +1,7 @@
 """Source and destination paths: text to steps and back. Field references inside expressions are the parser's.
 
 A dot walks the hierarchy, `[n]` takes an element counted from 0, `[*]` iterates, a backslash makes the next character
-part of the name; a source may be wrapped whole in `${...}` (data-prep.md, 3 and P2).
+part of the name; a source may be wrapped whole in `${...}` (data-prep.md#source-paths).
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def decode_object(text: str | bytes | memoryview | None) -> dict[str, Any]:
 def flattened(event: str | None, properties: Mapping[str, Any]) -> dict[str, Any]:
     """The record that Adobe's connector reads: one level, without the leading `$`, `event` renamed to `event_name`.
 
-    Where `$city` and `city` are both sent, Mixpanel's own wins (data-prep.md, 2).
+    Where `$city` and `city` are both sent, Mixpanel's own wins (data-prep.md#mapping-sets).
     """
     plain = {name: value for name, value in properties.items() if not name.startswith("$")}
     reserved = {name[1:]: value for name, value in properties.items() if name.startswith("$")}

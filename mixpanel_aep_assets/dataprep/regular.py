@@ -94,7 +94,7 @@ def compiled(pattern: str) -> Any:
 
 
 def full_match(text: str, pattern: str) -> bool:
-    """Whether the pattern matches the whole text, as Java's `matches` does (P9)."""
+    """Whether the pattern matches the whole text, as Java's `matches` does (data-prep.md#our-answers)."""
     return compiled(pattern).fullmatch(text) is not None
 
 

@@ -1,4 +1,4 @@
-"""Types of the target and the conversion of values to them (data-prep.md, 6).
+"""Types of the target and the conversion of values to them (data-prep.md#target-types).
 
 A target is a JSON Schema (`outputSchema.jsonSchema`), a `TargetType`, or any callable from a destination path to a
 `TargetType`; the path `""` stands for the whole row. Conversion concerns types only: whether an enum, a pattern or a
@@ -22,7 +22,7 @@ TypeName = Literal["any", "string", "integer", "number", "boolean", "date", "dat
 
 TRUE_TEXTS: Final = frozenset({"y", "yes", "Y", "YES", "on", "ON", "true", "TRUE"})
 FALSE_TEXTS: Final = frozenset({"n", "N", "no", "NO", "off", "OFF", "false", "FALSE"})
-"""What text is a boolean under a boolean field (data-prep.md, 6). Mixed case such as "Yes" is none."""
+"""What text is a boolean under a boolean field (data-prep.md#target-types). Mixed case such as "Yes" is none."""
 
 _DEEPEST: Final = 100
 
@@ -82,7 +82,8 @@ Target = TargetType | Mapping[str, Any] | TypeOf
 
 
 def type_of(target: Target | None) -> TypeOf | None:
-    """One form for every way to name a target; None when there is none, and then nothing is converted (P6)."""
+    """One form for every way to name a target; None when there is none, and then nothing is converted
+    (data-prep.md#target-types)."""
     if target is None or (callable(target) and not isinstance(target, TargetType)):
         return target
     root = target if isinstance(target, TargetType) else TargetType.from_json_schema(target)

@@ -1,4 +1,5 @@
-"""Checks of a mapping set before it runs (P12): every problem with mapping, line, column and perhaps a suggestion.
+"""Checks of a mapping set before it runs (data-prep.md#errors): every problem with mapping, line, column and perhaps a
+suggestion.
 
 `check_expression` looks at one tree: functions, methods, numbers and kinds of arguments, constants such as patterns.
 `validate` looks at a whole set: source and destination paths, and the target's fields where a target is known.

@@ -1,7 +1,7 @@
 """Values of the language while it runs: what counts as text, number or true, what is equal, what is less.
 
 A value is None, bool, int, float, str, datetime (with a zone), date, list, or dict with text keys. The rules are those
-of section 4 of data-prep.md ("Values, null and conversion"); a rule that cannot be met raises EvaluationError.
+of data-prep.md#values-and-conversion; a rule that cannot be met raises EvaluationError.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def truth(value: Value) -> bool:
 
 
 def iso(moment: dt.datetime) -> str:
-    """ISO 8601: `Z` for UTC, no fraction when it is zero, else three or six digits (P10)."""
+    """ISO 8601: `Z` for UTC, no fraction when it is zero, else three or six digits (data-prep.md#dates)."""
     micros = moment.microsecond
     precision = "seconds" if micros == 0 else "milliseconds" if micros % 1000 == 0 else "microseconds"
     text = moment.isoformat(timespec=precision)
@@ -116,7 +116,8 @@ def iso(moment: dt.datetime) -> str:
 
 
 def number_text(number: int | float) -> str:
-    """The shortest text of a number; a whole one has no point (P6). Raises EvaluationError for one that is not finite.
+    """The shortest text of a number; a whole one has no point (data-prep.md#target-types). Raises EvaluationError for
+    one that is not finite.
 
     An exponent is written as JavaScript does, from whose events the numbers come: from 1e21 up, and below 1e-6.
     """
@@ -151,7 +152,7 @@ def to_text(value: Value, role: str = "a text") -> str:
 
 
 def joined_text(value: Value) -> str:
-    """The text form of an element that is joined: null is empty (P9), an array or object is its JSON."""
+    """The text form of an element that is joined: null is empty (data-prep.md#our-answers), an array or object is its JSON."""
     if value is None:
         return ""
     if isinstance(value, list | dict):

@@ -1,6 +1,6 @@
 """Sample days of a shop, for the demo and for tests: repeatable, plausible, and as odd as real projects are.
 
-A week has what mixpanel-api.md section 20 shows: resent events, anonymous visitors who sign up, rewritten identities, hot
+A week has what mixpanel.md#example-lines shows: resent events, anonymous visitors who sign up, rewritten identities, hot
 shards, values whose type changes, text in many scripts, late imports, rows without an insert id, and on one day lines that are
 no events. The day before the week holds values that no mapping can make conform; the day before that, events whose clock was
 years ahead, which Mixpanel sends for the day all the same.

@@ -15,7 +15,7 @@ class Settings:
     """One flat list of switches. Limits that are None are counted but never enforced."""
 
     export_per_hour: int | None = None
-    """Mixpanel's documented value is 60 for each project, in a trailing window (mixpanel-api.md 3.5)."""
+    """Mixpanel's documented value is 60 for each project, in a trailing window (mixpanel.md#limits)."""
     export_per_second: int | None = None
     """Documented: 3."""
     export_concurrent: int | None = None
@@ -58,7 +58,7 @@ class Settings:
     deleted_seconds: float = 3_600.0
     """From `inactive` to `deleted`."""
     limits: Literal["2023", "2026"] = "2026"
-    """Which edition of the guardrails counts (aep-api.md 3.10)."""
+    """Which edition of the guardrails counts (platform.md#limits)."""
     unknown_json_field: Literal["error", "drop"] = "error"
     future_timestamp: Literal["accept", "error"] = "accept"
     unique_external_ids: bool = False

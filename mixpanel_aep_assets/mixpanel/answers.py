@@ -13,7 +13,7 @@ from mixpanel_aep_assets.mixpanel import odd
 from mixpanel_aep_assets.mixpanel.odd import Broken
 
 GIVEN_UP = re.compile(r"(?:export )?terminated early|error completing (?:the )?export(?: request)?", re.IGNORECASE)
-"""Mixpanel's words for giving an export up in a 200 (section 3.4; the second: studentinsights pull request 1554)."""
+"""Mixpanel's words for giving an export up in a 200 (mixpanel.md#failures; the second: studentinsights pull request 1554)."""
 
 MARGIN = 256
 """Bytes of a line within which it can be one of those; longer ones that are no JSON are just broken."""
@@ -37,7 +37,7 @@ def word(line: Broken) -> str | None:
 
 
 def error_object(line: Broken) -> dict[str, Any] | None:
-    """A line that is a JSON object with neither `event` nor `properties`, as errors come in a 200 (section 3.4)."""
+    """A line that is a JSON object with neither `event` nor `properties`, as errors come in a 200 (mixpanel.md#failures)."""
     if line.reason != "no_event":
         return None
     try:

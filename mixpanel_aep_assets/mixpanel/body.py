@@ -30,7 +30,7 @@ GUNZIP_BLOCK = 1 << 21
 """Most bytes that one call decompresses, so that a gzip bomb costs time but no memory."""
 
 LINE_LIMIT = 64 << 20
-"""An event has at most 1 MB (section 9), some times that after escaping; a line beyond this is no event."""
+"""An event has at most 1 MB (mixpanel.md#event-limits), some times that after escaping; a line beyond this is no event."""
 
 NEWLINE = 10
 
@@ -131,7 +131,7 @@ def without_mark(blocks: Iterable[bytes]) -> Iterator[bytes]:
 def batches(blocks: Iterable[bytes], size: int = BATCH, limit: int = LINE_LIMIT) -> Iterator[memoryview]:
     """The same bytes cut behind a newline, some `size` bytes each; what follows the last newline comes last.
 
-    Cuts at the byte 0x0A only: U+0085, U+2028 and the like may stand raw inside a string (section 3.7).
+    Cuts at the byte 0x0A only: U+0085, U+2028 and the like may stand raw inside a string (mixpanel.md#reading-the-stream).
     Raises LineTooLong for a line of more than `limit` bytes.
     """
     parts: list[bytes] = []

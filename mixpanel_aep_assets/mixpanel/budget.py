@@ -1,6 +1,6 @@
 """The project's request budget, shared by every process that is told the same place: 60 an hour (trailing), 3 a second.
 
-A request is counted before it is sent, and stays counted whatever becomes of it (section 3.5: assume that failed calls
+A request is counted before it is sent, and stays counted whatever becomes of it (mixpanel.md#limits: assume that failed calls
 count). The limit of 100 at once needs no counter of its own: of 60 begun in an hour, 100 cannot run.
 What belongs here: whether a request may begin now. What does not: sleeping longer than a moment; that is the caller's.
 """
@@ -64,7 +64,7 @@ class Budget:
         now = self._now()
         if seconds is None:
             until = None
-        else:  # some seconds more (section 3.6): a header in whole seconds ends just when the first request fits
+        else:  # some seconds more (mixpanel.md#retry): a header in whole seconds ends just when the first request fits
             until = now + int((min(seconds, LONGEST_ASKED) + random.uniform(*self._jitter)) * 1000)  # noqa: S311
         return self._store.pause(until, now) / 1000
 

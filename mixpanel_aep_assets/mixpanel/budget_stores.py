@@ -15,7 +15,7 @@ from mixpanel_aep_assets.mixpanel.errors import SettingsWrong
 
 FIRST_PAUSE = 60.0
 LONGEST_PAUSE = 900.0
-"""After a 429 without `Retry-After`: a minute, doubling to a quarter of an hour (section 3.6)."""
+"""After a 429 without `Retry-After`: a minute, doubling to a quarter of an hour (mixpanel.md#retry)."""
 
 LONGEST_ASKED = 3_600.0
 """Of a pause that Mixpanel names: the window is an hour, so that no honest one is longer. One cut shorter would end in the

@@ -1,6 +1,6 @@
 """Which days there are: what "today" is where Mixpanel counts days, and which days are closed.
 
-Never the calendar of the machine that this runs on (section 22, rule 3).
+Never the calendar of the machine that this runs on (mixpanel.md#rules-for-clients).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from mixpanel_aep_assets.mixpanel.zones import zone
 
 
 def partition_zone(mode: Literal["utc", "project"], timezone: str) -> str:
-    """The IANA zone in which `from_date` and `to_date` are read (section 3.1)."""
+    """The IANA zone in which `from_date` and `to_date` are read (mixpanel.md#export-request)."""
     return "UTC" if mode == "utc" else zone(timezone).key
 
 

@@ -1,6 +1,6 @@
 """What a day's new export holds that the one before did not: events that appeared, changed or vanished.
 
-Days change for years after they are over (mixpanel-api.md section 6). Events are told apart by the stable key of `dedup`;
+Days change for years after they are over (mixpanel.md#late-data). Events are told apart by the stable key of `dedup`;
 an event changed if the properties of the rows with its key did.
 """
 

@@ -1,6 +1,6 @@
 """The HTTP side of Mixpanel: one request at a time, every answer classified, nothing read that is not needed.
 
-What belongs here: addresses, headers, time-outs, what a failure means (section 3.4), `Retry-After`. What does not: the
+What belongs here: addresses, headers, time-outs, what a failure means (mixpanel.md#failures), `Retry-After`. What does not: the
 meaning of an export's body (`export`), whether to try again (`retry`).
 """
 
@@ -35,7 +35,7 @@ WIRE_BLOCK = 1 << 18
 """Bytes handed on at a time: each hand-over costs a turn of the interpreter lock."""
 
 _PASSING = re.compile(r"timeout error|timed out|internal (?:server )?error|temporarily unavailable|try again later")
-"""Words of a failure of Mixpanel's own that comes with the status of another one (section 3.4)."""
+"""Words of a failure of Mixpanel's own that comes with the status of another one (mixpanel.md#failures)."""
 
 IN_THE_LAST_HOUR = re.compile(r"(\d{1,9})/(\d{1,9}) queries running in the last hour")
 
@@ -45,7 +45,7 @@ NAMES_IN_URL = 4_000
 
 @dataclass(frozen=True)
 class Project:
-    """What `/me` tells of a project (section 2.3)."""
+    """What `/me` tells of a project (mixpanel.md#self-checks)."""
 
     id: int
     name: str | None
@@ -175,7 +175,7 @@ class MixpanelClient:
         return [_account(item) for item in found or [] if isinstance(item, dict) and item.get("username")]
 
     def lexicon(self) -> list[Any]:
-        """The event schemas of the project's Lexicon, as sent (section 14; `lexicon.declared` reads them).
+        """The event schemas of the project's Lexicon, as sent (mixpanel.md#lexicon; `lexicon.declared` reads them).
 
         Raises NotAllowed where the account may not read them; 5 requests a minute are allowed to an organisation.
         """
@@ -187,7 +187,7 @@ class MixpanelClient:
     def daily_counts(
         self, first: datetime.date, last: datetime.date, names: list[str]
     ) -> dict[str, dict[datetime.date, int]]:
-        """Mixpanel's own number of events for each name and day, by the Query API (section 13): deduplicated.
+        """Mixpanel's own number of events for each name and day, by the Query API (mixpanel.md#daily-counts): deduplicated.
 
         Costs a request of the Query API's 60 an hour for each 4,000 characters of names. Raises PlanLacksExport (402)
         where the plan has no Query API.
@@ -323,7 +323,7 @@ def project_zone(source: MixpanelSource) -> str | None:
 
 
 def _paused(budget: Budget | None, asked: float | None, said: str) -> float:
-    """Seconds to wait after a 429, by the header, by what Mixpanel says of the hour (section 3.4), or a first pause."""
+    """Seconds to wait after a 429, by the header, by what Mixpanel says of the hour (mixpanel.md#failures), or a first pause."""
     if budget is None:
         return FIRST_PAUSE if asked is None else asked
     used = IN_THE_LAST_HOUR.search(said)
@@ -337,7 +337,7 @@ def _is_gzip(header: str) -> bool:
     codings = [coding for part in header.split(",") if (coding := part.strip().lower()) not in ("", "identity")]
     if not codings:
         return False
-    if codings not in (["gzip"], ["x-gzip"]):  # the old name of the same (RFC 9110, section 8.4.1.3)
+    if codings not in (["gzip"], ["x-gzip"]):  # the old name of the same (RFC 9110, 8.4.1.3)
         raise errors.UnexpectedAnswer(f"The export came in the coding {header.strip()!r}, only gzip was offered")
     return True
 
@@ -363,7 +363,7 @@ def _received(response: httpx.Response) -> Iterator[bytes]:
 
 
 def classify(status: int, text: str, where: str = "", wait: float | None = None) -> errors.MixpanelError:
-    """What a refusal means (section 3.4). Texts are matched by their lasting parts; they vary around those."""
+    """What a refusal means (mixpanel.md#failures). Texts are matched by their lasting parts; they vary around those."""
     said = _said(text)
     lower = text.lower()
     if (status in (401, 403) and network.is_page(text)) or status == 407:

@@ -1,7 +1,8 @@
 """Mixpanel's own daily count as a witness: does it bear out what an export says of a day?
 
 The Query API counts equal events once, by day of the project's zone, leaves out names hidden in Lexicon, and counts rows of
-hot shards under another name (mixpanel-api.md sections 7, 8.3 and 13). A count that one of these makes worthless is silent.
+hot shards under another name (mixpanel.md#duplicates and mixpanel.md#hot-shards). A count that one of these makes
+worthless is silent.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from mixpanel_aep_assets.mixpanel.zones import zone
 from mixpanel_aep_assets.storage import Day, reading
 
 KEY = ("event", "distinct_id", "time_ms", "insert_id")
-"""What Mixpanel counts once (section 7)."""
+"""What Mixpanel counts once (mixpanel.md#duplicates)."""
 
 AROUND = 3
 """Days before and after a day whose events tell the names that it may have."""

@@ -1,7 +1,8 @@
 """Which events of a day are the same event, and the id that each one keeps for ever.
 
 The stable key is (event, id before identity merge, time in ms, insert id): `distinct_id` alone changes when identities
-merge, and `$insert_id` alone is not unique (section 7). Of equal keys the row received last wins; ties fall to the later
+merge, and `$insert_id` alone is not unique (mixpanel.md#duplicates). Of equal keys the row received last wins; ties
+fall to the later
 processing, then to the greater hash of `properties`, so that every run keeps the same row. A row without insert id is
 never a duplicate: its content, with an ordinal among rows of equal content, takes the insert id's place. A blank insert id
 is none: senders that have no id send `""`, and it would merge whatever they sent in one second.

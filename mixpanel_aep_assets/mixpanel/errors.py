@@ -18,7 +18,8 @@ class SettingsWrong(MixpanelError, SettingsError):
 
 
 class AuthenticationFailed(MixpanelError):
-    """Wrong or expired credentials. Mixpanel answers these with 401 or 400, also for a wrong region (section 2.2)."""
+    """Wrong or expired credentials. Mixpanel answers these with 401 or 400, also for a wrong region
+    (mixpanel.md#refused-credentials)."""
 
     fix = (
         "Check, in this order: MIXPANEL_USERNAME and MIXPANEL_SECRET (a service account may have expired or been "
@@ -129,7 +130,7 @@ class CannotConnect(Unreachable):
 
 
 class ExportIncomplete(MixpanelError):
-    """The body is not proven whole; nothing of it was kept (section 3.4, 3.7)."""
+    """The body is not proven whole; nothing of it was kept (mixpanel.md#failures and mixpanel.md#reading-the-stream)."""
 
     retryable = True
     fix = "Nothing was kept of it and what was stored before is untouched; run the day again."

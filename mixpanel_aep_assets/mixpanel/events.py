@@ -292,7 +292,7 @@ def _merged(columns: pa.RecordBatch, rows: Sequence[Row]) -> pa.RecordBatch:
 
 
 def _milliseconds(times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Seconds or milliseconds to milliseconds, by size (section 5.4)."""
+    """Seconds or milliseconds to milliseconds, by size (mixpanel.md#time-values)."""
     seconds = np.abs(times) <= odd.LARGEST_SECONDS
     return np.where(seconds, times * 1000, times) if seconds.any() else times
 

@@ -247,7 +247,7 @@ def _refuse_failure_text(line: Broken) -> None:
 
 
 def _prove_end(received: Received, sent: Body, *, withheld: bool) -> None:
-    """The signs that tell a whole body, beside the coding's own end and gzip's checksum (section 3.2).
+    """The signs that tell a whole body, beside the coding's own end and gzip's checksum (mixpanel.md#export-response).
 
     `withheld`: no error may quote the body, since what is no event may still be a piece of one.
     """

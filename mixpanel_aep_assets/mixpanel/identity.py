@@ -1,4 +1,4 @@
-"""Who an event is about: known id, anonymous id, and both as XDM's identityMap (section 8 of mixpanel-api.md, 5 of xdm.md).
+"""Who an event is about: known id, anonymous id, and both as XDM's identityMap (mixpanel.md#identity, xdm.md#identities).
 
 All as Polars expressions over the columns of `raw_events`; namespaces are the caller's.
 """
@@ -21,7 +21,7 @@ NOBODY = (
     "00000000-0000-0000-0000-000000000000", "anon", "anonymous", "nil", "none", "null", "n/a", "na", "undefined",
     "unknown", "<nil>", "0", "-1", "true", "false", "[]", "{}", "",
 )  # fmt: skip
-"""Ids that stand for nobody, by Mixpanel: as an identity, each would join strangers into one person (section 8.2)."""
+"""Ids that stand for nobody, by Mixpanel: as an identity, each would join strangers into one person (mixpanel.md#refused-ids)."""
 
 REFUSED = tuple(dict.fromkeys((*NOBODY, *REFUSED_IDS)))
 """The same and what Adobe's Identity Service refuses. As an identity, the latter would cost the event, too."""

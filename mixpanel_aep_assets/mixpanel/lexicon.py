@@ -1,4 +1,4 @@
-"""The project's Lexicon: what people declared of events' properties (mixpanel-api.md section 14).
+"""The project's Lexicon: what people declared of events' properties (mixpanel.md#lexicon).
 
 Schemas are declared per event; a property means the same in all of them here, so that what they say is taken together.
 """

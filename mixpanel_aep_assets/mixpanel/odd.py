@@ -24,23 +24,23 @@ FIELDS = {
     "processing_ms": "mp_processing_time_ms",
     "imported": "$import",
 }
-"""Column -> property (section 10.1)."""
+"""Column -> property (mixpanel.md#platform-properties)."""
 
 HOT_SHARD = "$hotshard_events"
 HOT_SHARD_EVENT, HOT_SHARD_ID = "mp_original_event_name", "mp_original_distinct_id"
 
 LARGEST_SECONDS = 10_000_000_000
-"""A `time` above is milliseconds (section 5.4); as seconds it would be the year 2286."""
+"""A `time` above is milliseconds (mixpanel.md#time-values); as seconds it would be the year 2286."""
 
 EVENT_LIMIT = 8 << 20
-"""Bytes of a line. An event has at most 1 MB (section 9); escapes may make it some times as long."""
+"""Bytes of a line. An event has at most 1 MB (mixpanel.md#event-limits); escapes may make it some times as long."""
 
 EARLIEST_MS, LATEST_MS = -62_135_424_000_000, 253_402_127_999_999
 """The instants that are taken, in milliseconds: 0001-01-03T00:00:00.000 to 9999-12-29T23:59:59.999.
 
 XDM's `date-time` and Python's dates end with the years 1 and 9999. Two days of room at either end, because a wall clock on
 its way to UTC moves by an offset, and one that spring skipped is read with the offset of the day before (`time_mode`).
-Mixpanel itself takes no `time` before 1971 and none that lies in the future (section 5.4)."""
+Mixpanel itself takes no `time` before 1971 and none that lies in the future (mixpanel.md#time-values)."""
 
 _INTEGER_DIGITS = 4_000
 _WHITESPACE = re.compile(r"[ \t\n\r]*")
@@ -234,7 +234,7 @@ def skip(text: str, position: int) -> int:
 
 
 def instant(value: Any) -> int | None:
-    """Milliseconds of a time: a number or its text in seconds or milliseconds, or ISO 8601 (section 5.4).
+    """Milliseconds of a time: a number or its text in seconds or milliseconds, or ISO 8601 (mixpanel.md#time-values).
 
     None where it is neither, or lies outside `EARLIEST_MS` to `LATEST_MS`. Never raises.
     """

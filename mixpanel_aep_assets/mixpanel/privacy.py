@@ -27,7 +27,8 @@ IDENTITIES = frozenset(
     {"distinct_id", "$distinct_id", "$distinct_id_before_identity", "$preshuffle_distinct_id", "$user_id", "$device_id",
      "$identified_id", "$anon_id", "$anon_distinct_id", "alias", "$distinct_ids", HOT_SHARD_ID}
 )  # fmt: skip
-"""Properties that hold the same ids as `distinct_id` (sections 8 and 10.5): hashing one of them hashes all."""
+"""Properties that hold the same ids as `distinct_id` (mixpanel.md#identity and mixpanel.md#platform-properties):
+hashing one of them hashes all."""
 
 STABLE = frozenset({"distinct_id", "$distinct_id_before_identity", HOT_SHARD_ID, "$insert_id"})
 """Needed to tell events and people apart: may be hashed, never dropped."""

@@ -1,4 +1,4 @@
-"""Whether and when to try again (section 3.6): what may pass by itself, a bounded number of times, with growing waits."""
+"""Whether and when to try again (mixpanel.md#retry): what may pass by itself, a bounded number of times, with growing waits."""
 
 from __future__ import annotations
 

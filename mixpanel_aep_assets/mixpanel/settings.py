@@ -35,12 +35,12 @@ API_HOSTS: dict[Region, str] = {
 """Section 1. Residency is chosen when a project is made and never changes."""
 
 REQUESTS_AN_HOUR = 60
-"""Of all who export from the project together (section 3.5)."""
+"""Of all who export from the project together (mixpanel.md#limits)."""
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """One of the three ways in (section 2.1). Printing shows no secret."""
+    """One of the three ways in (mixpanel.md#authentication). Printing shows no secret."""
 
     username: str | None = None
     secret: SecretStr | None = field(default=None, repr=False)
@@ -87,7 +87,7 @@ class MixpanelSource:
     """A project, and what to export from it.
 
     `timezone` is the project's zone (IANA or Windows name; None: ask `/me`), `events` the event names to export (none:
-    all), `where` an expression of section 4, `budget_share` the part of the 60 requests an hour that is ours.
+    all), `where` an expression of mixpanel.md#expressions, `budget_share` the part of the 60 requests an hour that is ours.
     `budget_location` names where the budget is kept (see `budget`), None for a file in the user's cache folder.
     `privacy` are the rules that lines go through before anything of them is stored.
     """

@@ -4,7 +4,7 @@ The parts must be the whole, and nothing that Mixpanel sends says so. What prove
 
 * No event is in two slices: each row is held against the slice that it came with.
 * None is missing: the last slice asks for whatever the others do not (`not (…)`, where what is undefined counts as true:
-  mixpanel-api.md section 4). By time that is a documented form. By name it is not (`event["$event_name"]` is only seen in
+  mixpanel.md#expressions). By time that is a documented form. By name it is not (`event["$event_name"]` is only seen in
   queries), so it counts as proven only if the rest holds events of other names: then the filter told names apart.
 
 A rest that is empty proves nothing; the manifest then says `complete: false`, and the check of the day shows it. Lines

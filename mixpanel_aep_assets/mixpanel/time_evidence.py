@@ -1,4 +1,4 @@
-"""What the receipt times of events say about the time mode (mixpanel-api.md section 5.3).
+"""What the receipt times of events say about the time mode (mixpanel.md#detecting-the-mode).
 
 An event that was sent at once was received a little after it happened. So each mode is a hypothesis: under it, an event
 was received at once or not. Only events that the modes place at different instants tell them apart; on a day on which

@@ -1,4 +1,4 @@
-"""What `time` means: true UTC, or the wall clock of the project's zone written as if it were UTC (section 5).
+"""What `time` means: true UTC, or the wall clock of the project's zone written as if it were UTC (mixpanel.md#time-modes).
 
 Projects made before about 2023 export the latter ("project" mode). What belongs here: telling which, and turning either
 into UTC. What does not: which days there are (`calendar`).
@@ -34,7 +34,7 @@ NEVER = -(1 << 62)
 """Stands for the instant of a wall clock that never was; far from every receipt, and from an overflow."""
 
 DatedZones = Sequence[tuple[datetime.date, str]]
-"""(first ingestion day, zone): a project's zones over time; changing the setting is not retroactive (section 5.2)."""
+"""(first ingestion day, zone): a project's zones over time; changing the setting is not retroactive (mixpanel.md#time-modes)."""
 
 
 @dataclass(frozen=True)

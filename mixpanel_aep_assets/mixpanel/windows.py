@@ -1,6 +1,6 @@
 """How many days one export request should carry: windows of small days, slices of huge ones.
 
-A project has 60 export requests an hour (mixpanel-api.md section 3.5), so a request should carry as much as it safely can.
+A project has 60 export requests an hour (mixpanel.md#limits), so a request should carry as much as it safely can.
 Only arithmetic on days and sizes lives here; reading a window lives in `history`.
 """
 
@@ -41,7 +41,7 @@ class Limits:
 
     `target_bytes` of body: a cut body costs a whole request again, and at 1 GB that is a minute or two. `most_events` is
     the lower end of what Mixpanel's own tool advises for one request (1 to 2 million), `most_days` the length of range to
-    keep to (section 23). A day above `most_bytes` is asked for in slices at once; a smaller one only after it failed.
+    keep to (mixpanel.md#limits). A day above `most_bytes` is asked for in slices at once; a smaller one only after it failed.
     """
 
     target_bytes: int = 10**9
@@ -172,7 +172,7 @@ def window_of(day: datetime.date, days: Iterable[datetime.date], sizes: Sizes, l
 
 
 def halves(days: Sequence[datetime.date]) -> tuple[list[datetime.date], list[datetime.date]]:
-    """Two parts of a window that one request could not carry (section 3.6), the newer one first."""
+    """Two parts of a window that one request could not carry (mixpanel.md#retry), the newer one first."""
     ordered = sorted(days, reverse=True)
     return ordered[: (len(ordered) + 1) // 2], ordered[(len(ordered) + 1) // 2 :]
 

@@ -24,10 +24,10 @@ from mixpanel_aep_assets.pipeline.passes import Notes, Pass
 from mixpanel_aep_assets.storage import EntryExists
 
 TRIES = 3
-"""Times that a body may fail before its days are asked for in smaller parts (mixpanel-api.md section 3.6)."""
+"""Times that a body may fail before its days are asked for in smaller parts (mixpanel.md#retry)."""
 
 TIMED_OUT = (200, 400, 504)
-"""Statuses of a time-out of the server; the first two with a text that says so (section 3.4)."""
+"""Statuses of a time-out of the server; the first two with a text that says so (mixpanel.md#failures)."""
 
 KNOWN_DAYS = 60
 """Committed days nearest to a day that tell how large it may be; a manifest each is read."""

@@ -42,7 +42,7 @@ from mixpanel_aep_assets.storage import PASSING, open_storage
 log = logging.getLogger(__name__)
 
 MIXPANELS_KEY = ("event", "distinct_id", "time_ms", "insert_id")
-"""What Mixpanel's own numbers count once (mixpanel-api.md section 7)."""
+"""What Mixpanel's own numbers count once (mixpanel.md#duplicates)."""
 
 AROUND = 3
 """Days before and after a day whose event names it may have, too."""

@@ -295,7 +295,7 @@ def counts_add_up(opened: Opened, day: str) -> Finding:
 
 
 def within_guardrails(opened: Opened, day: str) -> Finding:
-    """Adobe's limits (aep-api.md 3.10), before they bite: as warned of before the upload, and as they stand now."""
+    """Adobe's limits (platform.md#limits), before they bite: as warned of before the upload, and as they stand now."""
     batch = opened.day(load.TABLE, day).manifest()
     xdm = opened.day(transform.TABLE, day).manifest()
     if batch is None or xdm is None:

@@ -1,7 +1,7 @@
 """From JSON Schema documents to one closed field tree: `allOf`, `$ref`, renaming, type inference.
 
 Both notations of XDM come through here: the Registry's full form, whose names are the Platform's already, and the
-official repository's files (draft-06, JSON-LD names), which are renamed on the way (reference xdm.md sections 2, 3, 7).
+official repository's files (draft-06, JSON-LD names), which are renamed on the way (xdm.md#names and xdm.md#closed-schemas).
 """
 
 from __future__ import annotations
@@ -387,7 +387,7 @@ def _kind(keywords: Document, *, has_children: bool, has_items: bool, has_values
 
 
 def _integer(low: Any, high: Any, stated: Kind | None) -> Kind:
-    """The smallest integer type that holds the range; int where the schema gives no upper limit (xdm.md section 7)."""
+    """The smallest integer type that holds the range; int where the schema gives no upper limit (xdm.md#types)."""
     if stated in INTEGER_RANGES:
         return cast("Kind", stated)
     if high is None:

@@ -1,4 +1,5 @@
-"""Columns without empty values: the Platform takes no null and nothing empty for any field (xdm.md sections 4 and 6).
+"""Columns without empty values: the Platform takes no null and nothing empty for any field (xdm.md#empty-values and
+xdm.md#custom-fields).
 
 Null, an empty text, a list without items, a map without entries and an object without members are empty, and so is
 what holds nothing else. Empty items go from their list, empty entries from their map, empty members from their object.

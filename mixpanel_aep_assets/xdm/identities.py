@@ -1,7 +1,7 @@
 """Identities that Identity Service refuses, taken out of `identityMap`, so that their event goes on without them.
 
 For maps that a user's own mapping set builds; those that we derive hold none (`mixpanel.identity`). Adobe's advice is to
-leave such an item out, and its namespace where no item is left (xdm.md section 5). What ids those are: `rules`.
+leave such an item out, and its namespace where no item is left (xdm.md#identities). What ids those are: `rules`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Repository names of XDM fields (`xdm:timestamp`, `@id`) turned into Platform names (`timestamp`, `_id`).
 
-Rules: reference xdm.md section 2. Only the official repository files need them; everything that the Platform sends or
+Rules: xdm.md#names. Only the official repository files need them; everything that the Platform sends or
 takes has Platform names already.
 """
 

@@ -1,6 +1,6 @@
 """The exact Parquet layout that the Platform takes for XDM, and a writer that streams parts of bounded size.
 
-Layout by reference aep-api.md section 8.1: INT32 with INT_8/INT_16 annotations, TIMESTAMP_MILLIS in UTC, DATE, MAP
+Layout by platform.md#parquet-types: INT32 with INT_8/INT_16 annotations, TIMESTAMP_MILLIS in UTC, DATE, MAP
 groups, three-level LIST groups, everything optional but map keys, Snappy. Whether values conform is not decided here.
 """
 

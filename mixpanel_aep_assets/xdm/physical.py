@@ -1,4 +1,5 @@
-"""The Parquet types of a file's columns against the Platform's table (aep-api.md sections 8.1 and 8.4), from its footer.
+"""The Parquet types of a file's columns against the Platform's table (platform.md#parquet-types and
+platform.md#conversions), from its footer.
 
 A column must be of a type that the table has, and that the Platform converts to the type of the field; else the batch
 fails whole, whatever the values. What the values are is for `conformance`. Judged are the types of Parquet itself, not

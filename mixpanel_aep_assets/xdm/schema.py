@@ -2,7 +2,7 @@
 
 Everything that needs to know a schema reads this model: the Parquet layout, the conformance rules, the mapping engine's
 target types. How JSON Schema files become a tree lives in `composition`, the rules that rows must keep in
-`conformance`. Closed means: a name that the tree lacks is not permitted (reference xdm.md section 3).
+`conformance`. Closed means: a name that the tree lacks is not permitted (xdm.md#closed-schemas).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Kind = Literal[
     "map",
     "any",
 ]
-"""XDM types (reference xdm.md section 7). `any` is a field whose schema names no single type: every value passes,
+"""XDM types (xdm.md#types). `any` is a field whose schema names no single type: every value passes,
 and it has no column. Only JSON Schema helper files of the official repository hold such fields."""
 
 INTEGER_RANGES: Mapping[str, tuple[int, int]] = {
@@ -156,7 +156,7 @@ class Schema:
 
     @property
     def primary(self) -> tuple[str, ...] | None:
-        """Path of the field that an identity descriptor makes the primary identity, and so mandatory (xdm.md section 5);
+        """Path of the field that an identity descriptor makes the primary identity, and so mandatory (xdm.md#identities);
         None where there is none, and the primary identity is marked in `identityMap`."""
         for one in self.descriptors:
             if one.get("@type") == "xdm:descriptorIdentity" and one.get("xdm:isPrimary") is True:

@@ -315,7 +315,7 @@ def _primary(record: dict[str, Any], path: tuple[str, ...], report: Report) -> N
 
 
 def _identities(identities: dict[str, Any], fewest: int, report: Report) -> None:
-    """Rules of Identity Service (xdm.md section 5), with `fewest` primary identities at least; values of a wrong type are
+    """Rules of Identity Service (xdm.md#identities), with `fewest` primary identities at least; values of a wrong type are
     left to the schema's rules."""
     items = list(_items(identities))
     if "" in identities:

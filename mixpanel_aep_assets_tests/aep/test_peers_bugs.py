@@ -1,4 +1,4 @@
-"""Bugs that other clients of the Platform have or had; each test is named after the client (peers.md section 5)."""
+"""Bugs that other clients of the Platform have or had; each test is named after the client (peers.md#bugs)."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def _instant(text: str) -> dt.datetime:
 
 
 def _same(found: Any, expected: Any, compare: str | None) -> bool:
-    """The compare modes of data-prep.md, section 10."""
+    """The compare modes of data-prep.md#comparing-results."""
     match compare:
         case "instant":
             return _instant(found) == _instant(expected)
@@ -89,7 +89,7 @@ def test_every_example_set_is_valid(example: dict[str, Any]) -> None:
 
 
 def _without_nulls(value: Any) -> Any:
-    """Null members go, then objects that are empty; nulls inside arrays stay (section 10)."""
+    """Null members go, then objects that are empty; nulls inside arrays stay (data-prep.md#comparing-results)."""
     if isinstance(value, list):
         return [_without_nulls(item) for item in value]
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The App API and the daily counts (mixpanel-api.md sections 2.3 and 13)."""
+"""The App API and the daily counts (mixpanel.md#self-checks and mixpanel.md#daily-counts)."""
 
 from __future__ import annotations
 

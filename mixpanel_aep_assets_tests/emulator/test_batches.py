@@ -1,4 +1,4 @@
-"""Batch ingestion: protocols, states, replay (aep-api.md sections 3 and 4)."""
+"""Batch ingestion: protocols, states, replay (platform.md#batch-ingestion and platform.md#batch-states)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The raw export: parameters, selection, time modes, encoding (mixpanel-api.md sections 3, 5, 21)."""
+"""The raw export: parameters, selection, time modes, encoding (mixpanel.md#export-request and mixpanel.md#time-modes)."""
 
 from __future__ import annotations
 

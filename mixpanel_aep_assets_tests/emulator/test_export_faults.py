@@ -1,4 +1,4 @@
-"""The fault switches of an export (mixpanel-api.md section 21)."""
+"""The fault switches of an export (mixpanel.md#emulator)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens, the four headers and sandboxes (aep-api.md section 2)."""
+"""Tokens, the four headers and sandboxes (platform.md#gateway-errors)."""
 
 from __future__ import annotations
 

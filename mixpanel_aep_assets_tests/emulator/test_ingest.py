@@ -1,4 +1,4 @@
-"""Files parsed for real: types, rows, thresholds, diagnostics (aep-api.md sections 6 and 8)."""
+"""Files parsed for real: types, rows, thresholds, diagnostics (platform.md#diagnostics and platform.md#parquet-types)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Schema Registry, Catalog's datasets, namespaces and mapping sets (aep-api.md sections 5.3, 7 and 9)."""
+"""The Schema Registry, Catalog's datasets, namespaces and mapping sets (platform.md#datasets and platform.md#schema-registry)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The expression language of `where` (mixpanel-api.md section 4)."""
+"""The expression language of `where` (mixpanel.md#expressions)."""
 
 from __future__ import annotations
 

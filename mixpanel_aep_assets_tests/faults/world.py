@@ -141,7 +141,7 @@ class World:
 
 
 def id_of(row: dict[str, Any]) -> str:
-    """The `_id` that the event must have (mixpanel-api.md section 7), made without the project's code."""
+    """The `_id` that the event must have (mixpanel.md#duplicates), made without the project's code."""
     own = row["properties"]
     name, person = row["event"], own.get("$distinct_id_before_identity") or own["distinct_id"]
     key = [len(name.encode()), name, len(person.encode()), person, own["time"], own["$insert_id"]]

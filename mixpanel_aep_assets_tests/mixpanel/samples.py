@@ -1,4 +1,4 @@
-"""The example lines of mixpanel-api.md section 20, as sent."""
+"""The example lines of mixpanel.md#example-lines, as sent."""
 
 from __future__ import annotations
 

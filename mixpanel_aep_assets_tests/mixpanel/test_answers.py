@@ -1,4 +1,4 @@
-"""What is an answer in place of events, and what is a line; no message shows an event (mixpanel-api.md section 3.4)."""
+"""What is an answer in place of events, and what is a line; no message shows an event (mixpanel.md#failures)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which rows are the same event, which of them stays, and under what id (mixpanel-api.md section 7)."""
+"""Which rows are the same event, which of them stays, and under what id (mixpanel.md#duplicates)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each row of the failure table (mixpanel-api.md section 3.4): what it is taken for, and whether it is asked again."""
+"""Each row of the failure table (mixpanel.md#failures): what it is taken for, and whether it is asked again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Known and anonymous ids, and the identityMap (mixpanel-api.md section 8)."""
+"""Known and anonymous ids, and the identityMap (mixpanel.md#identity)."""
 
 from __future__ import annotations
 

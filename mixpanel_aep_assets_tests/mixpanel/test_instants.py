@@ -1,4 +1,4 @@
-"""Which times are taken: none that Polars, a zone or XDM cannot hold ever fails a day (mixpanel-api.md section 5.4)."""
+"""Which times are taken: none that Polars, a zone or XDM cannot hold ever fails a day (mixpanel.md#time-values)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A line of the export as a row, or as a broken line with its reason (mixpanel-api.md section 20)."""
+"""A line of the export as a row, or as a broken line with its reason (mixpanel.md#example-lines)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which time mode the receipt times of events leave (mixpanel-api.md section 5.3)."""
+"""Which time mode the receipt times of events leave (mixpanel.md#detecting-the-mode)."""
 
 from __future__ import annotations
 

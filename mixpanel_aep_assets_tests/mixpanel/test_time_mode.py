@@ -1,4 +1,4 @@
-"""What `time` means, and true UTC from it (mixpanel-api.md section 5)."""
+"""What `time` means, and true UTC from it (mixpanel.md#time-modes)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clean official examples, each broken in every way that its own schema forbids (reference xdm.md section 10).
+"""The clean official examples, each broken in every way that its own schema forbids (xdm.md#official-examples).
 
 What must be reported is written down with each mutation; the oracle and the frame's compiled form must say the same.
 """

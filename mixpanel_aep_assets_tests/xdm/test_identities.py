@@ -1,4 +1,4 @@
-"""Identities that Identity Service refuses are left out of a map, their event goes on (xdm.md section 5)."""
+"""Identities that Identity Service refuses are left out of a map, their event goes on (xdm.md#identities)."""
 
 from __future__ import annotations
 

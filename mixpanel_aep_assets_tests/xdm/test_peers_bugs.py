@@ -1,4 +1,4 @@
-"""Bugs that other tools have or had where they name fields; the test is named after the tool (peers.md section 5)."""
+"""Bugs that other tools have or had where they name fields; the test is named after the tool (peers.md#bugs)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Schemas as the Registry sends them, written by hand, against an oracle that shares nothing with the model.
 
-The oracle closes the document itself (reference xdm.md section 3) and hands it to jsonschema-rs.
+The oracle closes the document itself (xdm.md#closed-schemas) and hands it to jsonschema-rs.
 """
 
 from __future__ import annotations

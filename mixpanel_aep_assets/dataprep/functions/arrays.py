@@ -80,7 +80,7 @@ def size_of(value: Value) -> int:
     variadic=True,
 )
 def upsert_array(array: list[Value] | None, *_: Value) -> list[Value] | None:
-    """On insert the array as it is; further arguments mean nothing (P9)."""
+    """On insert the array as it is; further arguments mean nothing (data-prep.md#our-answers)."""
     return array
 
 

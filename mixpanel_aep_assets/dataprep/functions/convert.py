@@ -14,7 +14,8 @@ from mixpanel_aep_assets.dataprep.values import Value, shown, to_json, to_number
 
 @function("to_bigint", "to_integer", category="type_conversion", takes=(Kind.ANY,), gives=Kind.INTEGER, null_in=(0,))
 def to_integer(value: Value) -> int:
-    """A number, or text that reads as one; its fraction is cut off (P9). Integers are of any size in both functions."""
+    """A number, or text that reads as one; its fraction is cut off (data-prep.md#our-answers). Integers are of any size
+    in both functions."""
     number = to_number(value)
     if isinstance(number, int):
         return number

@@ -143,7 +143,7 @@ def _check_settable(name: Any) -> None:
     constants={0: _check_part},
 )
 def date_part(component: str, moment: dt.datetime) -> int:
-    """A part by name, case ignored. `w` is the ISO week, weekday 1 is Sunday (P9)."""
+    """A part by name, case ignored. `w` is the ISO week, weekday 1 is Sunday (data-prep.md#our-answers)."""
     part: Callable[[dt.datetime], int] = _component(component, _PART)
     return part(moment)
 
@@ -185,7 +185,7 @@ _DATE_TIME: Final = (Kind.INTEGER,) * 7 + (Kind.TEXT,)
 def make_date_time(
     year: int, month: int, day: int, hour: int, minute: int, second: int, nanosecond: int, time_zone: str
 ) -> dt.datetime:
-    """The zone is honoured (P9); nanoseconds are cut to microseconds."""
+    """The zone is honoured (data-prep.md#our-answers); nanoseconds are cut to microseconds."""
     try:
         moment = dt.datetime(year, month, day, hour, minute, second, nanosecond // 1000, date_formats.zone(time_zone))
         return date_formats.settled(moment)

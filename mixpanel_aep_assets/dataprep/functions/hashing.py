@@ -37,7 +37,7 @@ def _bytes(text: str, charset: str | None) -> bytes:
 
 
 def _crc32(data: bytes) -> str:
-    """The four bytes in little-endian order, reversed against the usual notation (data-prep.md, 8)."""
+    """The four bytes in little-endian order, reversed against the usual notation (data-prep.md#functions)."""
     return zlib.crc32(data).to_bytes(4, "little").hex()
 
 

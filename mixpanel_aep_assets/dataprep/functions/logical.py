@@ -1,4 +1,4 @@
-"""Logical functions, whose unchosen branches are never evaluated (P9), and the aggregates min and max."""
+"""Logical functions, whose unchosen branches are never evaluated (data-prep.md#our-answers), and the aggregates min and max."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Map functions. A map is an object with text keys (P11); null in, null out."""
+"""Map functions. A map is an object with text keys (data-prep.md#maps); null in, null out."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def check_path(path: Any) -> None:
 
 
 def exists(value: Value, steps: tuple[Step, ...]) -> bool:
-    """Whether a path leads somewhere; a path that holds null does (P9)."""
+    """Whether a path leads somewhere; a path that holds null does (data-prep.md#our-answers)."""
     for number, step in enumerate(steps):
         if step.every:
             return isinstance(value, list) and any(exists(item, steps[number + 1 :]) for item in value)
@@ -147,7 +147,7 @@ def keys_of(keys: Value) -> list[str]:
 
 @function("map_get_values", category="objects", takes=(Kind.OBJECT, Kind.ANY), gives=Kind.ANY, null_in=(0, 1))
 def map_get_values(value: dict[str, Value], key: Value) -> Value:
-    """One key gives the value, an array of keys a map of those found (P9)."""
+    """One key gives the value, an array of keys a map of those found (data-prep.md#our-answers)."""
     if isinstance(key, list):
         return {name: value[name] for name in keys_of(key) if name in value}
     return value.get(to_text(key, "a key"))

@@ -17,7 +17,8 @@ _PATTERN = {1: regular.check}
     constants=_PATTERN,
 )
 def extract_regex(text: str, pattern: str) -> list[str | None]:
-    """The first match and its groups (null for a group that took no part); an empty array without a match (P9)."""
+    """The first match and its groups (null for a group that took no part); an empty array without a match
+    (data-prep.md#our-answers)."""
     match = regular.compiled(pattern).search(text)
     return [] if match is None else [match.group(0), *match.groups()]
 

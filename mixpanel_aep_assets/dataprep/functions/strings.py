@@ -24,7 +24,7 @@ def too_long() -> EvaluationError:
 
 @function("concat", category="string", takes=(_ANY,), gives=_TEXT, variadic=True)
 def concat(*parts: Value) -> str:
-    """Null counts as empty text (P9)."""
+    """Null counts as empty text (data-prep.md#our-answers)."""
     return bounded("".join(map(joined_text, parts)))
 
 
@@ -67,7 +67,7 @@ def explode(text: str, separator: str | None = None) -> list[str]:
     null_in=(0, 1),
 )
 def instr(text: str, part: str, start: int | None = None, occurrence: int | None = None) -> int:
-    """Index from 0 of the wanted occurrence at or after `start`; -1 when there is none (P9)."""
+    """Index from 0 of the wanted occurrence at or after `start`; -1 when there is none (data-prep.md#our-answers)."""
     wanted = 1 if occurrence is None else occurrence
     if wanted < 1:
         raise EvaluationError(f"the occurrence is counted from 1, found {wanted}")

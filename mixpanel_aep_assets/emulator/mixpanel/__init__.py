@@ -1,1 +1,1 @@
-"""The Mixpanel side: raw export, the App and Query APIs, ingestion (reference mixpanel-api.md)."""
+"""The Mixpanel side: raw export, the App and Query APIs, ingestion (docs/reference/mixpanel.md)."""

@@ -1,4 +1,4 @@
-"""The checks in front of every Mixpanel route, in the order of mixpanel-api.md section 21: region, limits, credentials,
+"""The checks in front of every Mixpanel route, in the order of mixpanel.md#emulator: region, limits, credentials,
 project and membership, plan."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Projects, service accounts and tokens, and who may read what (mixpanel-api.md sections 1 and 2)."""
+"""Projects, service accounts and tokens, and who may read what (mixpanel.md#hosts and mixpanel.md#authentication)."""
 
 from __future__ import annotations
 

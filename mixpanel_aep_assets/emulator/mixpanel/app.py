@@ -1,4 +1,4 @@
-"""The App API: `/me`, service accounts, Lexicon schemas (mixpanel-api.md sections 2.3 and 14)."""
+"""The App API: `/me`, service accounts, Lexicon schemas (mixpanel.md#self-checks and mixpanel.md#lexicon)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`GET /api/2.0/export`: the raw export (mixpanel-api.md section 3)."""
+"""`GET /api/2.0/export`: the raw export (mixpanel.md#export-request)."""
 
 from __future__ import annotations
 

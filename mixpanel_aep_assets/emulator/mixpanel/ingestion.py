@@ -1,4 +1,4 @@
-"""`POST /import`, so that a test project can be filled through Mixpanel's own API (mixpanel-api.md section 17)."""
+"""`POST /import`, so that a test project can be filled through Mixpanel's own API (mixpanel.md#import)."""
 
 from __future__ import annotations
 

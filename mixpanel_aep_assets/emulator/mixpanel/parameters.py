@@ -1,4 +1,4 @@
-"""The parameter rules of the export (mixpanel-api.md section 21): each breach is a 400."""
+"""The parameter rules of the export (mixpanel.md#emulator): each breach is a 400."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Query API's daily counts: segmentation, events, event names (mixpanel-api.md section 13).
+"""The Query API's daily counts: segmentation, events, event names (mixpanel.md#daily-counts).
 
 Counts are of distinct (event, distinct id, time, insert id), as Mixpanel's reports count, by day of the project's zone;
 in a project whose export is in UTC too.

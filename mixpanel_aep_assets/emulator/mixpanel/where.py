@@ -1,4 +1,4 @@
-"""The expressions of `where` and `on`: grammar and semantics of mixpanel-api.md section 4.
+"""The expressions of `where` and `on`: grammar and semantics of mixpanel.md#expressions.
 
 `compile_where` turns the text into a predicate over an event. Values are None (null), bool, float, int, str, list, or
 `UNDEFINED`, which is what comparisons of unlike kinds, absent properties and impossible arithmetic give.

@@ -1,1 +1,1 @@
-"""The Platform side: tokens, batches, Catalog, Schema Registry, diagnostics (reference aep-api.md)."""
+"""The Platform side: tokens, batches, Catalog, Schema Registry, diagnostics (docs/reference/platform.md)."""

@@ -1,4 +1,4 @@
-"""Batch Ingestion: create, upload in both protocols, COMPLETE, ABORT, REVERT (aep-api.md section 3).
+"""Batch Ingestion: create, upload in both protocols, COMPLETE, ABORT, REVERT (platform.md#batch-ingestion).
 
 Uploaded bytes stream to disk. What becomes of a completed batch is the business of `lifecycle`.
 """

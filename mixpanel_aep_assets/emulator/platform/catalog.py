@@ -1,4 +1,4 @@
-"""Catalog: batches, datasets and their files (aep-api.md section 5)."""
+"""Catalog: batches, datasets and their files (platform.md#catalog)."""
 
 from __future__ import annotations
 

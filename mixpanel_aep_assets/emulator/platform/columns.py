@@ -1,4 +1,4 @@
-"""Validating Parquet columns against the schema tree, a column at a time (aep-api.md sections 8.1, 8.4 and 8.5).
+"""Validating Parquet columns against the schema tree, a column at a time (platform.md#parquet-types and platform.md#conversions).
 
 `check_types` compares the file's schema: unknown columns and impossible conversions end the batch. `check_rows` looks for
 rows with values that the schema refuses; nothing inside an array or a map is looked at, as Adobe documents.

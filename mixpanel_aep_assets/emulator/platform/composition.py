@@ -1,4 +1,4 @@
-"""Resolving a schema: class and field groups merged into one JSON Schema with Platform names (aep-api.md section 7).
+"""Resolving a schema: class and field groups merged into one JSON Schema with Platform names (platform.md#schema-registry).
 
 Adobe's own resources come from `global_xdm.json`; those of the tenant from what was posted.
 """

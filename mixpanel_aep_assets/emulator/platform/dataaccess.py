@@ -1,4 +1,4 @@
-"""Data Access: diagnostics, failed rows and ingested files (aep-api.md section 6)."""
+"""Data Access: diagnostics, failed rows and ingested files (platform.md#diagnostics)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Descriptors of the Schema Registry: which field is an identity (aep-api.md section 7.7)."""
+"""Descriptors of the Schema Registry: which field is an identity (platform.md#descriptors)."""
 
 from __future__ import annotations
 

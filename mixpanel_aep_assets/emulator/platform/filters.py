@@ -1,4 +1,4 @@
-"""The query language of Catalog lists: paging, order, projection and filters (aep-api.md section 5.2)."""
+"""The query language of Catalog lists: paging, order, projection and filters (platform.md#catalog-lists)."""
 
 from __future__ import annotations
 

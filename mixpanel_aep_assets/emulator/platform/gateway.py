@@ -1,4 +1,4 @@
-"""What stands in front of every Platform service: the four headers, and the shapes of errors (aep-api.md section 2).
+"""What stands in front of every Platform service: the four headers, and the shapes of errors (platform.md#gateway-errors).
 
 The gateway's own failures are `{"error_code", "message"}`; those of the services behind it are problem+json.
 """

@@ -1,4 +1,4 @@
-"""`POST /ims/token/v3`: access tokens of the OAuth server-to-server grant (aep-api.md section 2.1)."""
+"""`POST /ims/token/v3`: access tokens of the OAuth server-to-server grant (platform.md#tokens)."""
 
 from __future__ import annotations
 

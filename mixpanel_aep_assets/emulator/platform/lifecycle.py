@@ -1,4 +1,4 @@
-"""How a batch comes from `loading` to a final state (aep-api.md section 4).
+"""How a batch comes from `loading` to a final state (platform.md#batch-states).
 
 Files are parsed and validated by one worker thread, started by COMPLETE; the state that a reader sees follows from the
 clock, the worker's result and the fault, and is worked out when somebody looks. A batch becomes active and its replay's

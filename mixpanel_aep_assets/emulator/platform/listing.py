@@ -1,4 +1,5 @@
-"""The Registry's list parameters: `property`, `orderby`, `limit`, `start`, and the page that answers (section 7.2)."""
+"""The Registry's list parameters: `property`, `orderby`, `limit`, `start`, and the page that answers
+(platform.md#accept-headers)."""
 
 from __future__ import annotations
 

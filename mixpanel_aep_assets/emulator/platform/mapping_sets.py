@@ -1,4 +1,4 @@
-"""Data Prep's mapping sets as objects: made, read, replaced, checked for shape (aep-api.md section 9).
+"""Data Prep's mapping sets as objects: made, read, replaced, checked for shape (platform.md#mapping-sets).
 
 The mapping language itself is not emulated: `validate` looks at the shape alone.
 """

@@ -1,4 +1,4 @@
-"""Identity namespaces (aep-api.md section 7.9)."""
+"""Identity namespaces (platform.md#namespaces)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Standard XDM: a resolved schema with JSON-LD names, as the `vnd.adobe.xdm` forms show it (xdm.md section 2).
+"""Standard XDM: a resolved schema with JSON-LD names, as the `vnd.adobe.xdm` forms show it (xdm.md#names).
 
 The emulator keeps Platform names (Compatibility Mode). This is the documented conversion read backwards: `timestamp` is
 `xdm:timestamp`, `_id` is `@id`, `_schema.latitude` is `schema:latitude`, `_{tenant}.field` is `{tenant}:field`.

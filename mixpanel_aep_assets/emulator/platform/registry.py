@@ -1,4 +1,4 @@
-"""The Schema Registry's routes (aep-api.md section 7): look-ups with their Accept rules, and the tenant's resources."""
+"""The Schema Registry's routes (platform.md#schema-registry): look-ups with their Accept rules, and the tenant's resources."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def xdm_problem(code: str, title: str, detail: str) -> Refusal:
 
 
 def accepted(call: PlatformCall, *, lookup: bool) -> tuple[str, bool]:
-    """The form that the Accept header asks for, and whether it wants standard names. Refuses by the rules of section 7.2.
+    """The form that the Accept header asks for, and whether it wants standard names. Refuses by the rules of
+    platform.md#accept-headers.
 
     The pages name the `xed` forms only. Adobe's open client asks with `xdm`, the notation that they call standard XDM.
     """

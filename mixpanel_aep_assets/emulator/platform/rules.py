@@ -1,4 +1,4 @@
-"""What the Schema Registry refuses in a tenant's field groups and schemas (aep-api.md sections 7.4 to 7.6)."""
+"""What the Schema Registry refuses in a tenant's field groups and schemas (platform.md#schemas-and-field-groups)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How large each row is as JSON: what the Profile store's 10 KB guardrail measures (aep-api.md section 3.10).
+"""How large each row is as JSON: what the Profile store's 10 KB guardrail measures (platform.md#limits).
 
 Exact sizes are dear, so all rows are estimated a column at a time and only those near the limit are written out.
 """

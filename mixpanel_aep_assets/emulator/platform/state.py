@@ -1,6 +1,6 @@
 """What the Platform remembers: credentials, tokens and the collections of all its services, apart by sandbox.
 
-Ids are made here, of the shapes of aep-api.md section 13 row 3, and never reused.
+Ids are made here, of the shapes of platform.md#emulator, and never reused.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A dataset's schema as a closed tree of typed nodes, made from the Registry's resolved JSON Schema.
 
-Kinds are those of aep-api.md section 8.1. What values a node takes is checked in `columns` (Parquet) and `records` (JSON).
+Kinds are those of platform.md#parquet-types. What values a node takes is checked in `columns` (Parquet) and `records` (JSON).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from mixpanel_aep_assets.xdm.growth.types import FITTING
 
 _SPECIAL: Final = re.compile(r"[.\[\]\\{}]")
 LONGEST: Final = 4096
-"""Characters of an expression (data-prep.md section 1)."""
+"""Characters of an expression (data-prep.md#vocabulary)."""
 
 
 def mappings(plan: SchemaPlan, tenant: str) -> list[dict[str, str]]:

@@ -1,6 +1,6 @@
 """Field names for property names: valid, free of collisions, and the same in whatever order properties come.
 
-The Platform's rules (xdm.md section 6): letters, digits, `-`, `_`; no leading `_`; names that differ only in case are
+The Platform's rules (xdm.md#custom-fields): letters, digits, `-`, `_`; no leading `_`; names that differ only in case are
 one; camelCase preferred; a name can never change once used. So a name depends only on the set of properties and on the
 names that are taken, and a suffix, where one is needed, on the hash of the property's own name.
 """

@@ -25,7 +25,7 @@ HOME: Final = "custom"
 """The object below `_{TENANT_ID}.mixpanel` that holds grown fields, apart from those of the standard field group."""
 
 ROW_FIELDS: Final = 10_000
-"""Fields that a row may have in batch ingestion (xdm.md section 6)."""
+"""Fields that a row may have in batch ingestion (xdm.md#custom-fields)."""
 
 Conflict = Literal["widen", "quarantine"]
 
@@ -41,7 +41,7 @@ BOOKKEEPING: Final = frozenset(
         "$mp_is_forwarded",
     }
 )
-"""What Mixpanel writes for itself and no analysis wants (xdm.md section 8.7); `$warehouse_*` too."""
+"""What Mixpanel writes for itself and no analysis wants (xdm.md#standard-mapping); `$warehouse_*` too."""
 
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The one in C where PyYAML has it: a plan may have thousands of entries."""

@@ -1,6 +1,6 @@
 """Events set aside because a value does not fit its grown field: the policy `quarantine`.
 
-Adobe's rule for a required field (data-prep.md section 7: an error makes it null, and the row is not ingested) is held for
+Adobe's rule for a required field (data-prep.md#errors: an error makes it null, and the row is not ingested) is held for
 the fields that a plan names, required or not.
 """
 

@@ -17,7 +17,7 @@ NUMBER_PATTERN: Final = "-?(0|[1-9][0-9]{0,14}|[1-8][0-9]{15})([.][0-9]+)?([eE][
 their digits. `007` is none. Whole matches count."""
 
 NO_VALUE: Final = ("null", "empty")
-"""Kinds that the Platform takes for no value (xdm.md section 4)."""
+"""Kinds that the Platform takes for no value (xdm.md#empty-values)."""
 
 
 @dataclass(frozen=True)

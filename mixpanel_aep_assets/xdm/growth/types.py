@@ -1,6 +1,6 @@
 """The XDM type of a property by the kinds of its values, and what a value must look like to fit it.
 
-A type can never change once data has come in (xdm.md section 6), so the choice is the one that later values break least:
+A type can never change once data has come in (xdm.md#custom-fields), so the choice is the one that later values break least:
 one number type for whole numbers and others, text wherever nothing else clearly leads.
 """
 
@@ -22,7 +22,7 @@ from mixpanel_aep_assets.xdm.schema import Field
 from mixpanel_aep_assets.xdm.standard import JSON_TYPES
 
 Type = Literal["string", "double", "long", "int", "boolean", "date", "date_time", "strings"]
-"""Types of a grown field: XDM's (section 7), and `strings`, an array of texts."""
+"""Types of a grown field: XDM's (xdm.md#types), and `strings`, an array of texts."""
 
 TYPES: Final = get_args(Type)
 

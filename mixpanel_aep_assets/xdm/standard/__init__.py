@@ -1,4 +1,4 @@
-"""The standard mapping, its field group and its schema, as data beside this module (reference xdm.md section 8).
+"""The standard mapping, its field group and its schema, as data beside this module (xdm.md#standard-mapping).
 
 The files hold the literal text `{TENANT_ID}`; the functions here put the organisation's tenant id in its place.
 Nothing here talks to the Platform: what is returned are request bodies and the mapping set.
