@@ -238,12 +238,10 @@ COMMANDS = {
 }
 SAMPLE: list[Case] = [
     ("SOCKS without its package", "trusted", "right"),
-    ("unknown scheme", "trusted", "right"),
     ("wants a password", "trusted", "right"),
     ("no proxy", "private authority", "right"),
     ("no proxy", "no such file", "right"),
     ("no proxy", "trusted", "a blank within"),
-    ("no proxy", "trusted", "no @AdobeOrg"),
 ]
 
 
