@@ -63,9 +63,9 @@ PROXIES = {
 }
 CERTIFICATES = {
     "trusted": Broken(harmless=True),
-    "private authority": Broken("localhost is not trusted: unable to get local issuer"),
-    "self-signed": Broken("localhost is not trusted: self", front="self-signed"),
-    "expired": Broken("localhost has expired", front="expired"),
+    "private authority": Broken("is not trusted: unable to get local issuer"),
+    "self-signed": Broken("is not trusted: self", front="self-signed"),
+    "expired": Broken("has expired", front="expired"),
     "another host's": Broken("is made out to another host", front="other-host"),
     "no such file": Broken("SSL_CERT_FILE='/no/such/file' cannot be read: No such file or directory"),
     "empty file": Broken("holds no certificate in PEM form"),
