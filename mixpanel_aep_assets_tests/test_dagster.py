@@ -59,9 +59,9 @@ def test_a_day_shows_its_numbers_schema_preview_and_lineage(
     result = run(definitions, instance)
     assert result.success
     raw, xdm, batch = (numbers(result, key) for key in (RAW, XDM, BATCH))
-    assert (raw["dagster/row_count"], raw["exported"], raw["quarantined"]) == (44, 44, 0)
-    assert (xdm["dagster/row_count"], xdm["duplicates"]) == (40, 4)
-    assert (batch["dagster/row_count"], batch["action"]) == (40, "uploaded")
+    assert (raw["dagster/partition_row_count"], raw["exported"], raw["quarantined"]) == (44, 44, 0)
+    assert (xdm["dagster/partition_row_count"], xdm["duplicates"]) == (40, 4)
+    assert (batch["dagster/partition_row_count"], batch["action"]) == (40, "uploaded")
     assert raw["dagster/size_bytes"] > 0
     assert "Page Viewed" in raw["preview"]
     described = {column.name: column.description for column in xdm["dagster/column_schema"].columns}
@@ -69,7 +69,7 @@ def test_a_day_shows_its_numbers_schema_preview_and_lineage(
     assert "mixpanel.timestamp" in (described["timestamp"] or "")
     deps = xdm["dagster/column_lineage"].deps_by_column
     assert {dep.column_name for dep in deps["timestamp"]} == {"time_ms"}
-    assert "experience.adobe.com" in batch["batch in the Platform"]
+    assert "experience.adobe.com" in batch["batch_url"]
 
 
 def test_a_day_that_is_read_again_shows_what_appeared_changed_and_vanished_since(
@@ -81,7 +81,7 @@ def test_a_day_that_is_read_again_shows_what_appeared_changed_and_vanished_since
         emulator.control.seed_day(DAY, lines(rows))
         raw = numbers(run(definitions, instance), RAW)
         emulator.control.settle()
-        shown.append([raw.get(f"events that {what}") for what in ("appeared", "changed", "vanished")])
+        shown.append([raw.get(f"events_{what}") for what in ("appeared", "changed", "vanished")])
     assert shown == [[None] * 3, [2, 1, 1], [0, 0, 0]]
 
 
@@ -291,7 +291,7 @@ def test_a_batch_that_is_gone_or_cannot_be_asked_for_keeps_the_sensor_from_no_ot
     emulator: EmulatorThread, definitions: dg.Definitions, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     emulator.control.seed_day(DAY, lines(events(40)))
-    batch = numbers(run(definitions, instance), BATCH)["batch"]
+    batch = numbers(run(definitions, instance), BATCH)["batch_id"]
     emulator.control.settle()
     after = json.loads(follow(definitions, instance).cursor or "{}")["after"]
     still = json.dumps({"after": after, "open": {"2026-03-08": "01M85VWQ5J7FV468BQG7ZM8PZ2", DAY: batch}})

@@ -227,10 +227,10 @@ def test_awkward_events_at_the_beginning_of_a_day_fail_nothing_and_are_shown(
     )
     emulator.control.seed_day(DAY, ("\n".join(body) + "\n").encode())
     shown = run(definitions)
-    assert shown["aep_batch"]["dagster/row_count"] == 30
+    assert shown["aep_batch"]["dagster/partition_row_count"] == 30
     assert "not shown" not in str(shown)
-    assert "1e999" in shown["xdm_events"]["before and after"]
-    assert r"caf\u00e9 \ud83d" in shown["xdm_events"]["before and after"]
+    assert "1e999" in shown["xdm_events"]["before_and_after"]
+    assert r"caf\u00e9 \ud83d" in shown["xdm_events"]["before_and_after"]
 
 
 @pytest.mark.parametrize("value", AWKWARD.values(), ids=AWKWARD.keys())

@@ -186,7 +186,7 @@ def test_a_handful_that_cannot_conform_is_a_warning_with_its_number_whatever_its
     finding = verify.conforms_to_xdm(connection, DAY)
     assert (finding.passed, finding.severe) == (False, False)
     assert finding.text.startswith("40 events conform; 3 of 43 (7.0 %) cannot and were set aside")
-    assert finding.numbers["allowed rows"] == 20
+    assert finding.numbers["allowed_rows"] == 20
 
 
 def test_a_day_of_which_nothing_conforms_is_blocked(emulator: EmulatorThread, tmp_path: Path) -> None:

@@ -246,5 +246,5 @@ def test_what_changed_since_the_export_before_is_counted_in_the_log_and_the_chec
     said: list[str] = []
     extract.extract_day(connection, DAY, log=said.append)
     assert any("2 appeared, 1 changed, 1 vanished" in text for text in said)
-    (row,) = verify.body_is_whole(connection, DAY).numbers["since the export before"]
+    (row,) = verify.body_is_whole(connection, DAY).numbers["changes_since_last_export"]
     assert row == {"appeared": 2, "changed": 1, "vanished": 1}

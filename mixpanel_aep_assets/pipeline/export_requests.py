@@ -64,6 +64,15 @@ def as_json(request: Request) -> dict[str, Any]:
     }
 
 
+def reason_rows(requests: Iterable[Request]) -> list[dict[str, Any]]:
+    """The lines of requests by reason, for a table."""
+    return [
+        {"request": one.name, "reason": reason, "lines": lines}
+        for one in requests
+        for reason, lines in one.reasons.items()
+    ]
+
+
 def _day_of(opened: Opened) -> outside.DayOf:
     def day_of(date: datetime.date) -> Day:
         return opened.day(extract.TABLE, date.isoformat())

@@ -14,6 +14,9 @@ from mixpanel_aep_assets.pipeline import export_requests, extract, load, replay,
 
 COUNTS = ("exported", "duplicates", "quarantined", "uploaded", "ingested", "rejected")
 
+SAID_LATER = ("ingested", "rejected")
+"""Counts that only a final batch has."""
+
 IN = {"ingested", "empty"}
 """Statuses of a day that is in the Platform, whole."""
 
@@ -68,6 +71,16 @@ def counts_of(opened: Opened, day: str) -> dict[str, Any]:
     if row["status"] in IN and doubt.read(table) is not None:
         row["status"] = DOUBTED
     return row
+
+
+def known(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of `counts_of` as it may be shown: None for counts that the Platform has not said yet, which are no zeros."""
+    return {**row, **dict.fromkeys(SAID_LATER)} if row["status"] == "in_progress" else dict(row)
+
+
+def reason_rows(reasons: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Lines in quarantine by reason, for a table."""
+    return [{"reason": reason, "lines": lines} for reason, lines in reasons.items()]
 
 
 def _status(row: Mapping[str, Any], outcome: Mapping[str, Any], *, final: bool) -> str:
