@@ -16,11 +16,11 @@ from typing import Any
 import orjson
 
 from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.growth import types
+from mixpanel_aep_assets.growth.seen import NO_VALUE, Property
+from mixpanel_aep_assets.growth.types import Type
 from mixpanel_aep_assets.pipeline import grow, previews, profile, redaction
 from mixpanel_aep_assets.storage import StorageError
-from mixpanel_aep_assets.xdm.growth import types
-from mixpanel_aep_assets.xdm.growth.seen import NO_VALUE, Property
-from mixpanel_aep_assets.xdm.growth.types import Type
 
 TABLE = "property_drift"
 VERSION = "2"
