@@ -33,9 +33,9 @@ if TYPE_CHECKING:  # the other rooms are imported when they are first used: an e
     from mixpanel_aep_assets.aep.http import PlatformClient
     from mixpanel_aep_assets.aep.provision import Wanted
     from mixpanel_aep_assets.dataprep.advice.fitting import Fitted
-    from mixpanel_aep_assets.dataprep.columnar.compiled import CompiledMapping
+    from mixpanel_aep_assets.dataprep.columnar.compiled_mapping import CompiledMapping
     from mixpanel_aep_assets.dataprep.language.mapping_set import MappingSet
-    from mixpanel_aep_assets.growth.plan import SchemaPlan
+    from mixpanel_aep_assets.growth.schema_plan import SchemaPlan
     from mixpanel_aep_assets.xdm.conformance import Conformance
     from mixpanel_aep_assets.xdm.schema import Schema
 
@@ -459,7 +459,7 @@ class Opened:
     def _fitted(self) -> Fitted | None:
         """The standard mapping as the dataset's schema can take it; None where the user has a mapping set."""
         from mixpanel_aep_assets.dataprep.advice.fitting import fitted
-        from mixpanel_aep_assets.growth.plan import HOME
+        from mixpanel_aep_assets.growth.schema_plan import HOME
 
         if self.settings.mapping is not None:
             return None
@@ -482,7 +482,7 @@ class Opened:
         It lies in storage and not in the Registry: it holds a person's decisions, policies and refusals too, and a title
         changed in the schema editor must not change the mapping. Raises PlanError for a damaged one.
         """
-        from mixpanel_aep_assets.growth.plan import read_plan
+        from mixpanel_aep_assets.growth.schema_plan import read_plan
 
         data = self.storage.read(self._plan_path)
         return None if data is None else read_plan(data.decode(), self.storage.location(self._plan_path))
@@ -549,7 +549,7 @@ class Opened:
     @cached_property
     def mapping(self) -> CompiledMapping:
         """The mapping set compiled against the dataset's schema, reading the attributes that `transform` derives."""
-        from mixpanel_aep_assets.dataprep.columnar.compiled import compile_mapping
+        from mixpanel_aep_assets.dataprep.columnar.compiled_mapping import compile_mapping
 
         return compile_mapping(self.mapping_set, self.schema, derived=DERIVED)
 
@@ -580,7 +580,7 @@ class Opened:
     def wanted_with(self, plan: SchemaPlan | None) -> Wanted:
         """The same with the fields of a plan that is not accepted yet."""
         from mixpanel_aep_assets.aep.provision import Wanted
-        from mixpanel_aep_assets.growth.plan import schema_fields
+        from mixpanel_aep_assets.growth.schema_plan import schema_fields
 
         grown = schema_fields(plan) if plan is not None else {}
         return Wanted(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mixpanel_aep_assets.connection import Opened
-from mixpanel_aep_assets.dataprep.columnar.compiled import compile_mapping
+from mixpanel_aep_assets.dataprep.columnar.compiled_mapping import compile_mapping
 from mixpanel_aep_assets.dataprep.language.mapping_set import MappingSet
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.pipeline import extract, transform

@@ -19,7 +19,7 @@ from mixpanel_aep_assets.aep import catalog, fields, registry
 from mixpanel_aep_assets.aep.errors import BadRequest, Conflict
 from mixpanel_aep_assets.aep.http import PlatformClient
 from mixpanel_aep_assets.aep.references import References
-from mixpanel_aep_assets.growth.plan import HOME
+from mixpanel_aep_assets.growth.schema_plan import HOME
 from mixpanel_aep_assets.xdm import standard
 
 What = Literal["namespace", "field group", "schema", "descriptor", "dataset"]
@@ -54,7 +54,7 @@ SIGNS: Mapping[Action, str] = {"keep": " ", "create": "+", "extend": "~", "enabl
 class Wanted:
     """What a connection wants. Titles must be unique in the organisation's tenant; empty ones are the standard's.
 
-    `grown`: fields as JSON Schema by name, to stand below `_{TENANT_ID}.mixpanel.custom` (`growth.plan`).
+    `grown`: fields as JSON Schema by name, to stand below `_{TENANT_ID}.mixpanel.custom` (`growth.schema_plan`).
     """
 
     dataset_name: str = "Mixpanel events"

@@ -20,7 +20,7 @@ from mixpanel_aep_assets.xdm.composition import registry_schema
 
 if TYPE_CHECKING:
     from mixpanel_aep_assets.dataprep.advice.suggest import Suggestions
-    from mixpanel_aep_assets.dataprep.columnar.fallbacks import Fallback
+    from mixpanel_aep_assets.dataprep.columnar.python_fallbacks import Fallback
     from mixpanel_aep_assets.dataprep.interpreter.targets import TargetType
     from mixpanel_aep_assets.dataprep.language.mapping_set import MappingSet
     from mixpanel_aep_assets.xdm.schema import Schema
@@ -133,7 +133,7 @@ def _target(schema: Schema) -> TargetType:
 
 def _fallbacks(mapping_set: MappingSet, schema: Schema | None, connections: Connections | None) -> tuple[Fallback, ...]:
     """What of a valid set runs in Python, on events as they are stored, or on the records that its sources suppose."""
-    from mixpanel_aep_assets.dataprep.columnar.compiled import compile_mapping
+    from mixpanel_aep_assets.dataprep.columnar.compiled_mapping import compile_mapping
 
     derived = {source: source for source in connections.derived()} if connections else {}
     compiled = compile_mapping(mapping_set, schema, derived)
@@ -150,7 +150,7 @@ def _fallbacks(mapping_set: MappingSet, schema: Schema | None, connections: Conn
 def _preview(file: Path, source: BinaryIO) -> None:
     """Map records with FILE and print a line for each: {"data": {...}, "errors": [...] | null}."""
     from mixpanel_aep_assets.dataprep.interpreter.evaluate import Evaluator
-    from mixpanel_aep_assets.dataprep.language.errors import MappingSetError
+    from mixpanel_aep_assets.dataprep.language.mapping_errors import MappingSetError
 
     try:
         evaluator = Evaluator(_load(file))
@@ -217,7 +217,7 @@ def _outcome(expression: Any, record: Any) -> dict[str, Any]:
     """`{"value": ...}` or `{"error": {...}}`."""
     from mixpanel_aep_assets.dataprep.interpreter.evaluate import evaluate_expression
     from mixpanel_aep_assets.dataprep.interpreter.values import to_json
-    from mixpanel_aep_assets.dataprep.language.errors import EvaluationError, ExpressionError
+    from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError, ExpressionError
 
     if not isinstance(expression, str):
         return {"error": {"message": "the expression is no text"}}
@@ -265,7 +265,7 @@ def _import_command(connections: Connections | None) -> click.Command:
 
         SOURCE is a JSON, YAML or CSV file, or the id of a mapping set of the Platform.
         """
-        from mixpanel_aep_assets.dataprep.language.errors import MappingSetError
+        from mixpanel_aep_assets.dataprep.language.mapping_errors import MappingSetError
         from mixpanel_aep_assets.dataprep.language.mapping_set import MappingSet
 
         if file is not None and file.exists() and not force:
@@ -308,7 +308,7 @@ def _suggest_command(connections: Connections | None) -> click.Command:
         First the standard mapping where its sources are seen and its fields exist; then the field whose name is most alike
         and that every value fits, through a conversion function where one is needed.
         """
-        from mixpanel_aep_assets.dataprep.advice.seen import Seen
+        from mixpanel_aep_assets.dataprep.advice.property_samples import PropertySamples
         from mixpanel_aep_assets.dataprep.advice.suggest import flat, suggest
         from mixpanel_aep_assets.dataprep.language.mapping_set import MappingSet
         from mixpanel_aep_assets.xdm.standard import standard_mapping
@@ -320,7 +320,7 @@ def _suggest_command(connections: Connections | None) -> click.Command:
             records: Iterable[Mapping[str, Any]] = _readable(source)
         else:
             records = connections.records(connection, None if day is None else day.strftime("%Y-%m-%d"))
-        seen = Seen(records)
+        seen = PropertySamples(records)
         known = MappingSet.from_json(standard_mapping(_tenant(fields)))
         is_flat = not any(path[0] == "properties" for path in seen.properties)
         found = suggest(seen, fields, flat(known) if is_flat else known, connections.derived() if connections else ())
@@ -428,7 +428,7 @@ def _written(mapping_set: MappingSet, form: str) -> str:
 
 
 def _load(path: Path) -> MappingSet:
-    from mixpanel_aep_assets.dataprep.language.errors import MappingSetError
+    from mixpanel_aep_assets.dataprep.language.mapping_errors import MappingSetError
     from mixpanel_aep_assets.dataprep.language.mapping_set import load_mapping_set
 
     try:

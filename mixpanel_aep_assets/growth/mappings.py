@@ -1,6 +1,6 @@
 """The mappings that fill grown fields, in Adobe's language, so that the engine and the Platform need nothing new.
 
-A value fits a typed field if its text form matches `types.FITTING`. Under `widen` the typed field and the text field share
+A value fits a typed field if its text form matches `field_types.FITTING`. Under `widen` the typed field and the text field share
 the values by that test. Without a text field, and under `quarantine`, the conversion to the field's type is left to fail,
 which is a mapping error that names the destination and the value; the destinations in `strict` set the event aside then.
 """
@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from mixpanel_aep_assets.growth.plan import HOME, PlannedField, SchemaPlan
-from mixpanel_aep_assets.growth.types import FITTING
+from mixpanel_aep_assets.growth.field_types import FITTING
+from mixpanel_aep_assets.growth.schema_plan import HOME, PlannedField, SchemaPlan
 
 _SPECIAL: Final = re.compile(r"[.\[\]\\{}]")
 LONGEST: Final = 4096

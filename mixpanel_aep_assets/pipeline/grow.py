@@ -11,10 +11,18 @@ from collections.abc import Callable, Iterable, Mapping
 from mixpanel_aep_assets.aep import provision, registry
 from mixpanel_aep_assets.aep.errors import DatasetNotFound
 from mixpanel_aep_assets.connection import Opened
-from mixpanel_aep_assets.dataprep.columnar.compiled import compile_mapping
+from mixpanel_aep_assets.dataprep.columnar.compiled_mapping import compile_mapping
 from mixpanel_aep_assets.growth import mappings
-from mixpanel_aep_assets.growth.plan import HOME, ROW_FIELDS, Ground, PlanError, SchemaPlan, propose, schema_fields
-from mixpanel_aep_assets.growth.seen import Declared
+from mixpanel_aep_assets.growth.properties import Declared
+from mixpanel_aep_assets.growth.schema_plan import (
+    HOME,
+    ROW_FIELDS,
+    Ground,
+    PlanError,
+    SchemaPlan,
+    propose,
+    schema_fields,
+)
 from mixpanel_aep_assets.mixpanel import lexicon
 from mixpanel_aep_assets.mixpanel.errors import MixpanelError
 from mixpanel_aep_assets.pipeline import profile

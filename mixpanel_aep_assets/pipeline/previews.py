@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from mixpanel_aep_assets.connection import Opened
-from mixpanel_aep_assets.growth.seen import Property
+from mixpanel_aep_assets.growth.properties import Property
 from mixpanel_aep_assets.mixpanel import dedup
 from mixpanel_aep_assets.pipeline import extract, profile, redaction, transform
 

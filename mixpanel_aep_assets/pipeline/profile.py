@@ -45,7 +45,7 @@ import pyarrow.parquet as pq
 
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.dataprep.interpreter.records import decode_object
-from mixpanel_aep_assets.growth.seen import DATE_PATTERN, DATE_TIME_PATTERN, NO_VALUE, NUMBER_PATTERN, Property
+from mixpanel_aep_assets.growth.properties import DATE_PATTERN, DATE_TIME_PATTERN, NO_VALUE, NUMBER_PATTERN, Property
 from mixpanel_aep_assets.pipeline import extract, redaction
 
 TABLE = "property_profile"

@@ -24,7 +24,7 @@ import polars as pl
 from mixpanel_aep_assets.aep import batch
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.errors import ExplainedError
-from mixpanel_aep_assets.growth.quarantine import with_refused
+from mixpanel_aep_assets.growth.strict_fields import with_refused
 from mixpanel_aep_assets.pipeline import extract, load, rows, transform
 from mixpanel_aep_assets.storage import Staging
 from mixpanel_aep_assets.xdm.conformance import SeenIds

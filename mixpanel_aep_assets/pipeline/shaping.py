@@ -16,8 +16,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixpanel_aep_assets.dataprep.columnar.compiled import CompiledMapping
-from mixpanel_aep_assets.growth.quarantine import with_refused
+from mixpanel_aep_assets.dataprep.columnar.compiled_mapping import CompiledMapping
+from mixpanel_aep_assets.growth.strict_fields import with_refused
 from mixpanel_aep_assets.mixpanel import dedup, identity, time_mode
 from mixpanel_aep_assets.storage import Day, Staging, Storage, reading
 from mixpanel_aep_assets.xdm.conformance import Conformance

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixpanel_aep_assets.dataprep.columnar.compiled import MappedFrame, compile_mapping
+from mixpanel_aep_assets.dataprep.columnar.compiled_mapping import MappedFrame, compile_mapping
 from mixpanel_aep_assets.dataprep.language.mapping_set import MappingSet
 from mixpanel_aep_assets.growth.mappings import mappings, strict
-from mixpanel_aep_assets.growth.plan import PlannedField, SchemaPlan, schema_fields
+from mixpanel_aep_assets.growth.schema_plan import PlannedField, SchemaPlan, schema_fields
 from mixpanel_aep_assets.xdm.composition import registry_schema
 
 TENANT = "t"

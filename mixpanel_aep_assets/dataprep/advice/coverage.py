@@ -10,7 +10,7 @@ from typing import Any
 from mixpanel_aep_assets.dataprep.interpreter.targets import TargetType
 from mixpanel_aep_assets.dataprep.interpreter.validation import validate
 from mixpanel_aep_assets.dataprep.language.ast import Expression, Path, Step
-from mixpanel_aep_assets.dataprep.language.errors import ExpressionError
+from mixpanel_aep_assets.dataprep.language.mapping_errors import ExpressionError
 from mixpanel_aep_assets.dataprep.language.mapping_set import Mapping as OneMapping
 from mixpanel_aep_assets.dataprep.language.mapping_set import MappingSet, SourceType
 from mixpanel_aep_assets.dataprep.language.parser import children, parse

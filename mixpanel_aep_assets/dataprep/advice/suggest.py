@@ -12,16 +12,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from mixpanel_aep_assets.dataprep.advice.names import likeness
-from mixpanel_aep_assets.dataprep.advice.seen import Names, Seen
+from mixpanel_aep_assets.dataprep.advice.name_similarity import likeness
+from mixpanel_aep_assets.dataprep.advice.property_samples import Names, PropertySamples
 from mixpanel_aep_assets.dataprep.columnar.compile_targets import fitted, target_type
-from mixpanel_aep_assets.dataprep.columnar.fallbacks import nodes
-from mixpanel_aep_assets.dataprep.interpreter.closures import compile_closure, run
+from mixpanel_aep_assets.dataprep.columnar.python_fallbacks import nodes
 from mixpanel_aep_assets.dataprep.interpreter.context import EvaluationContext
+from mixpanel_aep_assets.dataprep.interpreter.expressions import compile_closure, run
 from mixpanel_aep_assets.dataprep.interpreter.functions.strings import WHITE_SPACE
 from mixpanel_aep_assets.dataprep.interpreter.targets import convert
 from mixpanel_aep_assets.dataprep.language.ast import Call, Expression, Path, Step
-from mixpanel_aep_assets.dataprep.language.errors import EvaluationError
+from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError
 from mixpanel_aep_assets.dataprep.language.mapping_set import Mapping, MappingSet, SourceType
 from mixpanel_aep_assets.dataprep.language.parser import RESERVED, parse
 from mixpanel_aep_assets.dataprep.language.paths import format_steps, parse_destination, parse_source
@@ -84,7 +84,9 @@ class Suggestions:
         return {"name": "Suggested mappings", "version": 0, "mappings": [one.to_json() for one in self.made]}
 
 
-def suggest(seen: Seen, schema: Schema, known: MappingSet | None = None, derived: Iterable[str] = ()) -> Suggestions:
+def suggest(
+    seen: PropertySamples, schema: Schema, known: MappingSet | None = None, derived: Iterable[str] = ()
+) -> Suggestions:
     """Suggestions for what was seen. `derived` are sources that every record has besides its own (`mixpanel.id`)."""
     made = list(_known(seen, schema, known, frozenset(derived))) if known is not None else []
     used = {path for one in made for path in _paths(_tree(one.mapping))} | {("properties", name) for name in OF_DERIVED}
@@ -143,7 +145,7 @@ def _taken(mapping: Mapping) -> str | None:
     return None
 
 
-def _simplest(mapping: Mapping, seen: Seen) -> Mapping:
+def _simplest(mapping: Mapping, seen: PropertySamples) -> Mapping:
     """The mapping as an attribute alone, where no value that was seen has anything to trim."""
     taken = _taken(mapping)
     if taken is None or mapping.source_type is not SourceType.EXPRESSION:
@@ -171,7 +173,7 @@ def _likeness(name: str, destination: str) -> float:
     return likeness(name, steps)
 
 
-def _known(seen: Seen, schema: Schema, known: MappingSet, derived: frozenset[str]) -> Iterator[Suggestion]:
+def _known(seen: PropertySamples, schema: Schema, known: MappingSet, derived: frozenset[str]) -> Iterator[Suggestion]:
     name = str(known.document.get("name") or "the given mapping set")
     sample = seen.sample()
     for mapping in known.mappings:

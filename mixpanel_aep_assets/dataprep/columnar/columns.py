@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from mixpanel_aep_assets.dataprep.columnar.shred import DTYPES, Kind
+from mixpanel_aep_assets.dataprep.columnar.json_columns import DTYPES, Kind
 
 EXACT: Final = 2**53
 """Integers up to here are exact as doubles, and sums and differences of two of them fit into 64 bits."""

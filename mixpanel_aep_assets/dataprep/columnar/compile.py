@@ -2,7 +2,7 @@
 
 Three ways for a function: columns (`compile_functions.py`); its own body once per distinct combination of arguments (a
 `ByValue` step, run before the expressions); or none, and then the plain evaluator runs the whole mapping
-(NotNativeError). How a mapping set is put together from vectors is `compiled.py`.
+(NotNativeError). How a mapping set is put together from vectors is `compiled_mapping.py`.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from mixpanel_aep_assets.dataprep.columnar.compile_dates import read_default
 from mixpanel_aep_assets.dataprep.columnar.compile_functions import METHODS, NATIVE, array
 from mixpanel_aep_assets.dataprep.columnar.compile_operators import BINARY, complement, equals, negate, negation, same
 from mixpanel_aep_assets.dataprep.columnar.compile_patterns import matching
-from mixpanel_aep_assets.dataprep.columnar.fallbacks import Note, note_of
-from mixpanel_aep_assets.dataprep.columnar.shred import DTYPES, Kind, Steps
+from mixpanel_aep_assets.dataprep.columnar.json_columns import DTYPES, Kind, Steps
+from mixpanel_aep_assets.dataprep.columnar.python_fallbacks import Note, note_of
 from mixpanel_aep_assets.dataprep.interpreter import operators, values
 from mixpanel_aep_assets.dataprep.interpreter.context import EvaluationContext
 from mixpanel_aep_assets.dataprep.interpreter.functions import FUNCTIONS, Function, Style
@@ -59,7 +59,7 @@ from mixpanel_aep_assets.dataprep.language.ast import (
     Unary,
     Value,
 )
-from mixpanel_aep_assets.dataprep.language.errors import EvaluationError
+from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError
 
 _CONVERT: Final[Mapping[Parameter, Callable[[Vector], Vector]]] = {
     Parameter.TEXT: text,

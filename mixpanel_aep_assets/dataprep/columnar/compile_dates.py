@@ -11,7 +11,7 @@ from typing import Final
 import polars as pl
 
 from mixpanel_aep_assets.dataprep.columnar.columns import NotNativeError, Vector, either, nulls, others, present
-from mixpanel_aep_assets.dataprep.columnar.shred import DTYPES
+from mixpanel_aep_assets.dataprep.columnar.json_columns import DTYPES
 from mixpanel_aep_assets.dataprep.interpreter.date_formats import pattern_pieces
 
 _ISO_TEXT: Final = r"^[1-9]\d{3}-[01]\d-[0-3]\d(?:[T ][0-2]\d:[0-5]\d:[0-5]\d(?:\.\d{1,6})?Z?)?$".replace(

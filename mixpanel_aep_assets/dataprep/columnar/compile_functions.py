@@ -41,9 +41,9 @@ from mixpanel_aep_assets.dataprep.columnar.columns import (
 from mixpanel_aep_assets.dataprep.columnar.compile_dates import DATE_FUNCTIONS
 from mixpanel_aep_assets.dataprep.columnar.compile_operators import BINARY
 from mixpanel_aep_assets.dataprep.columnar.compile_patterns import matching
-from mixpanel_aep_assets.dataprep.columnar.shred import Kind
+from mixpanel_aep_assets.dataprep.columnar.json_columns import Kind
 from mixpanel_aep_assets.dataprep.interpreter.functions.strings import WHITE_SPACE
-from mixpanel_aep_assets.dataprep.language import limits
+from mixpanel_aep_assets.dataprep.language import bounds
 
 Native = Callable[[Sequence[Vector]], Vector]
 
@@ -76,7 +76,7 @@ def _constant(arguments: Sequence[Vector], index: int, of: type, default: Any = 
 
 def too_long(values: pl.Expr) -> pl.Expr:
     """Where a text may be longer than a function is allowed to make it."""
-    return (values.str.len_bytes() > limits.TEXT_CHARACTERS).fill_null(value=False)
+    return (values.str.len_bytes() > bounds.TEXT_CHARACTERS).fill_null(value=False)
 
 
 def _textual(change: Callable[[pl.Expr], pl.Expr], mask: Callable[[pl.Expr], pl.Expr] | None = None) -> Native:
@@ -125,7 +125,7 @@ def _pad(*, at_start: bool) -> Native:
             _constant(arguments, 1, int),
             _constant(arguments, 2, str) or " ",
         )
-        if len(padding) != 1 or size > limits.TEXT_CHARACTERS:
+        if len(padding) != 1 or size > bounds.TEXT_CHARACTERS:
             raise NotNativeError("the padding has several characters")
         size = max(size, 0)
         return Vector({"text": column.str.pad_start(size, padding) if at_start else column.str.pad_end(size, padding)})
@@ -154,7 +154,7 @@ def _instr(arguments: Sequence[Vector]) -> Vector:
 
 def _many(column: pl.Expr) -> pl.Expr:
     """Where a text may have more parts than an array may have elements."""
-    return (column.str.len_bytes() >= limits.ARRAY_ITEMS).fill_null(value=False)
+    return (column.str.len_bytes() >= bounds.ARRAY_ITEMS).fill_null(value=False)
 
 
 def _split(arguments: Sequence[Vector]) -> Vector:

@@ -34,8 +34,8 @@ from mixpanel_aep_assets.dataprep.columnar.columns import (
     united,
     within,
 )
-from mixpanel_aep_assets.dataprep.columnar.shred import Kind
-from mixpanel_aep_assets.dataprep.language import limits
+from mixpanel_aep_assets.dataprep.columnar.json_columns import Kind
+from mixpanel_aep_assets.dataprep.language import bounds
 
 _NUMBERS: Final = frozenset({"integer", "decimal"})
 _PRODUCT: Final = 2**62
@@ -135,7 +135,7 @@ def add(left: Vector, right: Vector) -> Vector:
         if all(one.columns for one in joined):
             columns["text"] = pl.when(rows).then(pl.concat_str([one.columns["text"] for one in joined]))
             masks += [within(rows, one.escape) for one in joined]
-            masks.append((columns["text"].str.len_bytes() > limits.TEXT_CHARACTERS).fill_null(value=False))
+            masks.append((columns["text"].str.len_bytes() > bounds.TEXT_CHARACTERS).fill_null(value=False))
     result = Vector(columns)
     return result.escaping(*masks, ~present(result))
 

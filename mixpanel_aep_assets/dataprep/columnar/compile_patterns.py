@@ -5,12 +5,12 @@ from __future__ import annotations
 import polars as pl
 
 from mixpanel_aep_assets.dataprep.columnar.columns import NotNativeError
-from mixpanel_aep_assets.dataprep.interpreter import regular
+from mixpanel_aep_assets.dataprep.interpreter import regular_expressions
 
 
 def rust_pattern(pattern: str) -> str:
     """The pattern for Polars' engine with the meaning that it has in RE2. Raises NotNativeError where they differ."""
-    regular.compiled(pattern)
+    regular_expressions.compiled(pattern)
     classes = {"d": "0-9", "w": "0-9A-Za-z_", "s": "\\t\\n\\f\\r "}
     out: list[str] = []
     inside = False

@@ -29,7 +29,7 @@ from mixpanel_aep_assets.dataprep.columnar.columns import (
 from mixpanel_aep_assets.dataprep.columnar.compile_dates import read_default
 from mixpanel_aep_assets.dataprep.interpreter.targets import FALSE_TEXTS, TRUE_TEXTS, TargetType, TypeName
 from mixpanel_aep_assets.dataprep.interpreter.values import shown
-from mixpanel_aep_assets.dataprep.language.errors import EvaluationError
+from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError
 from mixpanel_aep_assets.xdm.schema import Field
 
 _NAMES: Final[Mapping[str, TypeName]] = {

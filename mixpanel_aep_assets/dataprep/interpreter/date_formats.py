@@ -16,7 +16,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from mixpanel_aep_assets.dataprep.interpreter.values import Value, iso, kind_of, shown
-from mixpanel_aep_assets.dataprep.language.errors import EvaluationError
+from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError
 
 DEFAULT_FORMATS: Final = (
     "yyyy-MM-dd HH:mm:ssZ",

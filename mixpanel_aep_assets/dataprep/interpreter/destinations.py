@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mixpanel_aep_assets.dataprep.interpreter.values import kind_of
-from mixpanel_aep_assets.dataprep.language.errors import EvaluationError
+from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError
 from mixpanel_aep_assets.dataprep.language.paths import Steps
 
 

@@ -1,6 +1,6 @@
 """The plain evaluator: one record at a time, in Python. It defines what a mapping set means; the compiled form agrees.
 
-Expressions become closures in `closures.py`; values are written into the row by `destinations.py`.
+Expressions become closures in `expressions.py`; values are written into the row by `destinations.py`.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from mixpanel_aep_assets.dataprep.interpreter.closures import Closure, Record, compile_closure, path_closure, run
 from mixpanel_aep_assets.dataprep.interpreter.context import EvaluationContext
 from mixpanel_aep_assets.dataprep.interpreter.destinations import put
+from mixpanel_aep_assets.dataprep.interpreter.expressions import Closure, Record, compile_closure, path_closure, run
 from mixpanel_aep_assets.dataprep.interpreter.targets import Target, TargetType, convert, convert_nested, type_of
 from mixpanel_aep_assets.dataprep.interpreter.validation import checked, validate
 from mixpanel_aep_assets.dataprep.interpreter.values import Value, to_json
 from mixpanel_aep_assets.dataprep.language.ast import Expression
-from mixpanel_aep_assets.dataprep.language.errors import EvaluationError, MappingSetError
+from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError, MappingSetError
 from mixpanel_aep_assets.dataprep.language.mapping_set import Mapping, MappingSet, SourceType
 from mixpanel_aep_assets.dataprep.language.parser import parse
 from mixpanel_aep_assets.dataprep.language.paths import Steps, escape, iterations, parse_destination, parse_source

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from mixpanel_aep_assets.dataprep.interpreter.functions.registry import Kind
+from mixpanel_aep_assets.dataprep.interpreter.functions.function_registry import Kind
 from mixpanel_aep_assets.dataprep.interpreter.values import Value, kind_of, same, to_integer, to_text
-from mixpanel_aep_assets.dataprep.language.errors import EvaluationError
+from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError
 
 
 @dataclass(frozen=True)

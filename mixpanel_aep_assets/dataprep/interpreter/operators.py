@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from mixpanel_aep_assets.dataprep.interpreter import regular
+from mixpanel_aep_assets.dataprep.interpreter import regular_expressions
 from mixpanel_aep_assets.dataprep.interpreter.values import (
     Value,
     bounded,
@@ -23,8 +23,8 @@ from mixpanel_aep_assets.dataprep.interpreter.values import (
     to_number,
     to_text,
 )
-from mixpanel_aep_assets.dataprep.language import limits
-from mixpanel_aep_assets.dataprep.language.errors import EvaluationError
+from mixpanel_aep_assets.dataprep.language import bounds
+from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError
 
 
 def add(left: Value, right: Value) -> Value:
@@ -80,7 +80,7 @@ def matches(left: Value, right: Value) -> bool:
         return any(same(left, item) for item in right)
     if isinstance(right, dict):
         return left in right if isinstance(left, str) else False
-    return regular.full_match(to_text(left), to_text(right))
+    return regular_expressions.full_match(to_text(left), to_text(right))
 
 
 def starts_with(left: Value, right: Value) -> bool:
@@ -101,8 +101,8 @@ def _at_most(left: Value, right: Value) -> bool:
 
 def _bounded(number: int | float) -> int | float:
     if isinstance(number, int):
-        if number.bit_length() > limits.INTEGER_BITS:
-            raise EvaluationError(f"the integer has more than {limits.INTEGER_BITS} bits")
+        if number.bit_length() > bounds.INTEGER_BITS:
+            raise EvaluationError(f"the integer has more than {bounds.INTEGER_BITS} bits")
         return number
     if number - number != 0:
         raise EvaluationError("the result is too large for a number")

@@ -1,6 +1,6 @@
 """One input record from the stored text of an event: the slow, exact and forgiving way, a row at a time.
 
-The plain evaluator reads these records; the fast way to columns is `shred.py`, which comes here for the rows that its
+The plain evaluator reads these records; the fast way to columns is `json_columns.py`, which comes here for the rows that its
 decoder refuses. What both must agree on is decided here:
 
 - a number keeps its value: integers of any size are exact, decimals are doubles;

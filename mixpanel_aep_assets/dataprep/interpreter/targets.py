@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, get_args
 from mixpanel_aep_assets.dataprep.interpreter.date_formats import read_default, to_datetime
 from mixpanel_aep_assets.dataprep.interpreter.values import Value, is_number, kind_of, number_of_text, shown, to_text
 from mixpanel_aep_assets.dataprep.language.ast import Step
-from mixpanel_aep_assets.dataprep.language.errors import EvaluationError
+from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError
 from mixpanel_aep_assets.dataprep.language.paths import parse_destination
 
 TypeName = Literal["any", "string", "integer", "number", "boolean", "date", "date-time", "object", "array", "map"]

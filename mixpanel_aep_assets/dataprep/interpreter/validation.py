@@ -32,7 +32,7 @@ from mixpanel_aep_assets.dataprep.language.ast import (
     Unary,
     Value,
 )
-from mixpanel_aep_assets.dataprep.language.errors import EvaluationError, ExpressionError, nearest
+from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError, ExpressionError, nearest
 from mixpanel_aep_assets.dataprep.language.mapping_set import Mapping, MappingSet, SourceType
 from mixpanel_aep_assets.dataprep.language.parser import parse
 from mixpanel_aep_assets.dataprep.language.paths import Steps, format_steps, iterations, parse_destination, parse_source

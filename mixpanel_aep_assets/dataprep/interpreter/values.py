@@ -13,8 +13,8 @@ import re
 from decimal import Decimal
 from typing import Any, Final
 
-from mixpanel_aep_assets.dataprep.language import limits
-from mixpanel_aep_assets.dataprep.language.errors import EvaluationError
+from mixpanel_aep_assets.dataprep.language import bounds
+from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError
 
 Value = Any
 """A value of the language; see the module."""
@@ -61,7 +61,7 @@ def is_number(value: Value) -> bool:
 
 def number_of_text(text: str) -> int | float | None:
     """The number that a text reads as, or None. No white space, no grouping; only finite numbers."""
-    if len(text) <= limits.NUMBER_TEXT:
+    if len(text) <= bounds.NUMBER_TEXT:
         if _INTEGER.fullmatch(text):
             return int(text)
         if _DECIMAL.fullmatch(text):
@@ -162,15 +162,15 @@ def joined_text(value: Value) -> str:
 
 def bounded(text: str) -> str:
     """The text, unless a function has grown it beyond the limit."""
-    if len(text) > limits.TEXT_CHARACTERS:
-        raise EvaluationError(f"the result would have more than {limits.TEXT_CHARACTERS} characters")
+    if len(text) > bounds.TEXT_CHARACTERS:
+        raise EvaluationError(f"the result would have more than {bounds.TEXT_CHARACTERS} characters")
     return text
 
 
 def parts_of(text: str, separator: str) -> list[str]:
     """The parts of a text between separators, as many as an array may have."""
-    if text.count(separator) >= limits.ARRAY_ITEMS:
-        raise EvaluationError(f"the text has more than {limits.ARRAY_ITEMS} parts")
+    if text.count(separator) >= bounds.ARRAY_ITEMS:
+        raise EvaluationError(f"the text has more than {bounds.ARRAY_ITEMS} parts")
     return text.split(separator)
 
 

@@ -17,8 +17,8 @@ from typing import Any, Final, Self
 import orjson
 import yaml
 
-from mixpanel_aep_assets.dataprep.language import limits
-from mixpanel_aep_assets.dataprep.language.errors import MappingSetError, nearest
+from mixpanel_aep_assets.dataprep.language import bounds
+from mixpanel_aep_assets.dataprep.language.mapping_errors import MappingSetError, nearest
 
 
 class SourceType(StrEnum):
@@ -131,13 +131,13 @@ class MappingSet:
         mappings = document.get("mappings")
         if not isinstance(mappings, list):
             raise MappingSetError("the mapping set has no list named mappings")
-        if len(mappings) > limits.MAPPINGS:
-            raise MappingSetError(f"{len(mappings)} mappings, at most {limits.MAPPINGS} are allowed")
+        if len(mappings) > bounds.MAPPINGS:
+            raise MappingSetError(f"{len(mappings)} mappings, at most {bounds.MAPPINGS} are allowed")
         rows = tuple(Mapping.from_json(one, f"mapping {n}") for n, one in enumerate(mappings, start=1))
         written = sum(len(one.source) for one in rows if one.source_type is SourceType.EXPRESSION)
-        if written > limits.SOURCE_CHARACTERS:
+        if written > bounds.SOURCE_CHARACTERS:
             raise MappingSetError(
-                f"the expressions have {written} characters together, at most {limits.SOURCE_CHARACTERS} are allowed"
+                f"the expressions have {written} characters together, at most {bounds.SOURCE_CHARACTERS} are allowed"
             )
         allow = document.get("allowNullValues", False)
         if allow is not None and not isinstance(allow, bool):
@@ -168,8 +168,8 @@ def load_mapping_set(path: Path) -> MappingSet:
     """The mapping set of a `.json`, `.yaml`/`.yml` or `.csv` file. Raises MappingSetError that names the file."""
     try:
         size = path.stat().st_size
-        if size > limits.FILE_BYTES:
-            raise MappingSetError(f"{path} has {size} bytes, at most {limits.FILE_BYTES} are read")
+        if size > bounds.FILE_BYTES:
+            raise MappingSetError(f"{path} has {size} bytes, at most {bounds.FILE_BYTES} are read")
         content = path.read_bytes()
     except OSError as error:
         raise MappingSetError(f"{path} cannot be read: {error.strerror or error}") from None
@@ -186,9 +186,9 @@ def read_mapping_set(content: bytes, suffix: str) -> MappingSet:
             case ".json":
                 return MappingSet.from_json(orjson.loads(content.removeprefix(b"\xef\xbb\xbf")))
             case ".yaml" | ".yml":
-                if len(content) > limits.YAML_BYTES:
+                if len(content) > bounds.YAML_BYTES:
                     raise MappingSetError(
-                        f"{len(content)} bytes of YAML, at most {limits.YAML_BYTES} are read; use JSON"
+                        f"{len(content)} bytes of YAML, at most {bounds.YAML_BYTES} are read; use JSON"
                     )
                 return MappingSet.from_json(yaml.load(content, Loader=_YamlLoader))  # noqa: S506 - a safe loader
             case ".csv":

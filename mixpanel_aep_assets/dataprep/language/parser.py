@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 from lark import Lark, Token, Transformer
 from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken, VisitError
 
-from mixpanel_aep_assets.dataprep.language import limits
+from mixpanel_aep_assets.dataprep.language import bounds
 from mixpanel_aep_assets.dataprep.language.ast import (
     NOWHERE,
     Array,
@@ -33,7 +33,7 @@ from mixpanel_aep_assets.dataprep.language.ast import (
     Unary,
     Value,
 )
-from mixpanel_aep_assets.dataprep.language.errors import ExpressionError
+from mixpanel_aep_assets.dataprep.language.mapping_errors import ExpressionError
 from mixpanel_aep_assets.dataprep.language.paths import parse_steps, unescape
 
 RESERVED: Final = frozenset(
@@ -184,8 +184,8 @@ def _refuse_reserved(name: Token) -> None:
 
 
 def _number(token: Token) -> int | float:
-    if len(token) > limits.NUMBER_LITERAL:
-        problem = f"a number has at most {limits.NUMBER_LITERAL} characters"
+    if len(token) > bounds.NUMBER_LITERAL:
+        problem = f"a number has at most {bounds.NUMBER_LITERAL} characters"
         raise ExpressionError.at(_position(token), problem, "read it from a text, as in to_bigint('123')")
     text = str(token).lower()
     if text.startswith("0x"):
@@ -231,9 +231,9 @@ def _lark() -> Lark:
 @functools.lru_cache(maxsize=4096)
 def parse(text: str) -> Expression:
     """The tree of an expression. Raises ExpressionError with line, column and, where one is at hand, a suggestion."""
-    if len(text) > limits.EXPRESSION_CHARACTERS:
+    if len(text) > bounds.EXPRESSION_CHARACTERS:
         raise ExpressionError(
-            f"the expression has {len(text)} characters, at most {limits.EXPRESSION_CHARACTERS} are allowed",
+            f"the expression has {len(text)} characters, at most {bounds.EXPRESSION_CHARACTERS} are allowed",
             suggestion="split it into several mappings",
         )
     if not text.strip():
@@ -339,10 +339,10 @@ def children(node: Expression) -> Iterator[Expression]:
 
 def _refuse_depth(tree: Expression) -> None:
     level = [tree]
-    for _ in range(limits.EXPRESSION_DEPTH):
+    for _ in range(bounds.EXPRESSION_DEPTH):
         level = [child for node in level for child in children(node)]
         if not level:
             return
     at = getattr(level[0], "at", NOWHERE)
-    problem = f"the expression is nested deeper than {limits.EXPRESSION_DEPTH} levels"
+    problem = f"the expression is nested deeper than {bounds.EXPRESSION_DEPTH} levels"
     raise ExpressionError.at(at, problem, "split it into several mappings, or use decode for a long list of cases")

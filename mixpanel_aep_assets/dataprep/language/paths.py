@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 
-from mixpanel_aep_assets.dataprep.language import limits
+from mixpanel_aep_assets.dataprep.language import bounds
 from mixpanel_aep_assets.dataprep.language.ast import Step
-from mixpanel_aep_assets.dataprep.language.errors import ExpressionError
+from mixpanel_aep_assets.dataprep.language.mapping_errors import ExpressionError
 
 Steps = tuple[Step, ...]
 
@@ -34,12 +34,12 @@ def parse_source(text: str) -> Steps:
 def parse_destination(text: str) -> Steps:
     """The steps of a destination, whose root is an object. Raises ExpressionError."""
     steps = parse_steps(text)
-    if len(steps) > limits.DESTINATION_STEPS:
-        problem = f"the destination has more than {limits.DESTINATION_STEPS} steps"
+    if len(steps) > bounds.DESTINATION_STEPS:
+        problem = f"the destination has more than {bounds.DESTINATION_STEPS} steps"
         raise ExpressionError(problem, suggestion="write a field further out, as an object")
     for step in steps:
-        if step.index is not None and step.index > limits.DESTINATION_INDEX:
-            problem = f"element {step.index} is above the highest index, {limits.DESTINATION_INDEX}"
+        if step.index is not None and step.index > bounds.DESTINATION_INDEX:
+            problem = f"element {step.index} is above the highest index, {bounds.DESTINATION_INDEX}"
             raise ExpressionError(problem, suggestion="elements are counted from 0; write [*] for all of them")
     return steps
 
@@ -48,8 +48,8 @@ def parse_steps(text: str, column: int = 1) -> Steps:
     """The steps of a bare path; `column` is where `text` begins, for error messages."""
     if not text.strip():
         raise ExpressionError("the path is empty", 1, column, "name a field, as in person.name")
-    if len(text) > limits.PATH_CHARACTERS:
-        problem = f"the path has {len(text)} characters, at most {limits.PATH_CHARACTERS} are allowed"
+    if len(text) > bounds.PATH_CHARACTERS:
+        problem = f"the path has {len(text)} characters, at most {bounds.PATH_CHARACTERS} are allowed"
         raise ExpressionError(problem, 1, column, _FURTHER_OUT)
     steps: list[Step] = []
     at = 0
@@ -73,8 +73,8 @@ def parse_steps(text: str, column: int = 1) -> Steps:
             raise ExpressionError(_no_name(text, at), 1, column + at, _SPECIALS)
         steps.append(Step(name=unescape(found[0])))
         at = found.end()
-    if len(steps) > limits.PATH_STEPS:
-        raise ExpressionError(f"the path has more than {limits.PATH_STEPS} steps", 1, column, _FURTHER_OUT)
+    if len(steps) > bounds.PATH_STEPS:
+        raise ExpressionError(f"the path has more than {bounds.PATH_STEPS} steps", 1, column, _FURTHER_OUT)
     return tuple(steps)
 
 

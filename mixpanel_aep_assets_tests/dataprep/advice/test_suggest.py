@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from mixpanel_aep_assets.dataprep.advice.names import likeness, words
-from mixpanel_aep_assets.dataprep.advice.seen import RECORDS, Seen
+from mixpanel_aep_assets.dataprep.advice.name_similarity import likeness, words
+from mixpanel_aep_assets.dataprep.advice.property_samples import RECORDS, PropertySamples
 from mixpanel_aep_assets.dataprep.advice.suggest import Suggestions, flat, suggest
 from mixpanel_aep_assets.dataprep.interpreter.evaluate import Evaluator
 from mixpanel_aep_assets.dataprep.interpreter.validation import validate
@@ -46,7 +46,9 @@ KNOWN = MappingSet.from_json(
 
 
 def suggested(*properties: dict[str, Any], known: MappingSet | None = None) -> Suggestions:
-    return suggest(Seen({"event": "e", "properties": one} for one in properties), SCHEMA, known, ["mixpanel.id"])
+    return suggest(
+        PropertySamples({"event": "e", "properties": one} for one in properties), SCHEMA, known, ["mixpanel.id"]
+    )
 
 
 def pairs(found: Suggestions) -> list[tuple[str, str]]:
@@ -157,7 +159,7 @@ def test_what_is_suggested_is_a_valid_mapping_set() -> None:
 
 
 def test_the_flat_records_of_the_connector_are_read_too() -> None:
-    seen = Seen([{"data": {"browser": "Chrome", "signup_source": "ad"}}])
+    seen = PropertySamples([{"data": {"browser": "Chrome", "signup_source": "ad"}}])
     found = suggest(seen, SCHEMA, flat(KNOWN))
     assert pairs(found) == [
         ("data.browser", "environment.browserDetails.name"),
@@ -171,9 +173,9 @@ def test_the_order_of_events_does_not_matter() -> None:
         for n in range(2 * RECORDS)
     ]
     shuffled = random.Random(7).sample(rows, len(rows))
-    assert suggest(Seen(rows), SCHEMA, KNOWN) == suggest(Seen(shuffled), SCHEMA, KNOWN)
-    assert Seen(rows).sample() == Seen(shuffled).sample()
-    assert len(Seen(rows).sample()) == RECORDS
+    assert suggest(PropertySamples(rows), SCHEMA, KNOWN) == suggest(PropertySamples(shuffled), SCHEMA, KNOWN)
+    assert PropertySamples(rows).sample() == PropertySamples(shuffled).sample()
+    assert len(PropertySamples(rows).sample()) == RECORDS
 
 
 TRIMMING = MappingSet.from_json(

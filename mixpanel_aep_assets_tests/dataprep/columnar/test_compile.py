@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mixpanel_aep_assets.dataprep.columnar.compiled import compile_mapping
-from mixpanel_aep_assets.dataprep.columnar.distinct import Shared, by_combination
+from mixpanel_aep_assets.dataprep.columnar.compiled_mapping import compile_mapping
+from mixpanel_aep_assets.dataprep.columnar.memoization import Shared, by_combination
 from mixpanel_aep_assets.dataprep.interpreter.evaluate import Evaluator
 from mixpanel_aep_assets.dataprep.interpreter.functions import FUNCTIONS
 from mixpanel_aep_assets.dataprep.interpreter.records import decode_object
@@ -259,7 +259,7 @@ def test_an_expression_that_is_computed_in_parts_agrees(
 def test_an_expression_that_is_computed_for_each_combination_agrees(
     monkeypatch: pytest.MonkeyPatch, expression: str, texts: list[str]
 ) -> None:
-    monkeypatch.setattr("mixpanel_aep_assets.dataprep.columnar.compiled._LARGE", 0)
+    monkeypatch.setattr("mixpanel_aep_assets.dataprep.columnar.compiled_mapping._LARGE", 0)
     assert_agreement([expression, "upper(a)", "a"], texts * 3)
 
 
@@ -274,7 +274,7 @@ def test_numbers_that_are_equal_but_not_the_same_are_no_combination() -> None:
 
 
 def test_combinations_are_computed_once_and_many_of_them_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mixpanel_aep_assets.dataprep.columnar.compiled._LARGE", 0)
+    monkeypatch.setattr("mixpanel_aep_assets.dataprep.columnar.compiled_mapping._LARGE", 0)
     heights: list[int | None] = []
 
     def noted(batch: pl.DataFrame, one: Shared) -> pl.DataFrame | None:
@@ -282,7 +282,7 @@ def test_combinations_are_computed_once_and_many_of_them_row_by_row(monkeypatch:
         heights.append(None if found is None else found.height)
         return found
 
-    monkeypatch.setattr("mixpanel_aep_assets.dataprep.columnar.compiled.by_combination", noted)
+    monkeypatch.setattr("mixpanel_aep_assets.dataprep.columnar.compiled_mapping.by_combination", noted)
     assert_agreement(["upper(a)"], ['{"a": "x"}', '{"a": "y"}'] * 4)
     assert_agreement(["upper(a)"], [f'{{"a": "{row}"}}' for row in range(8)])
     assert heights == [8, None]

@@ -14,14 +14,14 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from mixpanel_aep_assets.dataprep.columnar.compile_targets import target_type
-from mixpanel_aep_assets.dataprep.columnar.compiled import compile_mapping
+from mixpanel_aep_assets.dataprep.columnar.compiled_mapping import compile_mapping
 from mixpanel_aep_assets.dataprep.interpreter.evaluate import Evaluator, evaluate_expression
 from mixpanel_aep_assets.dataprep.interpreter.records import decode_object
 from mixpanel_aep_assets.dataprep.interpreter.validation import validate
 from mixpanel_aep_assets.dataprep.language.mapping_set import MappingSet
 from mixpanel_aep_assets.xdm.composition import registry_schema
 from mixpanel_aep_assets.xdm.parquet import shape
-from mixpanel_aep_assets_tests.dataprep.columnar.test_compiled import tidy
+from mixpanel_aep_assets_tests.dataprep.columnar.test_compiled_mapping import tidy
 from mixpanel_aep_assets_tests.dataprep.columnar.test_random_sets import DESTINATIONS, RECORDS, SCHEMA, SOURCES
 from mixpanel_aep_assets_tests.xdm.test_empty import rows, without_empty_values
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from mixpanel_aep_assets_tests.dataprep.columnar.test_shred import values
+from mixpanel_aep_assets_tests.dataprep.columnar.test_json_columns import values
 
 
 def test_properties_that_differ_in_case_alone_are_read_by_their_own_names_in_any_order__airbyte() -> None:

@@ -13,12 +13,12 @@ import polars as pl
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from mixpanel_aep_assets.dataprep.columnar.compiled import compile_mapping
+from mixpanel_aep_assets.dataprep.columnar.compiled_mapping import compile_mapping
 from mixpanel_aep_assets.dataprep.interpreter.evaluate import Evaluator
 from mixpanel_aep_assets.dataprep.interpreter.records import decode_object
 from mixpanel_aep_assets.dataprep.interpreter.validation import validate
 from mixpanel_aep_assets.dataprep.language.mapping_set import MappingSet
-from mixpanel_aep_assets_tests.dataprep.columnar.test_compiled import rows_of, tidy
+from mixpanel_aep_assets_tests.dataprep.columnar.test_compiled_mapping import rows_of, tidy
 
 SCALARS = (
     st.none() | st.booleans() | st.integers(-3, 300)

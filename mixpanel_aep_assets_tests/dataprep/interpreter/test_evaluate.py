@@ -16,7 +16,7 @@ from mixpanel_aep_assets.dataprep.interpreter.context import EvaluationContext
 from mixpanel_aep_assets.dataprep.interpreter.evaluate import Evaluator, Mapped, evaluate_expression
 from mixpanel_aep_assets.dataprep.interpreter.targets import TargetType, convert
 from mixpanel_aep_assets.dataprep.interpreter.values import to_json
-from mixpanel_aep_assets.dataprep.language.errors import EvaluationError, ExpressionError, MappingSetError
+from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError, ExpressionError, MappingSetError
 from mixpanel_aep_assets.dataprep.language.mapping_set import MappingSet
 
 

@@ -9,7 +9,7 @@ import pytest
 from mixpanel_aep_assets.dataprep.interpreter.evaluate import evaluate_expression
 from mixpanel_aep_assets.dataprep.interpreter.functions import FUNCTIONS
 from mixpanel_aep_assets.dataprep.interpreter.values import to_json
-from mixpanel_aep_assets.dataprep.language.errors import EvaluationError
+from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError
 
 _WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"
 CHROME = f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) {_WEBKIT} Chrome/120.0.0.0 Safari/537.36"

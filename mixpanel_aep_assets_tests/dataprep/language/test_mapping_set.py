@@ -7,8 +7,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from mixpanel_aep_assets.dataprep.language import limits
-from mixpanel_aep_assets.dataprep.language.errors import MappingSetError
+from mixpanel_aep_assets.dataprep.language import bounds
+from mixpanel_aep_assets.dataprep.language.mapping_errors import MappingSetError
 from mixpanel_aep_assets.dataprep.language.mapping_set import (
     Mapping,
     MappingSet,
@@ -142,4 +142,4 @@ def test_a_set_whose_reading_would_take_minutes_is_refused() -> None:
     with pytest.raises(MappingSetError, match="characters together"):
         MappingSet.from_json(rows)
     with pytest.raises(MappingSetError, match="use JSON"):
-        read_mapping_set(b"#" * (limits.YAML_BYTES + 1), ".yaml")
+        read_mapping_set(b"#" * (bounds.YAML_BYTES + 1), ".yaml")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixpanel_aep_assets.dataprep.language import limits
+from mixpanel_aep_assets.dataprep.language import bounds
 from mixpanel_aep_assets.dataprep.language.ast import (
     Array,
     Binary,
@@ -25,7 +25,7 @@ from mixpanel_aep_assets.dataprep.language.ast import (
     Unary,
     Value,
 )
-from mixpanel_aep_assets.dataprep.language.errors import ExpressionError
+from mixpanel_aep_assets.dataprep.language.mapping_errors import ExpressionError
 from mixpanel_aep_assets.dataprep.language.parser import RESERVED, parse
 from mixpanel_aep_assets.dataprep.language.paths import escape, format_steps, parse_destination, parse_source
 
@@ -200,7 +200,7 @@ def render(node: Expression) -> str:
 @given(trees)
 def test_the_text_of_a_tree_parses_back_to_it(tree: Expression) -> None:
     text = render(tree)
-    if len(text) <= limits.EXPRESSION_CHARACTERS:
+    if len(text) <= bounds.EXPRESSION_CHARACTERS:
         assert parse(text) == tree
 
 

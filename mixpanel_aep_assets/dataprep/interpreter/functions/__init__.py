@@ -21,7 +21,7 @@ from mixpanel_aep_assets.dataprep.interpreter.functions import (
     urls,
     user_agent,
 )
-from mixpanel_aep_assets.dataprep.interpreter.functions.registry import REGISTER, Function, Kind, Style
+from mixpanel_aep_assets.dataprep.interpreter.functions.function_registry import REGISTER, Function, Kind, Style
 
 FUNCTIONS: Final[Mapping[str, Function]] = MappingProxyType(REGISTER)
 """Every function by name, aliases and refused ones included."""

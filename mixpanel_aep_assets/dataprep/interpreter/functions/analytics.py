@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from mixpanel_aep_assets.dataprep.interpreter.functions.registry import Kind, function, refuse
+from mixpanel_aep_assets.dataprep.interpreter.functions.function_registry import Kind, function, refuse
 from mixpanel_aep_assets.dataprep.interpreter.values import parts_of
 
 _CATEGORY, _NAME, _QUANTITY, _PRICE, _EVENTS, _EVARS = range(6)

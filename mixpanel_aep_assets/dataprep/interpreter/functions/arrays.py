@@ -1,21 +1,21 @@
-"""Array functions, those for destinations included. Results are bounded in length (`limits.ARRAY_ITEMS`)."""
+"""Array functions, those for destinations included. Results are bounded in length (`bounds.ARRAY_ITEMS`)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from mixpanel_aep_assets.dataprep.interpreter.functions.registry import Kind, function
+from mixpanel_aep_assets.dataprep.interpreter.functions.function_registry import Kind, function
 from mixpanel_aep_assets.dataprep.interpreter.functions.strings import joined
 from mixpanel_aep_assets.dataprep.interpreter.values import Value, kind_of, truth
-from mixpanel_aep_assets.dataprep.language import limits
-from mixpanel_aep_assets.dataprep.language.errors import EvaluationError
+from mixpanel_aep_assets.dataprep.language import bounds
+from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError
 
 _ANY, _ARRAY = Kind.ANY, Kind.ARRAY
 
 
 def _bounded(items: list[Value]) -> list[Value]:
-    if len(items) > limits.ARRAY_ITEMS:
-        raise EvaluationError(f"the array would have more than {limits.ARRAY_ITEMS} elements")
+    if len(items) > bounds.ARRAY_ITEMS:
+        raise EvaluationError(f"the array would have more than {bounds.ARRAY_ITEMS} elements")
     return items
 
 
@@ -50,8 +50,8 @@ def add_to_array(array: list[Value] | None, *items: Value) -> list[Value]:
 def join_arrays(*arrays: list[Value] | None) -> list[Value]:
     """Null arrays count as empty."""
     given = [array for array in arrays if array is not None]
-    if sum(map(len, given)) > limits.ARRAY_ITEMS:
-        raise EvaluationError(f"the array would have more than {limits.ARRAY_ITEMS} elements")
+    if sum(map(len, given)) > bounds.ARRAY_ITEMS:
+        raise EvaluationError(f"the array would have more than {bounds.ARRAY_ITEMS} elements")
     return [item for array in given for item in array]
 
 

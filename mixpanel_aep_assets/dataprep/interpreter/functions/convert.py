@@ -6,10 +6,10 @@ import math
 import struct
 from decimal import Decimal
 
-from mixpanel_aep_assets.dataprep.interpreter.functions.registry import Kind, function
+from mixpanel_aep_assets.dataprep.interpreter.functions.function_registry import Kind, function
 from mixpanel_aep_assets.dataprep.interpreter.records import NoJsonError, read_json
 from mixpanel_aep_assets.dataprep.interpreter.values import Value, shown, to_json, to_number, to_text
-from mixpanel_aep_assets.dataprep.language.errors import EvaluationError
+from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError
 
 
 @function("to_bigint", "to_integer", category="type_conversion", takes=(Kind.ANY,), gives=Kind.INTEGER, null_in=(0,))

@@ -10,9 +10,9 @@ from typing import Any, Final
 from mixpanel_aep_assets.dataprep.interpreter import date_formats
 from mixpanel_aep_assets.dataprep.interpreter.context import EvaluationContext
 from mixpanel_aep_assets.dataprep.interpreter.date_formats import check_pattern, check_zone, compiled, read_default
-from mixpanel_aep_assets.dataprep.interpreter.functions.registry import Kind, Style, function
+from mixpanel_aep_assets.dataprep.interpreter.functions.function_registry import Kind, Style, function
 from mixpanel_aep_assets.dataprep.interpreter.values import Value, kind_of, shown, to_text
-from mixpanel_aep_assets.dataprep.language.errors import EvaluationError, nearest
+from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError, nearest
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MILLISECOND: Final = dt.timedelta(milliseconds=1)

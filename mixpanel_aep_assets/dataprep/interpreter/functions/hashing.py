@@ -8,9 +8,9 @@ import zlib
 from collections.abc import Callable
 from typing import Any, Final
 
-from mixpanel_aep_assets.dataprep.interpreter.functions.registry import Kind, function
+from mixpanel_aep_assets.dataprep.interpreter.functions.function_registry import Kind, function
 from mixpanel_aep_assets.dataprep.interpreter.values import kind_of, shown
-from mixpanel_aep_assets.dataprep.language.errors import EvaluationError, nearest
+from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError, nearest
 
 _CHARSETS: Final = {
     "UTF-8": "utf-8",

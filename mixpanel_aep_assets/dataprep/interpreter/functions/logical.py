@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mixpanel_aep_assets.dataprep.interpreter.functions.arrays import arguments_or_array
-from mixpanel_aep_assets.dataprep.interpreter.functions.registry import Kind, Style, function
+from mixpanel_aep_assets.dataprep.interpreter.functions.function_registry import Kind, Style, function
 from mixpanel_aep_assets.dataprep.interpreter.values import Value, equal, less, truth
 
 _Argument = Callable[[Any], Value]

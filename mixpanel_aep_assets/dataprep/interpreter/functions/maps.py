@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from mixpanel_aep_assets.dataprep.interpreter.functions.function_registry import Kind, function
 from mixpanel_aep_assets.dataprep.interpreter.functions.objects import pairs
-from mixpanel_aep_assets.dataprep.interpreter.functions.registry import Kind, function
 from mixpanel_aep_assets.dataprep.interpreter.values import Value, kind_of, to_text
-from mixpanel_aep_assets.dataprep.language.errors import EvaluationError
+from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError
 
 
 @function("array_to_map", category="map", takes=(Kind.ARRAY, Kind.TEXT), gives=Kind.OBJECT, null_in=(0, 1))

@@ -6,12 +6,12 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from mixpanel_aep_assets.dataprep.interpreter.functions.registry import Kind, Style, function
+from mixpanel_aep_assets.dataprep.interpreter.functions.function_registry import Kind, Style, function
 from mixpanel_aep_assets.dataprep.interpreter.functions.strings import WHITE_SPACE
 from mixpanel_aep_assets.dataprep.interpreter.values import Value, kind_of, parts_of, shown, to_text
-from mixpanel_aep_assets.dataprep.language import limits
+from mixpanel_aep_assets.dataprep.language import bounds
 from mixpanel_aep_assets.dataprep.language.ast import Step
-from mixpanel_aep_assets.dataprep.language.errors import EvaluationError, ExpressionError
+from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError, ExpressionError
 from mixpanel_aep_assets.dataprep.language.paths import parse_source
 
 _TEXT = Kind.TEXT
@@ -170,6 +170,6 @@ def add_to_map(*maps: dict[str, Value] | None) -> dict[str, Value] | None:
     for one in reversed(given):
         merged = {**merged, **one}
     ordered = dict.fromkeys(key for one in given for key in one)
-    if len(ordered) > limits.ARRAY_ITEMS:
-        raise EvaluationError(f"the map would have more than {limits.ARRAY_ITEMS} entries")
+    if len(ordered) > bounds.ARRAY_ITEMS:
+        raise EvaluationError(f"the map would have more than {bounds.ARRAY_ITEMS} entries")
     return {key: merged[key] for key in ordered}

@@ -1,11 +1,11 @@
-"""Regular expression functions; the engine and its limits are `regular.py`."""
+"""Regular expression functions; the engine and its limits are `regular_expressions.py`."""
 
 from __future__ import annotations
 
-from mixpanel_aep_assets.dataprep.interpreter import regular
-from mixpanel_aep_assets.dataprep.interpreter.functions.registry import Kind, function
+from mixpanel_aep_assets.dataprep.interpreter import regular_expressions
+from mixpanel_aep_assets.dataprep.interpreter.functions.function_registry import Kind, function
 
-_PATTERN = {1: regular.check}
+_PATTERN = {1: regular_expressions.check}
 
 
 @function(
@@ -19,7 +19,7 @@ _PATTERN = {1: regular.check}
 def extract_regex(text: str, pattern: str) -> list[str | None]:
     """The first match and its groups (null for a group that took no part); an empty array without a match
     (data-prep.md#our-answers)."""
-    match = regular.compiled(pattern).search(text)
+    match = regular_expressions.compiled(pattern).search(text)
     return [] if match is None else [match.group(0), *match.groups()]
 
 
@@ -32,4 +32,4 @@ def extract_regex(text: str, pattern: str) -> list[str | None]:
     constants=_PATTERN,
 )
 def matches_regex(text: str, pattern: str) -> bool:
-    return regular.full_match(text, pattern)
+    return regular_expressions.full_match(text, pattern)

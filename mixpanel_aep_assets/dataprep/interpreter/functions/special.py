@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mixpanel_aep_assets.dataprep.interpreter.context import EvaluationContext
-from mixpanel_aep_assets.dataprep.interpreter.functions.registry import Kind, Style, function, refuse
+from mixpanel_aep_assets.dataprep.interpreter.functions.function_registry import Kind, Style, function, refuse
 
 
 @function("uuid", "guid", category="special", gives=Kind.TEXT, style=Style.CONTEXT)

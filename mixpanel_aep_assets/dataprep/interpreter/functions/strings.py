@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from mixpanel_aep_assets.dataprep.interpreter import regular
-from mixpanel_aep_assets.dataprep.interpreter.functions.registry import Kind, function
+from mixpanel_aep_assets.dataprep.interpreter import regular_expressions
+from mixpanel_aep_assets.dataprep.interpreter.functions.function_registry import Kind, function
 from mixpanel_aep_assets.dataprep.interpreter.values import Value, bounded, joined_text, parts_of
-from mixpanel_aep_assets.dataprep.language import limits
-from mixpanel_aep_assets.dataprep.language.errors import EvaluationError
+from mixpanel_aep_assets.dataprep.language import bounds
+from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError
 
 _ANY, _TEXT, _INTEGER, _ARRAY = Kind.ANY, Kind.TEXT, Kind.INTEGER, Kind.ARRAY
 
@@ -20,7 +20,7 @@ WHITE_SPACE: Final = (
 
 
 def too_long() -> EvaluationError:
-    return EvaluationError(f"the result would have more than {limits.TEXT_CHARACTERS} characters")
+    return EvaluationError(f"the result would have more than {bounds.TEXT_CHARACTERS} characters")
 
 
 @function("concat", category="string", takes=(_ANY,), gives=_TEXT, variadic=True)
@@ -36,15 +36,15 @@ def concat(*parts: Value) -> str:
     gives=_ARRAY,
     required=1,
     null_in=(0,),
-    constants={1: regular.check},
+    constants={1: regular_expressions.check},
 )
 def explode(text: str, separator: str | None = None) -> list[str]:
     """Splits on a regular expression as Java's `String.split` does: inner empty parts stay, trailing ones vanish."""
     parts: list[str] = []
     start = 0
-    for match in regular.compiled("," if separator is None else separator).finditer(text):
-        if len(parts) >= limits.ARRAY_ITEMS:
-            raise EvaluationError(f"the text has more than {limits.ARRAY_ITEMS} parts")
+    for match in regular_expressions.compiled("," if separator is None else separator).finditer(text):
+        if len(parts) >= bounds.ARRAY_ITEMS:
+            raise EvaluationError(f"the text has more than {bounds.ARRAY_ITEMS} parts")
         if match.end() == 0:
             continue
         if match.start() == match.end() == len(text):
@@ -86,7 +86,7 @@ def replacestr(text: str, find: str | None, replacement: str | None) -> str:
     if not find or replacement is None:
         return text
     growth = len(replacement) - len(find)
-    if growth > 0 and len(text) + growth * text.count(find) > max(limits.TEXT_CHARACTERS, len(text)):
+    if growth > 0 and len(text) + growth * text.count(find) > max(bounds.TEXT_CHARACTERS, len(text)):
         raise too_long()
     return text.replace(find, replacement)
 
@@ -125,13 +125,13 @@ def join(separator: str | None, items: list[Value]) -> str:
 
 
 def joined(separator: str, items: list[Value]) -> str:
-    if len(separator) * len(items) > limits.TEXT_CHARACTERS:
+    if len(separator) * len(items) > bounds.TEXT_CHARACTERS:
         raise too_long()
     return bounded(separator.join(map(joined_text, items)))
 
 
 def _padding(text: str, size: int, padding: str | None) -> str:
-    if size > limits.TEXT_CHARACTERS:
+    if size > bounds.TEXT_CHARACTERS:
         raise too_long()
     missing = max(size - len(text), 0)
     unit = padding or " "

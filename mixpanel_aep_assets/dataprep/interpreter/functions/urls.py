@@ -6,9 +6,9 @@ import re
 from typing import Any, Final
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-from mixpanel_aep_assets.dataprep.interpreter.functions.registry import Kind, function
+from mixpanel_aep_assets.dataprep.interpreter.functions.function_registry import Kind, function
 from mixpanel_aep_assets.dataprep.interpreter.values import parts_of, shown
-from mixpanel_aep_assets.dataprep.language.errors import EvaluationError
+from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ftp": 21, "ftps": 990, "sftp": 22, "ssh": 22, "ws": 80, "wss": 443}
 _NOT_IN_A_URL: Final = re.compile(r"[\s\x00-\x1f<>\"{}|\\^`]")

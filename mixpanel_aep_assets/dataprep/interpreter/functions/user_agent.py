@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from mixpanel_aep_assets.dataprep.interpreter.functions.registry import Kind, function
+from mixpanel_aep_assets.dataprep.interpreter.functions.function_registry import Kind, function
 
 _Body = Callable[[str], str]
 

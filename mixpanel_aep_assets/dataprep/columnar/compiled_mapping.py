@@ -1,9 +1,9 @@
 """A mapping set compiled for dataframes: JSON text of events in, columns of the target out, and the errors by row.
 
-The way of a batch: `shred.py` makes columns of the fields that the set reads; `compile.py` makes expressions for the kinds that
-are there (kept for the next batch of the same kinds); all mappings are computed in one query; rows that escaped, and
-mappings that have no columnar form, go through the plain evaluator (`row_values.py`), which is the law; `folding.py`
-builds the row. Required fields are not looked at here: that is the conformance of the target.
+The way of a batch: `json_columns.py` makes columns of the fields that the set reads; `compile.py` makes expressions for
+the kinds that are there (kept for the next batch of the same kinds); all mappings are computed in one query; rows that
+escaped, and mappings that have no columnar form, go through the plain evaluator (`row_values.py`), which is the law;
+`row_assembly.py` builds the row. Required fields are not looked at here: that is the conformance of the target.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from mixpanel_aep_assets.dataprep.columnar.columns import (
 )
 from mixpanel_aep_assets.dataprep.columnar.compile import ExpressionCompiler, Step
 from mixpanel_aep_assets.dataprep.columnar.compile_targets import column_type, converted, fitted, target_type
-from mixpanel_aep_assets.dataprep.columnar.distinct import ROW, Shared, by_combination, sharing
-from mixpanel_aep_assets.dataprep.columnar.fallbacks import Extent, Fallback, Note, likely_kinds, nodes, notes_of
-from mixpanel_aep_assets.dataprep.columnar.folding import Placed, fold
+from mixpanel_aep_assets.dataprep.columnar.json_columns import DTYPES, KINDS, ColumnDecoder, Kind, Layout, column_name
+from mixpanel_aep_assets.dataprep.columnar.memoization import ROW, Shared, by_combination, sharing
+from mixpanel_aep_assets.dataprep.columnar.python_fallbacks import Extent, Fallback, Note, likely_kinds, nodes, notes_of
+from mixpanel_aep_assets.dataprep.columnar.row_assembly import Placed, fold
 from mixpanel_aep_assets.dataprep.columnar.row_values import Records, RowMapping
-from mixpanel_aep_assets.dataprep.columnar.shred import DTYPES, KINDS, Kind, Layout, Shredder, column_name
 from mixpanel_aep_assets.dataprep.interpreter.context import EvaluationContext
 from mixpanel_aep_assets.dataprep.interpreter.functions import FUNCTIONS, Style
 from mixpanel_aep_assets.dataprep.interpreter.records import columns_of
 from mixpanel_aep_assets.dataprep.interpreter.targets import TargetType, convert
 from mixpanel_aep_assets.dataprep.interpreter.validation import validate
 from mixpanel_aep_assets.dataprep.language.ast import Call, Expression, Lambda, Path, Value
-from mixpanel_aep_assets.dataprep.language.errors import EvaluationError, MappingSetError
+from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError, MappingSetError
 from mixpanel_aep_assets.dataprep.language.mapping_set import Mapping as MappingOfSet
 from mixpanel_aep_assets.dataprep.language.mapping_set import MappingSet, SourceType
 from mixpanel_aep_assets.dataprep.language.parser import children, parse
@@ -183,8 +183,8 @@ class CompiledMapping:
         self._layout = layout
         self._context = context
         self._keep_nulls = keep_nulls
-        self._shredder = Shredder((path for one in mappings for path in one.sources), derived, layout)
-        self._flat = any(path[0].name == "data" for path in self._shredder.paths) or any(
+        self._decoder = ColumnDecoder((path for one in mappings for path in one.sources), derived, layout)
+        self._flat = any(path[0].name == "data" for path in self._decoder.paths) or any(
             not one.rows.repeatable for one in mappings
         )
         self._plans: dict[Kinds, _Plan] = {}
@@ -196,7 +196,7 @@ class CompiledMapping:
     @property
     def sources(self) -> tuple[Steps, ...]:
         """The source paths that the set reads, each once."""
-        return self._shredder.paths
+        return self._decoder.paths
 
     @property
     def lineage(self) -> dict[str, frozenset[str]]:
@@ -221,10 +221,10 @@ class CompiledMapping:
 
     def apply(self, frame: pl.DataFrame) -> MappedFrame:
         """Maps a batch. `frame` has `event` and `properties` (layout `event`) or `record`, and the derived columns."""
-        shredded = self._shredder.shred(frame)
-        plan, missing = self._plan_for(shredded.kinds)
+        decoded = self._decoder.decode(frame)
+        plan, missing = self._plan_for(decoded.kinds)
         rows = pl.DataFrame({ROW: pl.int_range(len(frame), dtype=pl.UInt32, eager=True)})
-        batch = rows.hstack(shredded.frame).with_columns(missing)
+        batch = rows.hstack(decoded.frame).with_columns(missing)
         context = self._context or EvaluationContext()
         computed = plan.without_steps(batch)
         for steps, expressions in plan.staged:
@@ -352,7 +352,7 @@ class CompiledMapping:
 
     def _vector(self, one: _Mapping, compiler: ExpressionCompiler) -> Vector:
         for path in one.sources:
-            if not self._shredder.supports(path):
+            if not self._decoder.supports(path):
                 raise NotNativeError(f"{format_steps(path)} is only known to the record as a whole")
         return compiler.compile(one.tree)
 

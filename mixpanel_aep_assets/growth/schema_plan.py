@@ -16,9 +16,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mixpanel_aep_assets.errors import ExplainedError
-from mixpanel_aep_assets.growth import labels, names, types
-from mixpanel_aep_assets.growth.seen import NO_VALUE, Declared, Property
-from mixpanel_aep_assets.growth.types import Type
+from mixpanel_aep_assets.growth import field_names, field_types, labels
+from mixpanel_aep_assets.growth.field_types import Type
+from mixpanel_aep_assets.growth.properties import NO_VALUE, Declared, Property
 from mixpanel_aep_assets.xdm.schema import Field as SchemaField
 
 HOME: Final = "custom"
@@ -75,11 +75,11 @@ class PlannedField(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
 
     name: str = Field(min_length=1, alias="property")
-    field: str = Field(max_length=names.LONGEST, pattern=rf"^{names.VALID.pattern}$")
+    field: str = Field(max_length=field_names.LONGEST, pattern=rf"^{field_names.VALID.pattern}$")
     type: Type
     include: bool = True
     on_conflict: Conflict = "widen"
-    text_field: str | None = Field(None, max_length=names.LONGEST, pattern=rf"^{names.VALID.pattern}$")
+    text_field: str | None = Field(None, max_length=field_names.LONGEST, pattern=rf"^{field_names.VALID.pattern}$")
     reason: str = ""
     description: str = ""
     labels: tuple[str, ...] = ()
@@ -189,7 +189,7 @@ def propose(seen: Iterable[Property], ground: Ground) -> tuple[PlannedField, ...
     wanted = sorted((known.keys() - set(ground.covered) - {""}) | before.keys())
     held = _held(before, ground.existing)
     taken = {*held.values(), *ground.existing, *(one.text_field for one in before.values() if one.text_field)}
-    named = held | names.field_names((name for name in wanted if name not in held), taken)
+    named = held | field_names.field_names((name for name in wanted if name not in held), taken)
     used = {*taken, *named.values()}
     room = ground.room
     entries: list[PlannedField] = []
@@ -214,7 +214,7 @@ def _held(before: Mapping[str, PlannedField], existing: Mapping[str, SchemaField
     return {
         one.title: name
         for name, one in sorted(existing.items())
-        if one.title and types.type_of(one) and name.lower() not in lower
+        if one.title and field_types.type_of(one) and name.lower() not in lower
     } | chosen
 
 
@@ -226,12 +226,12 @@ def _entry(
         assert before is not None
         return before.model_copy(update={"reason": "not seen in these days"})
     there = ground.existing.get(column)
-    if there is not None and (kept := types.type_of(there)) is not None:
-        decision = types.settled(seen, kept, "the field exists")
+    if there is not None and (kept := field_types.type_of(there)) is not None:
+        decision = field_types.settled(seen, kept, "the field exists")
     elif before is not None and before.include:
-        decision = types.settled(seen, before.type, "as reviewed")
+        decision = field_types.settled(seen, before.type, "as reviewed")
     else:
-        decision = types.decide(seen, declared)
+        decision = field_types.decide(seen, declared)
     suspicion = labels.suspect(seen)
     against = list(_against(seen, declared, suspicion))
     include = before.include if before is not None else not against
@@ -241,7 +241,7 @@ def _entry(
     text = before.text_field if before is not None else None
     if text is None and decision.misfits and decision.type != "string":
         made = sorted(other for other, one in ground.existing.items() if one.title == _text_title(name))
-        text = made[0] if made else names.beside(column, used)
+        text = made[0] if made else field_names.beside(column, used)
     if decision.misfits:
         reason += f"; {decision.misfits:,} of {seen.count:,} do not fit {decision.type}"
     there_labels = ground.labels.get(column, ())
@@ -290,7 +290,7 @@ def schema_fields(plan: SchemaPlan) -> dict[str, dict[str, Any]]:
     fields: dict[str, dict[str, Any]] = {}
     for one in plan.included:
         about = {"description": one.description} if one.description else {}
-        fields[one.field] = {"title": one.name, **about, **types.json_type(one.type)}
+        fields[one.field] = {"title": one.name, **about, **field_types.json_type(one.type)}
         if one.text is not None:
-            fields[one.text] = {"title": _text_title(one.name), **types.json_type("string")}
+            fields[one.text] = {"title": _text_title(one.name), **field_types.json_type("string")}
     return dict(sorted(fields.items()))

@@ -19,7 +19,7 @@ RULE = "mapping"
 def with_refused(found: Findings, errors: pl.DataFrame, destinations: Collection[str]) -> Findings:
     """`found` of the mapped frame, and a violation for each of its mapping errors at one of the destinations.
 
-    `errors` has the columns `row`, `destination` and `exception` (`dataprep.columnar.compiled.ERRORS`).
+    `errors` has the columns `row`, `destination` and `exception` (`dataprep.columnar.compiled_mapping.ERRORS`).
     """
     strict = errors.filter(pl.col("destination").is_in(list(destinations))) if destinations else errors.clear()
     if strict.is_empty():

@@ -14,9 +14,9 @@ import msgspec
 import polars as pl
 
 from mixpanel_aep_assets.dataprep.columnar.columns import any_of
-from mixpanel_aep_assets.dataprep.columnar.shred import Steps
+from mixpanel_aep_assets.dataprep.columnar.json_columns import Steps
 from mixpanel_aep_assets.dataprep.interpreter.destinations import put
-from mixpanel_aep_assets.dataprep.language.errors import EvaluationError
+from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError
 
 Key = str | int
 

@@ -13,7 +13,7 @@ from mixpanel_aep_assets.dataprep.interpreter.functions import FUNCTIONS, Style
 from mixpanel_aep_assets.dataprep.interpreter.methods import METHODS
 from mixpanel_aep_assets.dataprep.interpreter.operators import BINARY, complement, negate
 from mixpanel_aep_assets.dataprep.interpreter.values import Value, size, to_integer, to_text, truth
-from mixpanel_aep_assets.dataprep.language import limits
+from mixpanel_aep_assets.dataprep.language import bounds
 from mixpanel_aep_assets.dataprep.language.ast import (
     Array,
     Binary,
@@ -30,7 +30,7 @@ from mixpanel_aep_assets.dataprep.language.ast import (
     Unary,
 )
 from mixpanel_aep_assets.dataprep.language.ast import Value as Literal
-from mixpanel_aep_assets.dataprep.language.errors import EvaluationError
+from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError
 
 Record = Mapping[str, Any]
 _UNFORESEEN: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -46,7 +46,7 @@ class Scope:
         self.context = context
         self.root = root or self
         self.variables: dict[str, Value] = {}
-        self.remaining = limits.LAMBDA_WORK
+        self.remaining = bounds.LAMBDA_WORK
 
     def with_variable(self, name: str, value: Value) -> Scope:
         inner = Scope(self.record, self.context, self.root)
@@ -57,7 +57,7 @@ class Scope:
         """Takes what a lambda has made from the work that one expression may do on one record."""
         self.root.remaining -= size(value, self.root.remaining)
         if self.root.remaining <= 0:
-            raise EvaluationError(f"the lambdas of this expression make more than {limits.LAMBDA_WORK} values")
+            raise EvaluationError(f"the lambdas of this expression make more than {bounds.LAMBDA_WORK} values")
 
 
 Closure = Callable[[Scope], Value]

@@ -54,7 +54,7 @@ class Property:
     values: _Sample = field(default_factory=lambda: _Sample(VALUES))
 
 
-class Seen:
+class PropertySamples:
     """What records hold. `properties` by path of names: below `properties`, below `data`, or of the record itself."""
 
     def __init__(self, records: Iterable[Mapping[str, Any]] = ()) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from mixpanel_aep_assets.dataprep.columnar.shred import Kind
+from mixpanel_aep_assets.dataprep.columnar.json_columns import Kind
 from mixpanel_aep_assets.dataprep.interpreter.functions import FUNCTIONS, Function
 from mixpanel_aep_assets.dataprep.interpreter.functions import Kind as Parameter
 from mixpanel_aep_assets.dataprep.interpreter.targets import TargetType

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixpanel_aep_assets.growth import names
+from mixpanel_aep_assets.growth import field_names
 
 TEXTS = st.text(min_size=1, max_size=80)
 CLOSE = st.text(alphabet="aAbB_ -$1é.", min_size=1, max_size=4)
@@ -32,30 +32,30 @@ CLOSE = st.text(alphabet="aAbB_ -$1é.", min_size=1, max_size=4)
     ],
 )
 def test_a_name_becomes_camel_case_and_gets_a_suffix_only_where_letters_were_lost(name: str, field: str) -> None:
-    made = names.field_names([name])[name]
+    made = field_names.field_names([name])[name]
     assert made == field or (field.endswith("_") and made.startswith(field.split("_", maxsplit=1)[0]) and "_" in made)
 
 
 def test_of_names_that_differ_in_case_the_one_spelled_like_the_field_stays_plain() -> None:
-    made = names.field_names(["Currency", "currency", "CURRENCY"])
+    made = field_names.field_names(["Currency", "currency", "CURRENCY"])
     assert made["currency"] == "currency"
     assert made["Currency"].startswith("currency_")
     assert len({name.lower() for name in made.values()}) == 3
 
 
 def test_a_name_that_is_taken_is_not_given_again() -> None:
-    made = names.field_names(["Total"], taken=["TOTAL"])["Total"]
+    made = field_names.field_names(["Total"], taken=["TOTAL"])["Total"]
     assert made.startswith("total_")
-    assert names.beside("total", ["totaltext"]).startswith("totalText_")
-    assert names.beside("total", []) == "totalText"
+    assert field_names.beside("total", ["totaltext"]).startswith("totalText_")
+    assert field_names.beside("total", []) == "totalText"
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.sets(st.one_of(TEXTS, CLOSE), max_size=30), st.sets(CLOSE, max_size=5))
 def test_names_are_valid_and_no_two_are_one(properties: set[str], taken: set[str]) -> None:
-    made = names.field_names(properties, taken)
+    made = field_names.field_names(properties, taken)
     assert made.keys() == properties
-    assert all(names.VALID.fullmatch(name) and len(name) <= names.LONGEST for name in made.values())
+    assert all(field_names.VALID.fullmatch(name) and len(name) <= field_names.LONGEST for name in made.values())
     lower = [name.lower() for name in (*made.values(), *{one.lower() for one in taken})]
     assert len(lower) == len(set(lower))
 
@@ -65,14 +65,14 @@ def test_names_are_valid_and_no_two_are_one(properties: set[str], taken: set[str
 def test_names_do_not_depend_on_order(properties: list[str], random: object) -> None:
     shuffled = list(properties)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert names.field_names(shuffled) == names.field_names(properties)
+    assert field_names.field_names(shuffled) == field_names.field_names(properties)
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.sets(CLOSE, min_size=1, max_size=20))
 def test_the_text_column_beside_a_field_is_never_one_of_the_others(properties: set[str]) -> None:
-    made = names.field_names(properties)
+    made = field_names.field_names(properties)
     for name in made.values():
-        beside = names.beside(name, made.values())
-        assert names.VALID.fullmatch(beside)
+        beside = field_names.beside(name, made.values())
+        assert field_names.VALID.fullmatch(beside)
         assert beside.lower() not in {one.lower() for one in made.values()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from mixpanel_aep_assets.growth.quarantine import with_refused
+from mixpanel_aep_assets.growth.strict_fields import with_refused
 from mixpanel_aep_assets.xdm.conformance import VIOLATIONS, Findings
 
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixpanel_aep_assets.growth import plan as growing
-from mixpanel_aep_assets.growth import types
-from mixpanel_aep_assets.growth.plan import Ground, PlanError, PlannedField, SchemaPlan, propose, read_plan
-from mixpanel_aep_assets.growth.seen import Declared, Property
+from mixpanel_aep_assets.growth import field_types
+from mixpanel_aep_assets.growth import schema_plan as growing
+from mixpanel_aep_assets.growth.properties import Declared, Property
+from mixpanel_aep_assets.growth.schema_plan import Ground, PlanError, PlannedField, SchemaPlan, propose, read_plan
 from mixpanel_aep_assets.xdm.schema import Field
 
 
@@ -47,16 +47,16 @@ def one(prop: Property, **ground: Any) -> PlannedField:
     ids=str,
 )
 def test_the_type_follows_the_kinds_that_were_seen(kinds: dict[str, int], wanted: str, misfits: int) -> None:
-    decision = types.decide(seen("p", **kinds))
+    decision = field_types.decide(seen("p", **kinds))
     assert (decision.type, decision.misfits) == (wanted, misfits)
     assert f"{next(iter(kinds.values()))} " in decision.reason
 
 
 def test_what_lexicon_declares_counts_where_it_fits_what_was_seen() -> None:
-    assert types.decide(seen("p", integer=5), Declared("string")).type == "string"
-    assert types.decide(seen("p", string=95, integer=5), Declared("number")).type == "double"
-    assert types.decide(seen("p", string=5), Declared("number")).type == "string"
-    assert types.decide(seen("p", numeral=4, string=1), Declared("number")).type == "double"
+    assert field_types.decide(seen("p", integer=5), Declared("string")).type == "string"
+    assert field_types.decide(seen("p", string=95, integer=5), Declared("number")).type == "double"
+    assert field_types.decide(seen("p", string=5), Declared("number")).type == "string"
+    assert field_types.decide(seen("p", numeral=4, string=1), Declared("number")).type == "double"
 
 
 def test_only_properties_with_values_and_without_a_mapping_are_proposed() -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from mixpanel_aep_assets.dataprep.interpreter import values
 from mixpanel_aep_assets.dataprep.interpreter.values import Value, kind_of
-from mixpanel_aep_assets.dataprep.language.errors import EvaluationError
+from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError
 
 Body = Callable[..., Value]
 _F = TypeVar("_F", bound=Body)

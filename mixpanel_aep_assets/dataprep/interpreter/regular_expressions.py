@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import re2
 
-from mixpanel_aep_assets.dataprep.language import limits
-from mixpanel_aep_assets.dataprep.language.errors import EvaluationError
+from mixpanel_aep_assets.dataprep.language import bounds
+from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError
 
 _UNSUPPORTED: Final = (
     (re.compile(r"\(\?<?[=!]"), "look-around is not supported: it has no linear-time form"),
@@ -77,11 +77,11 @@ def _translated(pattern: str) -> str:
 @functools.lru_cache(maxsize=1024)
 def compiled(pattern: str) -> Any:
     """The compiled form. Raises EvaluationError with the reason when RE2 cannot take the pattern."""
-    if len(pattern) > limits.PATTERN_CHARACTERS:
-        raise EvaluationError(f"a regular expression has at most {limits.PATTERN_CHARACTERS} characters")
+    if len(pattern) > bounds.PATTERN_CHARACTERS:
+        raise EvaluationError(f"a regular expression has at most {bounds.PATTERN_CHARACTERS} characters")
     options = re2.Options()
     options.log_errors = False
-    options.max_mem = limits.PATTERN_MEMORY
+    options.max_mem = bounds.PATTERN_MEMORY
     try:
         return re2.compile(_translated(pattern), options)
     except re2.error as error:

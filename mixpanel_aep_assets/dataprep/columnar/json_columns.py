@@ -107,12 +107,12 @@ _LOW, _HIGH = -(2**63), 2**63 - 1
 
 
 def column_name(slot: int, kind: Kind) -> str:
-    """The column of a source's values of one kind in `Shredded.frame`."""
+    """The column of a source's values of one kind in `DecodedColumns.frame`."""
     return f"{slot}.{kind}"
 
 
 @dataclass(frozen=True)
-class Shredded:
+class DecodedColumns:
     """`frame` has a column `column_name(slot, kind)` for each kind that occurs; a source that is null throughout has none."""
 
     frame: pl.DataFrame
@@ -147,7 +147,7 @@ _Source = _Column | _Member | _Either | None
 """Where a path's values come from. None: only the record as a whole has them."""
 
 
-class Shredder:
+class ColumnDecoder:
     """Takes the fields at `paths` out of records. Holds nothing but its plan, so that it can be sent to a worker process.
 
     `derived` maps a dotted path (`mixpanel.id`) to the column that has its values.
@@ -200,7 +200,7 @@ class Shredder:
     def _position(self, name: str) -> int:
         return self._members.setdefault(name, len(self._members))
 
-    def shred(self, frame: pl.DataFrame) -> Shredded:
+    def decode(self, frame: pl.DataFrame) -> DecodedColumns:
         """The columns of a batch; `frame` has the layout's columns and the derived ones."""
         texts = frame.get_column("properties" if self.layout == "event" else "record")
         decoded: list[tuple[_Member | _Either, list[tuple[int, Arrays]]]] = []
@@ -227,7 +227,7 @@ class Shredder:
                 parts = _joined(chunks)
             kinds.append(tuple(kind for kind in KINDS if kind in parts))
             found.extend(parts[kind].alias(column_name(slot, kind)) for kind in kinds[-1])
-        return Shredded(pl.DataFrame(found), tuple(kinds))
+        return DecodedColumns(pl.DataFrame(found), tuple(kinds))
 
     def _values(self, source: _Member | _Either, columns: Sequence[Sequence[Any] | None]) -> Sequence[Any] | None:
         if isinstance(source, _Either):

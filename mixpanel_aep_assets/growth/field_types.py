@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
-from mixpanel_aep_assets.growth.seen import (
+from mixpanel_aep_assets.growth.properties import (
     DATE_PATTERN,
     DATE_TIME_PATTERN,
     NO_VALUE,

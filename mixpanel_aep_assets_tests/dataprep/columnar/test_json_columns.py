@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixpanel_aep_assets.dataprep.columnar import shred
-from mixpanel_aep_assets.dataprep.columnar.shred import Shredder, column_name
+from mixpanel_aep_assets.dataprep.columnar import json_columns
+from mixpanel_aep_assets.dataprep.columnar.json_columns import ColumnDecoder, column_name
 from mixpanel_aep_assets.dataprep.language.ast import Step
 from mixpanel_aep_assets.dataprep.language.paths import parse_source
 
@@ -24,11 +24,11 @@ def values(texts: list[str], *paths: str | tuple[Step, ...], layout: Any = "reco
     steps = [parse_source(path) if isinstance(path, str) else path for path in paths]
     text_column = "record" if layout == "record" else "properties"
     frame = pl.DataFrame({text_column: texts, **columns}, schema_overrides={text_column: pl.String})
-    shredder = Shredder(steps, layout=layout)
-    result = shredder.shred(frame)
+    decoder = ColumnDecoder(steps, layout=layout)
+    result = decoder.decode(frame)
     found: list[list[Any]] = []
     for path in steps:
-        slot = shredder.paths.index(path)
+        slot = decoder.paths.index(path)
         rows: list[Any] = [None] * len(texts)
         for kind in result.kinds[slot]:
             for row, value in enumerate(result.frame.get_column(column_name(slot, kind)).to_list()):
@@ -99,7 +99,7 @@ def test_a_row_that_is_no_object_has_no_members(text: str) -> None:
 
 def test_null_and_missing_rows_and_values_are_null() -> None:
     frame = pl.DataFrame({"record": [None, '{"a": null}', "{}"]}, schema={"record": pl.String})
-    assert Shredder([parse_source("a")], layout="record").shred(frame).kinds == ((),)
+    assert ColumnDecoder([parse_source("a")], layout="record").decode(frame).kinds == ((),)
 
 
 def test_white_space_and_escapes_in_names_do_not_matter() -> None:
@@ -117,7 +117,7 @@ def test_nested_paths_elements_and_iterations() -> None:
 
 
 def test_rows_of_many_batches_stay_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shred, "BATCH_ROWS", 7)
+    monkeypatch.setattr(json_columns, "BATCH_ROWS", 7)
     records = [json.dumps({"a": at, "b": str(at)} if at % 3 else {"a": f"x{at}", f"n{at}": 1}) for at in range(100)]
     found = values(records, "a", "b")
     assert found[0] == [at if at % 3 else f"x{at}" for at in range(100)]
@@ -125,7 +125,7 @@ def test_rows_of_many_batches_stay_in_order(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_names_without_end_are_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shred, "BATCH_ROWS", 50)
+    monkeypatch.setattr(json_columns, "BATCH_ROWS", 50)
     records = [json.dumps({f"p{at}": at, "a": at, f"q{at}": "x"}) for at in range(1000)]
     assert values(records, "a", "p7") == [list(range(1000)), [7 if at == 7 else None for at in range(1000)]]
 
@@ -139,22 +139,22 @@ def test_the_flattened_record_drops_the_dollar_and_prefers_reserved_names() -> N
 def test_a_derived_path_reads_its_column() -> None:
     steps = parse_source("mixpanel.id")
     frame = pl.DataFrame({"event": ["e"], "properties": ["{}"], "key": ["k"]})
-    shredded = Shredder([steps], {"mixpanel.id": "key"}).shred(frame)
-    assert shredded.frame.to_dicts() == [{"0.text": "k"}]
+    decoded = ColumnDecoder([steps], {"mixpanel.id": "key"}).decode(frame)
+    assert decoded.frame.to_dicts() == [{"0.text": "k"}]
 
 
 def test_a_path_of_an_unknown_root_is_left_to_the_record() -> None:
     steps = parse_source("other.x")
-    assert not Shredder([steps]).supports(steps)
+    assert not ColumnDecoder([steps]).supports(steps)
 
 
-def test_a_shredder_can_be_sent_to_a_worker() -> None:
-    shredder = Shredder([parse_source("a")], layout="record")
+def test_a_decoder_can_be_sent_to_a_worker() -> None:
+    decoder = ColumnDecoder([parse_source("a")], layout="record")
     frame = pl.DataFrame({"record": ['{"a": 1}']})
-    shredder.shred(frame)
-    assert pickle.loads(pickle.dumps(shredder)).shred(frame).frame.equals(shredder.shred(frame).frame)
+    decoder.decode(frame)
+    assert pickle.loads(pickle.dumps(decoder)).decode(frame).frame.equals(decoder.decode(frame).frame)
 
 
 def test_a_batch_without_rows_has_no_columns() -> None:
     frame = pl.DataFrame({"record": []}, schema={"record": pl.String})
-    assert Shredder([parse_source("a")], layout="record").shred(frame).kinds == ((),)
+    assert ColumnDecoder([parse_source("a")], layout="record").decode(frame).kinds == ((),)

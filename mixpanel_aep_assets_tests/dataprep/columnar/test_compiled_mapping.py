@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from mixpanel_aep_assets.dataprep.columnar.compile_functions import NATIVE
 from mixpanel_aep_assets.dataprep.columnar.compile_targets import target_type
-from mixpanel_aep_assets.dataprep.columnar.compiled import MappedFrame, compile_mapping
+from mixpanel_aep_assets.dataprep.columnar.compiled_mapping import MappedFrame, compile_mapping
 from mixpanel_aep_assets.dataprep.interpreter.context import EvaluationContext
 from mixpanel_aep_assets.dataprep.interpreter.evaluate import Evaluator
 from mixpanel_aep_assets.dataprep.interpreter.functions import FUNCTIONS, Kind
 from mixpanel_aep_assets.dataprep.interpreter.records import flattened
 from mixpanel_aep_assets.dataprep.interpreter.validation import validate
-from mixpanel_aep_assets.dataprep.language.errors import MappingSetError
+from mixpanel_aep_assets.dataprep.language.mapping_errors import MappingSetError
 from mixpanel_aep_assets.dataprep.language.mapping_set import MappingSet
 from mixpanel_aep_assets.xdm.schema import Field, Schema
 from mixpanel_aep_assets_tests.outside import DATAPREP, NO_DATAPREP
@@ -407,7 +407,7 @@ def test_random_sets_agree_with_the_plain_evaluator(mappings: list[Any], records
 
 
 def test_batches_of_ever_other_kinds_share_a_plan_and_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mixpanel_aep_assets.dataprep.columnar.compiled._PLANS", 1)
+    monkeypatch.setattr("mixpanel_aep_assets.dataprep.columnar.compiled_mapping._PLANS", 1)
     compiled = compile_mapping(a_set([("coalesce(properties.a, properties.b)", "_id", "EXPRESSION")]), SCHEMA)
     for record, expected in [
         ({"a": 1}, "1"),
