@@ -13,7 +13,7 @@ import pytest
 
 from mixpanel_aep_assets.aep import registry
 from mixpanel_aep_assets.connection import Opened, Settings
-from mixpanel_aep_assets.dataprep.errors import MappingSetError
+from mixpanel_aep_assets.dataprep.language.mapping_errors import MappingSetError
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.mixpanel.errors import AuthenticationFailed, DateTooLate, ExportIncomplete, Unreachable
 from mixpanel_aep_assets.mixpanel.retry import Retry

@@ -24,10 +24,10 @@ import polars as pl
 from mixpanel_aep_assets.aep import batch
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.errors import ExplainedError
+from mixpanel_aep_assets.growth.strict_fields import with_refused
 from mixpanel_aep_assets.pipeline import extract, load, rows, transform
 from mixpanel_aep_assets.storage import Staging
 from mixpanel_aep_assets.xdm.conformance import SeenIds, reasons
-from mixpanel_aep_assets.xdm.growth.quarantine import with_refused
 from mixpanel_aep_assets.xdm.identities import without_refused
 from mixpanel_aep_assets.xdm.parquet import XdmWriter, shape
 

@@ -16,11 +16,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixpanel_aep_assets.dataprep.compiled import CompiledMapping
+from mixpanel_aep_assets.dataprep.columnar.compiled_mapping import CompiledMapping
+from mixpanel_aep_assets.growth.strict_fields import with_refused
 from mixpanel_aep_assets.mixpanel import dedup, identity, time_mode
 from mixpanel_aep_assets.storage import Day, Staging, Storage, reading
 from mixpanel_aep_assets.xdm.conformance import Conformance, reasons
-from mixpanel_aep_assets.xdm.growth.quarantine import with_refused
 from mixpanel_aep_assets.xdm.identities import without_refused
 from mixpanel_aep_assets.xdm.parquet import XdmWriter, shape
 from mixpanel_aep_assets.xdm.schema import Schema
