@@ -214,7 +214,8 @@ class TestDays(DaysAndRanges.TestCase):  # type: ignore[name-defined, misc]
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1_800)
 class TestManyDays(DaysAndRanges.TestCase):  # type: ignore[name-defined, misc]
     """The long form."""
 
-    settings = settings(max_examples=120, stateful_step_count=10, deadline=None, suppress_health_check=CALM)
+    settings = settings(max_examples=60, stateful_step_count=8, deadline=None, suppress_health_check=CALM)
