@@ -257,7 +257,7 @@ def test_no_preview_or_table_that_fails_fails_a_day(
     for place, name in [
         (previews, "of_raw_events"), (previews, "field_rows"), (previews, "before_and_after"),
         (transform, "preview"), (transform, "lineage"), (transform, "arrow_schema"),
-        (load, "batch_url"), (load, "counts"), (metadata, "rate"),
+        (load, "batch_url"), (report, "counts_of"), (metadata, "rate"),
     ]:  # fmt: skip
         monkeypatch.setattr(place, name, broken)
     emulator.control.seed_day(DAY, ("\n".join(json.dumps(event(number)) for number in range(30)) + "\n").encode())
