@@ -47,7 +47,6 @@ def test_a_block_makes_four_assets_their_checks_two_jobs_a_schedule_and_two_sens
         "lines_belong_to_day",
         "time_mode_is_sure",
         "loss_is_proven",
-        "lines_belong_to_day",
         "conforms_to_xdm",
         "mapping_has_no_errors",
         "counts_add_up",

@@ -29,7 +29,7 @@ from mixpanel_aep_assets.cli.preview import preview
 from mixpanel_aep_assets.components import MixpanelToAep
 from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection
 from mixpanel_aep_assets.emulator import EmulatorThread
-from mixpanel_aep_assets.pipeline import load, previews, transform, verify
+from mixpanel_aep_assets.pipeline import load, previews, report, transform, verify
 from mixpanel_aep_assets_tests.connections import DAY, event, opened, provisioned, variables
 from mixpanel_aep_assets_tests.test_display import TEXTS
 
