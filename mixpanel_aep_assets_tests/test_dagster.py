@@ -130,7 +130,7 @@ def test_a_day_with_too_many_lines_of_other_days_is_blocked_before_it_is_transfo
     (check,) = [e for e in result.get_asset_check_evaluations() if e.check_name == "lines_belong_to_day"]
     assert not check.passed
     raw = numbers(result, RAW)
-    assert (raw["exported"], raw["lines outside the days asked for"], raw["export request"]) == (
+    assert (raw["exported"], raw["lines_outside_days"], raw["export_request"]) == (
         40,
         25,
         "the day alone",
