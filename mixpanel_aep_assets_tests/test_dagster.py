@@ -116,7 +116,7 @@ def strict(definitions: dg.Definitions, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("MIXPANEL_AEP_MAPPING", strict_mapping(tmp_path))
     block = MixpanelToAep()
     return dg.Definitions.merge(
-        build_connection(block, block.settings()), dg.Definitions(executor=dg.in_process_executor)
+        build_connection(block, block.block()), dg.Definitions(executor=dg.in_process_executor)
     )
 
 
