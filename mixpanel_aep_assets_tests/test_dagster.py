@@ -115,9 +115,7 @@ def strict(definitions: dg.Definitions, tmp_path: Path, monkeypatch: pytest.Monk
     """The same with a mapping set by which events may not conform."""
     monkeypatch.setenv("MIXPANEL_AEP_MAPPING", strict_mapping(tmp_path))
     block = MixpanelToAep()
-    return dg.Definitions.merge(
-        build_connection(block, block.block()), dg.Definitions(executor=dg.in_process_executor)
-    )
+    return dg.Definitions.merge(build_connection(block, block.block()), dg.Definitions(executor=dg.in_process_executor))
 
 
 def test_a_day_with_too_many_lines_of_other_days_is_blocked_before_it_is_transformed(
