@@ -34,7 +34,7 @@ class Mixpanel:
     http: httpx.Client = field(init=False)
 
     def __post_init__(self) -> None:
-        self.http = httpx.Client(base_url=self.url, auth=ACCOUNT, trust_env=False, timeout=30)
+        self.http = httpx.Client(base_url=self.url, auth=ACCOUNT, trust_env=False, timeout=30, verify=False)
 
     def export(self, first: str = "2026-01-10", last: str | None = None, **more: Any) -> httpx.Response:
         headers = more.pop("headers", None)
@@ -59,7 +59,7 @@ class Platform:
     _dataset: str | None = None
 
     def __post_init__(self) -> None:
-        self.http = httpx.Client(base_url=self.url, trust_env=False, timeout=30)
+        self.http = httpx.Client(base_url=self.url, trust_env=False, timeout=30, verify=False)
         self.login()
 
     def login(self) -> None:
