@@ -104,7 +104,7 @@ class Trust:
         try:
             with Path(self.path).open("rb") as file:
                 state = os.fstat(file.fileno())
-            return _context_of_file(self.path, state.st_mtime_ns, state.st_size)
+            return _context_of_file(self.path, (state.st_mtime_ns, state.st_size))
         except ssl.SSLError:
             raise self._wrong("holds no certificate in PEM form") from None
         except (OSError, ValueError) as error:
@@ -129,8 +129,8 @@ class Trust:
 
 
 @functools.lru_cache(maxsize=8)
-def _context_of_file(path: str, mtime_ns: int, size: int) -> ssl.SSLContext:
-    """Shared by all clients of the process: reading the public authorities takes 60 ms. A changed file is read again."""
+def _context_of_file(path: str, state: tuple[int, int]) -> ssl.SSLContext:  # noqa: ARG001 - a changed file is read again
+    """Shared by all clients of the process: reading the public authorities takes 60 ms."""
     return ssl.create_default_context(cafile=path)
 
 
