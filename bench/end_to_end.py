@@ -61,9 +61,9 @@ def main() -> None:
     print(
         json.dumps(
             {
-                "records": manifests["export"]["rows"],
+                "records": manifests["export"].manifest.rows,
                 "duplicates": xdm["duplicates"],
-                "quarantined": manifests["export"]["quarantined"] + xdm["quarantined"],
+                "quarantined": manifests["export"].manifest.quarantined + xdm["quarantined"],
                 "uploaded": xdm["rows"],
                 "batch": manifests["upload"]["batch_id"],
                 "seconds": seconds,

@@ -35,7 +35,7 @@ def build_drift(
         "schema plan or, without one, the days before. Its numbers are plotted over the days.",
     )
     def property_drift(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        return materialize(context, resource_key, drift.drift_day, _metadata, "data_version")
+        return materialize(context, resource_key, drift.drift_day, _metadata, lambda made: str(made["data_version"]))
 
     return property_drift, checks_of(
         property_drift,

@@ -114,7 +114,7 @@ def test_the_zone_stays_open_where_the_account_may_not_ask_for_it(
 ) -> None:
     emulator.control.fault("status", match={"path": "/api/app/me"}, status=status)
     emulator.control.seed_day(DAY, lines(events(40)))
-    assert extract.extract_day(connection, DAY)["time_mode"] == "utc"
+    assert extract.extract_day(connection, DAY).manifest.time_mode == "utc"
     assert verify.time_mode_is_sure(connection, DAY).passed
 
 
@@ -129,7 +129,7 @@ def test_a_host_that_does_not_tell_the_zone_is_an_error_that_names_the_setting(
 def test_nobody_is_asked_for_the_zone_in_utc_mode(emulator: EmulatorThread, tmp_path: Path) -> None:
     emulator.control.seed_day(DAY, lines(events(5)))
     with opened(emulator, tmp_path, api_url="http://127.0.0.1:9", time_mode="utc") as alone:
-        assert extract.extract_day(alone, DAY)["rows"] == 5
+        assert extract.extract_day(alone, DAY).manifest.rows == 5
 
 
 def test_broken_lines_are_set_aside_and_counted(emulator: EmulatorThread, connection: Opened) -> None:
@@ -292,9 +292,9 @@ def test_a_failed_export_keeps_what_is_stored(
         extract.extract_day(connection, DAY, retry=Retry(sleep=lambda _: None))
     after = connection.day(extract.TABLE, DAY).manifest()
     assert after is not None
-    assert after["generation"] == before["generation"]
+    assert after["generation"] == before.manifest.generation
     emulator.control.clear_faults()
-    assert extract.extract_day(connection, DAY)["rows"] == 40
+    assert extract.extract_day(connection, DAY).manifest.rows == 40
 
 
 def test_a_running_day_is_not_exported(connection: Opened) -> None:

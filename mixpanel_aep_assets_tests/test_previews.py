@@ -28,7 +28,7 @@ def made(
     emulator: EmulatorThread, connection: Opened, rows: list[dict[str, Any]]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     emulator.control.seed_day(DAY, lines(rows))
-    raw = extract.extract_day(connection, DAY)
+    raw = extract.extract_day(connection, DAY).manifest
     return raw, transform.transform_day(connection, DAY)
 
 

@@ -117,12 +117,12 @@ def test_a_day_stored_before_there_were_rules_goes_through_them_and_other_rules_
         after = transform.transform_day(ruled, DAY)
         assert after["data_version"] != before["data_version"]
         assert not [secret for secret in SECRETS if secret in contents(tmp_path / "data" / "default" / "xdm_events")]
-        digests = {extract.extract_day(ruled, DAY)["digest"]}
+        digests = {extract.extract_day(ruled, DAY).manifest.digest}
     for salt, rules in ((SALT + "x", RULES), (SALT, {"drop": ["email"]})):
         with connection(emulator, tmp_path, salt, **rules) as other:
             with pytest.raises(OtherPrivacyRules, match="Materialize raw_events"):
                 transform.transform_day(other, DAY)
-            digests.add(extract.extract_day(other, DAY)["digest"])
+            digests.add(extract.extract_day(other, DAY).manifest.digest)
             transform.transform_day(other, DAY)
     assert len(digests) == 3
 

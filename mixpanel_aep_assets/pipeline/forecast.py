@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mixpanel_aep_assets.aep import limits
 from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.manifests import RawManifest
 from mixpanel_aep_assets.mixpanel import windows
 from mixpanel_aep_assets.mixpanel.settings import REQUESTS_AN_HOUR
-from mixpanel_aep_assets.mixpanel.windows import Size, Sizes
 from mixpanel_aep_assets.pipeline import history, load, passes
 
 SAMPLED_BATCHES = 60
@@ -27,16 +27,16 @@ def forecast(opened: Opened, days: Sequence[str]) -> dict[str, Any]:
     `upload_bytes`, `batches`, `batches_a_day`, `days_of_batches`, `windows` (newest first), `assumptions` (sentences).
     """
     settings = opened.settings
-    manifests = history.committed(opened)
-    sizes = Sizes({day: Size(raw["body"]["bytes"], raw["exported"]) for day, raw in manifests.items()})
+    known = history.committed(opened)
+    sizes = history.sizes_of(known)
     stopped = passes.unfinished(opened.storage, settings.name, days)
     read = passes.Notes(opened.storage, settings.name, stopped.id).days_read() if stopped else set()
     waiting = [datetime.date.fromisoformat(day) for day in days if day not in read]
     made = windows.plan(waiting, sizes, history.limits(opened))
     hourly = max(1, int(REQUESTS_AN_HOUR * settings.budget_share))
-    rate = _rate(manifests)
+    rate = _rate(known)
     found = windows.forecast(made, hourly, rate)
-    upload = _upload_bytes_an_event(opened, manifests)
+    upload = _upload_bytes_an_event(opened, known)
     upload_bytes = found.size.events * upload if found.size and upload else None
     return {
         "from": days[0],
@@ -68,35 +68,35 @@ def forecast(opened: Opened, days: Sequence[str]) -> dict[str, Any]:
             }
             for window in made
         ],
-        "assumptions": _assumptions(opened, manifests, waiting, rate, hourly),
+        "assumptions": _assumptions(opened, known, waiting, rate, hourly),
     }
 
 
-def _rate(manifests: dict[datetime.date, Any]) -> float | None:
+def _rate(known: Mapping[datetime.date, RawManifest]) -> float | None:
     """Bytes a second at which the committed days' bodies were received and parsed."""
-    seconds = sum(raw["body"]["seconds"] for raw in manifests.values())
-    return sum(raw["body"]["bytes"] for raw in manifests.values()) / seconds if seconds else None
+    seconds = sum(raw.body.seconds for raw in known.values())
+    return sum(raw.body.bytes for raw in known.values()) / seconds if seconds else None
 
 
-def _upload_bytes_an_event(opened: Opened, manifests: dict[datetime.date, Any]) -> float | None:
+def _upload_bytes_an_event(opened: Opened, known: Mapping[datetime.date, RawManifest]) -> float | None:
     size = events = 0
-    for day in sorted(manifests, reverse=True)[:SAMPLED_BATCHES]:
+    for day in sorted(known, reverse=True)[:SAMPLED_BATCHES]:
         batch = opened.day(load.TABLE, day.isoformat()).manifest()
         if batch is not None:
             size += batch["bytes"]
-            events += manifests[day]["exported"]
+            events += known[day].exported
     return size / events if events else None
 
 
 def _assumptions(
     opened: Opened,
-    manifests: dict[datetime.date, Any],
+    known: Mapping[datetime.date, RawManifest],
     waiting: Sequence[datetime.date],
     rate: float | None,
     hourly: int,
 ) -> list[str]:
     carried = history.limits(opened)
-    known = sum(day in manifests for day in waiting)
+    seen = sum(day in known for day in waiting)
     texts = [
         (
             f"A request carries at most {carried.target_bytes / 1e6:,.0f} MB of body, {carried.most_events:,} events and "
@@ -108,14 +108,14 @@ def _assumptions(
             "request fails."
         ),
     ]
-    if not manifests:
+    if not known:
         texts.append(
             "No day is committed yet, so no size is known: the requests are the fewest that there can be. Run one day "
             "first to plan with its size."
         )
     else:
         texts.append(
-            f"{known} of the {len(waiting)} days have the size that they had when they were committed, the others that of "
+            f"{seen} of the {len(waiting)} days have the size that they had when they were committed, the others that of "
             "the committed days nearest to them, of the same weekday where there are two."
         )
     if rate:

@@ -19,8 +19,8 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
 
+import msgspec
 import orjson
 
 from mixpanel_aep_assets.aep.owner import Owner
@@ -68,6 +68,13 @@ class Claim:
     token: str
 
 
+class Read(msgspec.Struct, frozen=True):
+    """The note of a day that was read: the committed generation, and whether the day stayed as it was."""
+
+    generation: str
+    unchanged: bool
+
+
 class Notes:
     """What the runs of a pass tell each other."""
 
@@ -76,17 +83,16 @@ class Notes:
         self._folder = f"{connection}/{FOLDER}/{pass_id}"
         self._log = Log(storage, self._folder)
 
-    def read(self, day: str) -> dict[str, Any] | None:
-        """The note of a day that was read (`generation`, `unchanged`); None: it was not."""
+    def read(self, day: str) -> Read | None:
+        """The note of a day that was read; None: it was not."""
         data = self._storage.read(f"{self._folder}/read/{day}")
-        return None if data is None else orjson.loads(data)
+        return None if data is None else msgspec.json.decode(data, type=Read)
 
     def days_read(self) -> set[str]:
         return {stored.path.rsplit("/", 1)[-1] for stored in self._storage.objects(f"{self._folder}/read")}
 
     def mark_read(self, day: str, generation: str, *, unchanged: bool) -> None:
-        note = {"generation": generation, "unchanged": unchanged}
-        self._storage.write(f"{self._folder}/read/{day}", orjson.dumps(note))
+        self._storage.write(f"{self._folder}/read/{day}", msgspec.json.encode(Read(generation, unchanged)))
 
     def claims(self) -> list[Claim]:
         """All claims, oldest first, those that ended too."""

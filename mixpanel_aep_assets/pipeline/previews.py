@@ -17,8 +17,10 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.manifests import RawManifest
 from mixpanel_aep_assets.mixpanel import dedup
 from mixpanel_aep_assets.pipeline import extract, profile, redaction, transform
+from mixpanel_aep_assets.storage import Committed, Day
 from mixpanel_aep_assets.xdm.growth.seen import Property
 
 SAMPLE_ROWS = 2_000
@@ -51,13 +53,13 @@ class RawPreview:
     values: Rows
 
 
-def of_raw_events(opened: Opened, manifest: Mapping[str, Any]) -> RawPreview:
+def of_raw_events(opened: Opened, manifest: RawManifest) -> RawPreview:
     """The preview of a committed raw day. Raises StorageError, OtherPrivacyRules."""
-    frame = _first(opened, extract.TABLE, manifest, SAMPLE_ROWS, ["event", "properties"])
+    frame = _first(opened.day(extract.TABLE, manifest.day), manifest, SAMPLE_ROWS, ["event", "properties"])
     if frame is None:
         return RawPreview(0, 0, [], [])
     seen = profile.profile_frames([redaction.redacted(opened, manifest, frame)])
-    return RawPreview(frame.height, manifest["rows"], property_rows(seen), value_rows(seen))
+    return RawPreview(frame.height, manifest.rows, property_rows(seen), value_rows(seen))
 
 
 def property_rows(seen: profile.Profile) -> Rows:
@@ -140,11 +142,11 @@ def _field_of_pointer(pointer: str) -> str:
 
 def before_and_after(opened: Opened, manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The first events of a committed XDM day: as stored raw and as they will be uploaded, both as JSON text."""
-    raw = opened.day(extract.TABLE, manifest["day"]).manifest()
-    made = _first(opened, transform.TABLE, manifest, SEARCHED)
+    raw = extract.stored(opened, manifest["day"])
+    made = _first(opened.day(transform.TABLE, manifest["day"]), manifest, SEARCHED)
     if raw is None or made is None:
         return []
-    source = _first(opened, extract.TABLE, raw, SEARCHED)
+    source = _first(opened.day(extract.TABLE, raw.day), raw, SEARCHED)
     if source is None:
         return []
     source = redaction.redacted(opened, raw, source).with_columns(dedup.stable_id().alias("_id"))
@@ -160,13 +162,13 @@ def before_and_after(opened: Opened, manifest: Mapping[str, Any]) -> list[tuple[
 
 
 def _first(
-    opened: Opened, table: str, manifest: Mapping[str, Any], rows: int, columns: Iterable[str] | None = None
+    day: Day, manifest: Mapping[str, Any] | Committed, rows: int, columns: Iterable[str] | None = None
 ) -> pl.DataFrame | None:
     """The first rows of a day's files, None where it has none. Reads no more of the first file than it must."""
-    files = opened.day(table, manifest["day"]).files(manifest)
+    files = day.files(manifest)
     if not files:
         return None
-    with opened.storage.open_read(files[0]) as file:
+    with day.storage.open_read(files[0]) as file:
         batch = next(pq.ParquetFile(file).iter_batches(rows, columns=list(columns) if columns else None), None)
     return None if batch is None else pl.DataFrame(pl.from_arrow(batch))
 

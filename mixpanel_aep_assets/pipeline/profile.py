@@ -129,7 +129,7 @@ def profile_day(opened: Opened, day: str) -> dict[str, Any]:
     Raises NotExported, OtherPrivacyRules, storage.StorageError.
     """
     raw = opened.day(extract.TABLE, day)
-    source = raw.manifest()
+    source = extract.stored(opened, day)
     if source is None:
         raise extract.NotExported(
             f"{opened.settings.name} {day}: no raw files; materialize raw_events of the day first."
@@ -138,7 +138,7 @@ def profile_day(opened: Opened, day: str) -> dict[str, Any]:
     current = table.manifest()
     rules = redaction.pending(opened, source)
     version = VERSION if rules is None else f"{VERSION} {rules.fingerprint}"
-    if current is not None and (current["raw_digest"], current["version"]) == (source["digest"], version):
+    if current is not None and (current["raw_digest"], current["version"]) == (source.digest, version):
         return current
     batches = _batches(opened, raw.files(source))
     made = profile_frames((redaction.redacted(opened, source, batch) for batch in batches), (day,))
@@ -161,7 +161,7 @@ def profile_day(opened: Opened, day: str) -> dict[str, Any]:
                     for one in made.properties.values()
                     if one.is_conflict
                 ],
-                "raw_digest": source["digest"],
+                "raw_digest": source.digest,
                 "version": version,
             }
         )

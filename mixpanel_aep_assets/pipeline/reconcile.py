@@ -20,9 +20,11 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from mixpanel_aep_assets import manifests
 from mixpanel_aep_assets.aep import batch, follow, receipts
 from mixpanel_aep_assets.aep.errors import AepError
 from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.manifests import RawManifest
 from mixpanel_aep_assets.mixpanel import changes, lexicon
 from mixpanel_aep_assets.mixpanel.errors import MixpanelError, PlanLacksExport
 from mixpanel_aep_assets.mixpanel.odd import HOT_SHARD, HOT_SHARD_EVENT
@@ -82,7 +84,7 @@ def of_day(opened: Opened, day: str, row: Mapping[str, Any] | None = None, *, re
     `unanswered` names the sides that were asked and failed to answer: nothing is proven then.
     """
     row = report.counts_of(opened, day) if row is None else row
-    raw = opened.day(extract.TABLE, day).manifest()
+    raw = extract.stored(opened, day)
     xdm = opened.day(transform.TABLE, day).manifest()
     told: dict[str, Any] = {"mixpanel": None, "live": None, "differences": [], "unanswered": []}
     differences: list[dict[str, Any]] = told["differences"]
@@ -170,7 +172,7 @@ def _live(opened: Opened, day: str, row: Mapping[str, Any]) -> tuple[int | None,
 
 
 def _mixpanel(
-    opened: Opened, day: str, raw: Mapping[str, Any], xdm: Mapping[str, Any], *, reread: bool
+    opened: Opened, day: str, raw: RawManifest, xdm: Mapping[str, Any], *, reread: bool
 ) -> tuple[int | None, str | None]:
     """Mixpanel's own count of the day, and why it is not the number exported; without a count, why there is none."""
     if opened.settings.events or opened.settings.where:
@@ -179,10 +181,10 @@ def _mixpanel(
         counts = _counts(opened, day)
     except PlanLacksExport as error:
         return None, str(error)
-    theirs, ours = sum(counts.values()), raw["rows"] - xdm["duplicates"]
+    theirs, ours = sum(counts.values()), raw.rows - xdm["duplicates"]
     others = export_requests.alone(opened, day)
     strays = 0 if others is None else others.reasons.get(OTHER_DAY, 0)
-    broken = raw["quarantined"] + (0 if others is None else others.count - strays)
+    broken = raw.quarantined + (0 if others is None else others.count - strays)
     texts = [_events(broken, "line") + " without an event"] if broken else []
     if xdm["duplicates"]:
         texts.append(f"{_events(xdm['duplicates'], 'duplicate')}, which Mixpanel's numbers leave out")
@@ -212,9 +214,7 @@ def _distinct(request: Request) -> int:
     return found.filter("repeats")["key"].n_unique() + found.filter(~pl.col("repeats")).height
 
 
-def explain_count(
-    opened: Opened, day: str, raw: Mapping[str, Any], counts: Mapping[str, int], *, reread: bool
-) -> str | None:
+def explain_count(opened: Opened, day: str, raw: RawManifest, counts: Mapping[str, int], *, reread: bool) -> str | None:
     """What makes Mixpanel's counts of the day (by name) differ from the rows exported, duplicates left out.
 
     None where nothing does; see `report_of` for `reread`. Raises NotComparable, the errors of `mixpanel.errors`, StorageError.
@@ -233,7 +233,7 @@ def explain_count(
             texts.append(text)
         return "; ".join(texts)
     zone = opened.mixpanel.source.timezone or "UTC"
-    in_zone = raw["time_mode"] == "utc" and zone != "UTC"
+    in_zone = raw.time_mode == "utc" and zone != "UTC"
     if in_zone and (why := _in_zone(opened, day, ZoneInfo(zone), counts)) is not None:
         return why
     return _changed(opened, day, raw, counts) if reread else None
@@ -268,7 +268,7 @@ def _in_zone(opened: Opened, day: str, zone: ZoneInfo, counts: Mapping[str, int]
         moment.astimezone(datetime.UTC).date() for moment in (start, end - datetime.timedelta(microseconds=1))
     )
     days = [(first + datetime.timedelta(n)).isoformat() for n in range((last - first).days + 1)]
-    missing = [one for one in days if opened.day(extract.TABLE, one).manifest() is None]
+    missing = [one for one in days if extract.stored(opened, one) is None]
     if missing:
         raise NotComparable(
             f"Mixpanel counts the day in {zone.key}, the export's is UTC; to compare them, {', '.join(missing)} is missing"
@@ -285,19 +285,19 @@ def _in_zone(opened: Opened, day: str, zone: ZoneInfo, counts: Mapping[str, int]
     )
 
 
-def _changed(opened: Opened, day: str, raw: Mapping[str, Any], counts: Mapping[str, int]) -> str | None:
+def _changed(opened: Opened, day: str, raw: RawManifest, counts: Mapping[str, int]) -> str | None:
     """Exports the day again, to a passing folder, and compares."""
     stored = opened.day(extract.TABLE, day).locations(raw)
     with (
         tempfile.TemporaryDirectory(prefix=PASSING) as folder,
         opened.with_storage(open_storage(folder)) as again,
     ):
-        now = extract.extract_day(again, day)
-        if now["digest"] == raw["digest"] or _by_name(rows.source_rows(again, day), counts)[0] != +Counter(counts):
+        now = extract.extract_day(again, day).manifest
+        if now.digest == raw.digest or _by_name(rows.source_rows(again, day), counts)[0] != +Counter(counts):
             return None
         found = changes.compare(stored, again.day(extract.TABLE, day).locations(now))
-    told = ", ".join(f"{count:,} {what}" for what, count in found.items() if count)
-    return f"the day has changed since it was exported at {raw['committed_at'][:16]} UTC ({told}); run it again"
+    told = ", ".join(f"{count:,} {what}" for what, count in manifests.as_json(found).items() if count)
+    return f"the day has changed since it was exported at {raw.committed_at[:16]} UTC ({told}); run it again"
 
 
 def _counts(opened: Opened, day: str) -> Counter[str]:
@@ -311,8 +311,8 @@ def _counts(opened: Opened, day: str) -> Counter[str]:
     for frame in rows.read_groups(opened.day(extract.TABLE, day), kind="parts", columns=["event"]):
         names.update(frame["event"].unique().to_list())
     for number in range(-AROUND, AROUND + 1):
-        near = opened.day(extract.TABLE, (date + datetime.timedelta(number)).isoformat()).manifest()
-        names.update((near or {}).get("events", ()))
+        near = extract.stored(opened, (date + datetime.timedelta(number)).isoformat())
+        names.update(near.events if near else ())
     counts = opened.mixpanel.daily_counts(date, date, sorted(names))
     return Counter({name: days.get(date, 0) for name, days in counts.items()})
 

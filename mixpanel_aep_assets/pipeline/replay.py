@@ -152,12 +152,12 @@ def confirm_day(opened: Opened, day: str) -> dict[str, Any] | None:
 def _base(opened: Opened, day: str) -> dict[str, Any]:
     """The manifest of the main batch. Raises NotReplayable where it is not live, NotFinal where that is not known."""
     where = f"{opened.settings.name} {day}"
-    raw = opened.day(extract.TABLE, day).manifest()
+    raw = extract.stored(opened, day)
     xdm = opened.day(transform.TABLE, day).manifest()
     if raw is None or xdm is None:
         raise NotReplayable(f"{where}: the day was never transformed; run it first.")
     base = load.confirm_day(opened, day)
-    if base is None or xdm["raw_digest"] != raw["digest"] or base["data_version"] != xdm["data_version"]:
+    if base is None or xdm["raw_digest"] != raw.digest or base["data_version"] != xdm["data_version"]:
         raise NotReplayable(f"{where}: the day as it is now was not handed over; run it, which sends it whole.")
     if not base["batch_id"]:
         raise NotReplayable(f"{where}: no event of the day conformed, so there is no batch to add to; run the day.")

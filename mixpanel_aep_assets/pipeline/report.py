@@ -36,8 +36,7 @@ def counts_of(opened: Opened, day: str) -> dict[str, Any]:
     is `ingested`, `empty`, `in_progress`, `failed` (the Platform refused the batch), `unbalanced` (a sum does not add up),
     `doubted` or `missing`.
     """
-    table = opened.day(extract.TABLE, day)
-    raw = table.manifest()
+    raw = extract.stored(opened, day)
     xdm = opened.day(transform.TABLE, day).manifest()
     batch = opened.day(load.TABLE, day).manifest()
     row: dict[str, Any] = {"day": day, **dict.fromkeys(COUNTS, 0), "batch_id": None, "status": "missing"}
@@ -45,9 +44,9 @@ def counts_of(opened: Opened, day: str) -> dict[str, Any]:
         return row
     others = export_requests.alone(opened, day)
     outside = 0 if others is None else others.count
-    row["exported"] = raw["exported"] + outside
-    row["quarantined"] = raw["quarantined"] + outside
-    if xdm is None or xdm["raw_digest"] != raw["digest"]:
+    row["exported"] = raw.exported + outside
+    row["quarantined"] = raw.quarantined + outside
+    if xdm is None or xdm["raw_digest"] != raw.digest:
         return row
     row["duplicates"] = xdm["duplicates"]
     row["quarantined"] += xdm["quarantined"]
@@ -68,7 +67,7 @@ def counts_of(opened: Opened, day: str) -> dict[str, Any]:
         row["rejected"] += came.get("rejected", 0) - again["from_aep"]
         final = final and bool(came.get("final"))
     row["status"] = _status(row, outcome, final=final)
-    if row["status"] in IN and doubt.read(table) is not None:
+    if row["status"] in IN and doubt.read(opened.day(extract.TABLE, day)) is not None:
         row["status"] = DOUBTED
     return row
 

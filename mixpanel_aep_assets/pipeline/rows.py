@@ -30,11 +30,10 @@ def source_rows(opened: Opened, day: str, ids: Collection[str] | None = None) ->
 
     `ids`: only the rows with these `mixpanel.id`s. Memory holds a row group. Raises StorageError, OtherPrivacyRules.
     """
-    table = opened.day(extract.TABLE, day)
-    manifest = table.manifest()
+    table, manifest = opened.day(extract.TABLE, day), extract.stored(opened, day)
     if manifest is None:
         return
-    utc = time_mode.to_utc(manifest["time_mode"], manifest["timezone"])
+    utc = time_mode.to_utc(manifest.time_mode, manifest.timezone)
     wanted = None if ids is None else pl.Series(sorted(ids), dtype=pl.String)
     with redaction.readable(opened, table, manifest) as (storage, files):
         for kept in _without_duplicates(storage, files):

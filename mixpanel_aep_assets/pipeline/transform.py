@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.dataprep.evaluate import failure
 from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
+from mixpanel_aep_assets.manifests import RawManifest
 from mixpanel_aep_assets.mixpanel import dedup, identity
 from mixpanel_aep_assets.mixpanel.errors import TimeModeUnsure
 from mixpanel_aep_assets.pipeline import extract, redaction, time_modes, workers
@@ -66,12 +67,12 @@ def transform_day(
     """
     began = time.perf_counter()
     raw = opened.day(extract.TABLE, day)
-    source = raw.manifest()
+    source = extract.stored(opened, day)
     if source is None:
         raise extract.NotExported(
             f"{opened.settings.name} {day}: no raw files; materialize raw_events of the day first."
         )
-    if target is None and source["rows"] and not source["time_evidence"]["sure"]:
+    if target is None and source.rows and not source.time_evidence.sure:
         source = time_modes.settle_day(opened, day, log=log)
         if source is None:
             raise TimeModeUnsure("It is not known yet what `time` means, so the day is not turned into XDM")
@@ -103,7 +104,7 @@ def transform_day(
                 "examples": counted.examples,
                 "mapping_errors": _errors(counted, opened.mapping_set),
                 "oversized": counted.oversized,
-                "raw_digest": source["digest"],
+                "raw_digest": source.digest,
                 "data_version": version,
                 "schema": opened.schema.id,
                 "mapping": opened.mapping_name,
@@ -112,7 +113,7 @@ def transform_day(
         )
 
 
-def _transform(opened: Opened, storage: Storage, files: list[str], source: dict[str, Any], staging: Staging) -> Counted:
+def _transform(opened: Opened, storage: Storage, files: list[str], source: RawManifest, staging: Staging) -> Counted:
     shaper = Shaper(
         source=storage,
         target=staging.day,
@@ -120,12 +121,12 @@ def _transform(opened: Opened, storage: Storage, files: list[str], source: dict[
         schema=opened.schema,
         mapping=opened.mapping,
         conformance=opened.conformance,
-        time_mode=source["time_mode"],
-        timezone=source["timezone"],
+        time_mode=source.time_mode,
+        timezone=source.timezone,
         strict=opened.strict_destinations,
         own_identities=builds_identities(opened.mapping_set),
     )
-    processes = workers.cores() if source["rows"] >= workers.LARGE else 1
+    processes = workers.cores() if source.rows >= workers.LARGE else 1
     counted = Counted()
     with workers.workers(processes) as over:
         twice = dedup.find([storage.location(path) for path in files], over)
@@ -153,16 +154,16 @@ def _errors(counted: Counted, mapping_set: MappingSet) -> list[dict[str, Any]]:
     return [{**failure(known[where], counted.exceptions[where]).to_json(), "rows": rows} for where, rows in found]
 
 
-def _data_version(opened: Opened, source: dict[str, Any], rules: str = VERSION) -> str:
+def _data_version(opened: Opened, source: RawManifest, rules: str = VERSION) -> str:
     """Of everything that the XDM files are a function of."""
-    parts = [rules, source["digest"], source["time_mode"], source["timezone"], opened.fingerprint]
+    parts = [rules, source.digest, source.time_mode, source.timezone, opened.fingerprint]
     if (privacy := redaction.pending(opened, source)) is not None:
         parts.append(privacy.fingerprint)
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()[:32]
 
 
 @reading()
-def _differs_from_version_1(raw: Day, source: dict[str, Any], current: dict[str, Any]) -> bool:
+def _differs_from_version_1(raw: Day, source: RawManifest, current: dict[str, Any]) -> bool:
     """Whether events were set aside, which may conform now, or rows have another `_id` or other identities than in version 1.
 
     Reads the columns of ids alone.
@@ -266,14 +267,14 @@ def lineage(opened: Opened, day: str) -> dict[str, list[str]]:
 
     Raises NotExported: which columns tell an event's instant depends on the day's time mode.
     """
-    source = opened.day(extract.TABLE, day).manifest()
+    source = extract.stored(opened, day)
     if source is None:
         raise extract.NotExported(
             f"{opened.settings.name} {day}: no raw files; materialize raw_events of the day first."
         )
     made_of = {
         name: frozenset(expression.meta.root_names())
-        for name, expression in derived(source["time_mode"], source["timezone"]).items()
+        for name, expression in derived(source.time_mode, source.timezone).items()
     }
     read = {
         root: frozenset[str]().union(*(made_of.get(column, {column}) for column in columns))

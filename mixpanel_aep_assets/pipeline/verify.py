@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from mixpanel_aep_assets import manifests
 from mixpanel_aep_assets.aep import limits
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.mixpanel import doubt
@@ -50,59 +51,56 @@ class Finding:
 
 def body_is_whole(opened: Opened, day: str) -> Finding:
     """The committed files still hold the rows that the whole body had."""
-    table = opened.day(extract.TABLE, day)
-    manifest = table.manifest()
+    table, manifest = opened.day(extract.TABLE, day), extract.stored(opened, day)
     if manifest is None:
         return Finding(passed=False, text="The day was never exported.")
     stored = _rows(opened, table.files(manifest))
     aside = _rows(opened, table.files(manifest, "quarantine"))
     numbers: dict[str, Any] = {
-        "exported": manifest["exported"],
+        "exported": manifest.exported,
         "rows_in_files": stored,
         "quarantined": aside,
-        "body_bytes": manifest["body"]["bytes"],
-        "quarantine_reasons": report.reason_rows(manifest["reasons"]),
+        "body_bytes": manifest.body.bytes,
+        "quarantine_reasons": report.reason_rows(manifest.reasons),
     }
-    if manifest.get("changes"):
-        numbers["changes_since_last_export"] = [manifest["changes"]]
-        numbers["last_changed"] = manifest["committed_at"]
-    if stored + aside != manifest["exported"] or stored != manifest["rows"]:
-        return Finding(
-            False, f"The files hold {stored:,} + {aside:,} rows of {manifest['exported']:,}.", numbers=numbers
-        )
-    if not manifest.get("slices", {}).get("complete", True):
+    if manifest.changes is not None:
+        numbers["changes_since_last_export"] = [manifests.as_json(manifest.changes)]
+        numbers["last_changed"] = manifest.committed_at
+    if stored + aside != manifest.exported or stored != manifest.rows:
+        return Finding(False, f"The files hold {stored:,} + {aside:,} rows of {manifest.exported:,}.", numbers=numbers)
+    if manifest.slices is not None and not manifest.slices.complete:
         text = (
-            f"{stored:,} events by {manifest['slices']['requests']} requests for event names, and none by the one for "
+            f"{stored:,} events by {manifest.slices.requests} requests for event names, and none by the one for "
             "all other names: that the day has no others is not proven."
         )
         return Finding(False, text, severe=False, numbers=numbers)
     if aside:
-        text = f"Whole; {aside:,} of {manifest['exported']:,} lines are no events and lie in quarantine."
+        text = f"Whole; {aside:,} of {manifest.exported:,} lines are no events and lie in quarantine."
         return Finding(False, text, severe=False, numbers=numbers)
     return Finding(True, f"Whole: {stored:,} events.", numbers=numbers)
 
 
 def lines_belong_to_day(opened: Opened, day: str) -> Finding:
     """Of the lines that came with a request for the day, alone or with others, few belong to no day that it asked for."""
-    manifest = opened.day(extract.TABLE, day).manifest()
+    manifest = extract.stored(opened, day)
     if manifest is None:
         return Finding(passed=False, text="The day was never exported.")
     settings = opened.settings
     found = export_requests.of_day(opened, day)
     numbers: dict[str, Any] = {
-        "lines_of_day": manifest["exported"],
+        "lines_of_day": manifest.exported,
         "lines_outside": sum(one.count for one in found),
         "allowed_percent": settings.max_nonconforming_percent,
         "allowed_rows": settings.max_nonconforming_rows,
     }
     if not found:
-        return Finding(True, f"All {manifest['exported']:,} lines are of the day.", numbers=numbers)
+        return Finding(True, f"All {manifest.exported:,} lines are of the day.", numbers=numbers)
     numbers["requests"] = export_requests.reason_rows(found)
     told = "; ".join(_outside(one) for one in found)
-    bad = [one for one in found if is_past_allowance(one.count, one.count + manifest["exported"], settings)]
+    bad = [one for one in found if is_past_allowance(one.count, one.count + manifest.exported, settings)]
     if not bad:
-        return Finding(True, f"{manifest['exported']:,} lines are of the day. Set aside: {told}.", numbers=numbers)
-    count, total = bad[0].count, bad[0].count + manifest["exported"]
+        return Finding(True, f"{manifest.exported:,} lines are of the day. Set aside: {told}.", numbers=numbers)
+    count, total = bad[0].count, bad[0].count + manifest.exported
     text = (
         f"{count:,} of {total:,} lines ({100 * count / total:.1f} %) do not belong to the day, the connection allows "
         f"{settings.max_nonconforming_percent:g} %, or {settings.max_nonconforming_rows} lines: {told}. Nothing of the day is "
@@ -132,53 +130,52 @@ def time_mode_is_sure(opened: Opened, day: str) -> Finding:
     A day that was exported while the mode was not known takes the one that is known by now.
     """
     time_modes.settle_day(opened, day)
-    manifest = opened.day(extract.TABLE, day).manifest()
+    manifest = extract.stored(opened, day)
     if manifest is None:
         return Finding(passed=False, text="The day was never exported.")
-    mode, evidence = manifest["time_mode"], manifest["time_evidence"]
+    mode, evidence = manifest.time_mode, manifest.time_evidence
     numbers = {
-        "mode": mode if evidence["sure"] else "not known yet",
-        "time_zone": manifest["timezone"],
-        "because": evidence["text"],
-        "evidence_of_day": evidence["observed_text"],
+        "mode": mode if evidence.sure else "not known yet",
+        "time_zone": manifest.timezone,
+        "because": evidence.text,
+        "evidence_of_day": evidence.observed_text,
     }
-    if manifest["rows"] == 0:
+    if manifest.rows == 0:
         return Finding(True, "The day has no events.", numbers=numbers)
-    if not evidence["sure"]:
+    if not evidence.sure:
         text = (
-            f"It is not known yet what `time` means: {evidence['text']}. Once other days tell, the sensor "
+            f"It is not known yet what `time` means: {evidence.text}. Once other days tell, the sensor "
             f"{opened.settings.name}_requeue runs this day again, without another export. Or set MIXPANEL_TIME_MODE to utc "
             "or project (projects made before 2023 mostly use project) and run it again."
         )
         return Finding(False, text, numbers=numbers, waits=True)
     decided = opened.time_mode()
-    if evidence["lasting"] and decided is not None and decided.mode != mode:
+    if evidence.lasting and decided is not None and decided.mode != mode:
         text = (
             f"The day was exported under the mode {mode}, but {decided.mode} was {decided.evidence}. Export the day again; "
             "if that is wrong, set MIXPANEL_TIME_MODE."
         )
         return Finding(False, text, numbers=numbers)
-    if evidence["observed"] == "neither":
-        text = f"The mode is {mode}, but {evidence['observed_text']}: was the project's zone changed?"
+    if evidence.observed == "neither":
+        text = f"The mode is {mode}, but {evidence.observed_text}: was the project's zone changed?"
         found_out = opened.settings.time_mode == "auto" and decided is not None
         if found_out:
             text += " Set MIXPANEL_TIMEZONE and MIXPANEL_TIME_MODE to what holds for this day and export it again."
         return Finding(False, text, severe=found_out, numbers=numbers)
-    if evidence["observed"] in ("utc", "project") and evidence["observed"] != mode:
+    if evidence.observed in ("utc", "project") and evidence.observed != mode:
         return Finding(
             False,
-            f"The mode is {mode}, but {evidence['observed_text']}: was the project's zone changed? "
+            f"The mode is {mode}, but {evidence.observed_text}: was the project's zone changed? "
             "Check MIXPANEL_TIME_MODE and MIXPANEL_TIMEZONE.",
             numbers=numbers,
         )
-    meaning = "UTC" if mode == "utc" else f"the wall clock of {manifest['timezone']}"
+    meaning = "UTC" if mode == "utc" else f"the wall clock of {manifest.timezone}"
     return Finding(True, f"`time` is {meaning}.", numbers=numbers)
 
 
 def loss_is_proven(opened: Opened, day: str) -> Finding:
     """No answer of Mixpanel that the committed day contradicts waits for evidence."""
-    table = opened.day(extract.TABLE, day)
-    manifest = table.manifest()
+    table, manifest = opened.day(extract.TABLE, day), extract.stored(opened, day)
     if manifest is None:
         return Finding(passed=False, text="The day was never exported.")
     note = doubt.read(table)
