@@ -23,7 +23,7 @@ from dagster_webserver.webserver import DagsterWebserver
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mixpanel_aep_assets import metadata
+from mixpanel_aep_assets import assets, metadata
 from mixpanel_aep_assets.checks import result
 from mixpanel_aep_assets.cli.preview import preview
 from mixpanel_aep_assets.components import MixpanelToAep
@@ -257,7 +257,7 @@ def test_no_preview_or_table_that_fails_fails_a_day(
     for place, name in [
         (previews, "of_raw_events"), (previews, "field_rows"), (previews, "before_and_after"),
         (transform, "preview"), (transform, "lineage"), (transform, "arrow_schema"),
-        (load, "batch_url"), (load, "counts"), (metadata, "rate"),
+        (load, "batch_url"), (assets, "_counts"), (metadata, "rate"),
     ]:  # fmt: skip
         monkeypatch.setattr(place, name, broken)
     emulator.control.seed_day(DAY, ("\n".join(json.dumps(event(number)) for number in range(30)) + "\n").encode())

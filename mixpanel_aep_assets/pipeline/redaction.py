@@ -17,6 +17,7 @@ from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.errors import ExplainedError
 from mixpanel_aep_assets.manifests import RawManifest
 from mixpanel_aep_assets.mixpanel.events import RAW_SCHEMA
+from mixpanel_aep_assets.mixpanel.outside import OTHER_DAY, Request
 from mixpanel_aep_assets.mixpanel.parts import ROW_GROUP
 from mixpanel_aep_assets.mixpanel.privacy import Privacy
 from mixpanel_aep_assets.storage import PASSING, Day, Storage, open_storage
@@ -26,17 +27,18 @@ class OtherPrivacyRules(ExplainedError):
     """The day was stored under other rules than the connection has now."""
 
 
-def pending(opened: Opened, manifest: RawManifest) -> Privacy | None:
-    """The rules that the raw files of a manifest have yet to go through, None where there are none to apply.
+def pending(opened: Opened, applied: str | None, name: str) -> Privacy | None:
+    """The rules that raw files have yet to go through, None where there are none to apply.
 
-    Raises OtherPrivacyRules where the files went through others: hashed values would be hashed again.
+    `applied` is the fingerprint of the rules that they were stored under, `name` the day's or the request's. Raises
+    OtherPrivacyRules where the files went through others: hashed values would be hashed again.
     """
-    privacy, applied = opened.privacy, manifest.privacy
+    privacy = opened.privacy
     if privacy is None or applied == privacy.fingerprint:
         return None
     if applied is not None:
         raise OtherPrivacyRules(
-            f"{opened.settings.name} {manifest.day}: the raw events were stored under other privacy rules, or another "
+            f"{opened.settings.name} {name}: the raw events were stored under other privacy rules, or another "
             "salt, than the connection has now. Materialize raw_events of the day again."
         )
     return privacy
@@ -44,8 +46,23 @@ def pending(opened: Opened, manifest: RawManifest) -> Privacy | None:
 
 def redacted(opened: Opened, manifest: RawManifest, frame: pl.DataFrame) -> pl.DataFrame:
     """Rows of a day's raw files (`properties` among the columns) after the rules. Raises OtherPrivacyRules."""
-    privacy = pending(opened, manifest)
+    privacy = pending(opened, manifest.privacy, manifest.day)
     return frame if privacy is None else privacy.frame(frame)
+
+
+def redacted_lines(opened: Opened, request: Request, frame: pl.DataFrame) -> pl.DataFrame:
+    """Lines of a request (`outside.SCHEMA`) after the rules: of lines that are no events nothing is left.
+
+    Raises OtherPrivacyRules.
+    """
+    privacy = pending(opened, request.manifest.privacy, request.name)
+    if privacy is None:
+        return frame
+    shown = [
+        privacy.lines(line) if reason == OTHER_DAY else b""
+        for line, reason in frame.select("bytes", "reason").iter_rows()
+    ]
+    return frame.with_columns(bytes=pl.Series(shown, dtype=pl.Binary))
 
 
 @contextmanager
@@ -56,7 +73,7 @@ def readable(opened: Opened, day: Day, manifest: RawManifest) -> Iterator[tuple[
     (which rows are duplicates, ids) is what it would be had the rules been applied before they were stored.
     """
     files = day.files(manifest)
-    privacy = pending(opened, manifest)
+    privacy = pending(opened, manifest.privacy, manifest.day)
     if privacy is None:
         yield day.storage, files
         return

@@ -31,7 +31,7 @@ def counts_of(opened: Opened, day: str) -> dict[str, Any]:
     """The day's row of the report, from its manifests.
 
     `quarantined` counts lines that are no events and events that cannot conform, and, as `exported` does, the lines outside
-    the day where it was asked for alone (`requests`). A replayed row counts as uploaded and
+    the day where it was asked for alone (`export_requests`). A replayed row counts as uploaded and
     no longer as quarantined or rejected, unless the Platform refused the replay. `batch_id` is the main batch. `status`
     is `ingested`, `empty`, `in_progress`, `failed` (the Platform refused the batch), `unbalanced` (a sum does not add up),
     `doubted` or `missing`.
@@ -135,10 +135,10 @@ def table(report: Mapping[str, Any], title: str | None = None, counts: Sequence[
         reasons = ", ".join(f"{reason} {number:,}" for reason, number in request["reasons"].items())
         known = {"exported": request["quarantined"], "quarantined": request["quarantined"]}
         shown.add_row(
-            f"{request['from']}..{request['to']}",
+            f"{request['from']}\nto {request['to']}",
             *(f"{known[count]:,}" if count in known else "" for count in counts),
             "",
-            f"lines of no day asked for ({escape(reasons)})",
+            f"set aside:\n{escape(reasons)}",
         )
     shown.add_section()
     shown.add_row("total", *(_number(report["totals"][count]) for count in counts), "", "")

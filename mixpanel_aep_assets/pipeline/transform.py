@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixpanel_aep_assets.connection import Opened
-from mixpanel_aep_assets.dataprep.evaluate import failure
-from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
+from mixpanel_aep_assets.dataprep.interpreter.evaluate import failure
+from mixpanel_aep_assets.dataprep.language.mapping_set import MappingSet
 from mixpanel_aep_assets.manifests import RawManifest
 from mixpanel_aep_assets.mixpanel import dedup, identity
 from mixpanel_aep_assets.mixpanel.errors import TimeModeUnsure
@@ -157,7 +157,7 @@ def _errors(counted: Counted, mapping_set: MappingSet) -> list[dict[str, Any]]:
 def _data_version(opened: Opened, source: RawManifest, rules: str = VERSION) -> str:
     """Of everything that the XDM files are a function of."""
     parts = [rules, source.digest, source.time_mode, source.timezone, opened.fingerprint]
-    if (privacy := redaction.pending(opened, source)) is not None:
+    if (privacy := redaction.pending(opened, source.privacy, source.day)) is not None:
         parts.append(privacy.fingerprint)
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()[:32]
 

@@ -24,7 +24,7 @@ from mixpanel_aep_assets.pipeline import (
     time_modes,
     transform,
 )
-from mixpanel_aep_assets.pipeline.trifle import is_more_than_a_trifle, is_past_allowance
+from mixpanel_aep_assets.pipeline.trifle import is_more_than_a_trifle
 
 EXAMPLES = 10
 MOST_FREQUENT = 3
@@ -97,13 +97,14 @@ def lines_belong_to_day(opened: Opened, day: str) -> Finding:
         return Finding(True, f"All {manifest.exported:,} lines are of the day.", numbers=numbers)
     numbers["requests"] = export_requests.reason_rows(found)
     told = "; ".join(_outside(one) for one in found)
-    bad = [one for one in found if is_past_allowance(one.count, one.count + manifest.exported, settings)]
+    bad = [one for one in found if export_requests.stops(one, manifest.exported, settings)]
     if not bad:
         return Finding(True, f"{manifest.exported:,} lines are of the day. Set aside: {told}.", numbers=numbers)
     count, total = bad[0].count, bad[0].count + manifest.exported
     text = (
         f"{count:,} of {total:,} lines ({100 * count / total:.1f} %) do not belong to the day, the connection allows "
-        f"{settings.max_nonconforming_percent:g} %, or {settings.max_nonconforming_rows} lines: {told}. Nothing of the day is "
+        f"{settings.max_nonconforming_percent:g} % or {settings.max_nonconforming_rows} lines, and never all of them: {told}. "
+        "Nothing of the day is "
         f"sent. See `mixpanel-aep quarantine show --day {day} --stage request`: wrong clocks are to be mended where the "
         "events are sent, a day cut elsewhere by MIXPANEL_TIME_MODE and MIXPANEL_TIMEZONE (or allow more: "
         "max_nonconforming_percent, max_nonconforming_rows); then run the day again."
