@@ -40,9 +40,9 @@ def main() -> None:
     args = arguments(__doc__).parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     seconds: dict[str, float] = {}
-    manifests = {}
+    manifests: dict[str, Any] = {}
 
-    def run(name: str, step: Callable[[Opened, str], dict[str, Any]], connection: Opened) -> None:
+    def run(name: str, step: Callable[[Opened, str], object], connection: Opened) -> None:
         began = time.perf_counter()
         manifests[name] = step(connection, args.date)
         seconds[name] = round(time.perf_counter() - began, 3)
@@ -62,10 +62,10 @@ def main() -> None:
         json.dumps(
             {
                 "records": manifests["export"].manifest.rows,
-                "duplicates": xdm["duplicates"],
-                "quarantined": manifests["export"].manifest.quarantined + xdm["quarantined"],
-                "uploaded": xdm["rows"],
-                "batch": manifests["upload"]["batch_id"],
+                "duplicates": xdm.duplicates,
+                "quarantined": manifests["export"].manifest.quarantined + xdm.quarantined,
+                "uploaded": xdm.rows,
+                "batch": manifests["upload"].batch_id,
                 "seconds": seconds,
                 "total": round(sum(seconds.values()), 3),
             }

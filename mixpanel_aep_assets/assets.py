@@ -12,7 +12,7 @@ import dagster as dg
 
 from mixpanel_aep_assets import backfill, failures, metadata
 from mixpanel_aep_assets.connection import Opened
-from mixpanel_aep_assets.manifests import Changes, Exported, RawManifest, as_json
+from mixpanel_aep_assets.manifests import BatchManifest, Changes, Exported, RawManifest, XdmManifest, as_json
 from mixpanel_aep_assets.pipeline import (
     export_requests,
     extract,
@@ -81,10 +81,10 @@ def build_assets(
         "set aside with their reasons.",
     )
     def xdm_events(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        def describe(manifest: dict[str, Any], resource: ConnectionResource) -> dict[str, Any]:
+        def describe(manifest: XdmManifest, resource: ConnectionResource) -> dict[str, Any]:
             return _xdm_metadata(manifest, resource, raw_events.key)
 
-        return materialize(context, resource_key, transform.transform_day, describe, lambda made: made["data_version"])
+        return materialize(context, resource_key, transform.transform_day, describe, lambda made: made.data_version)
 
     @dg.asset(  # type: ignore[untyped-decorator]
         **common,
@@ -97,7 +97,7 @@ def build_assets(
     )
     def aep_batch(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         step = partial(load.load_day, force=failures.is_forced(context.run.tags))
-        return materialize(context, resource_key, step, _batch_metadata, lambda made: made["data_version"])
+        return materialize(context, resource_key, step, _batch_metadata, lambda made: made.data_version)
 
     return [raw_events, xdm_events, aep_batch]
 
@@ -185,24 +185,24 @@ def _request(manifest: RawManifest) -> str:
     return f"{manifest.window.first} to {manifest.window.last}" if manifest.window is not None else "the day alone"
 
 
-def _xdm_metadata(manifest: dict[str, Any], resource: ConnectionResource, raw: dg.AssetKey) -> dict[str, Any]:
-    opened, day = resource.opened, manifest["day"]
+def _xdm_metadata(manifest: XdmManifest, resource: ConnectionResource, raw: dg.AssetKey) -> dict[str, Any]:
+    opened, day = resource.opened, manifest.day
     return {
-        "dagster/partition_row_count": manifest["rows"],
-        "dagster/size_bytes": sum(part["bytes"] for part in manifest["parts"]),
-        "duplicates": manifest["duplicates"],
-        "quarantined": manifest["quarantined"],
-        "quarantine_reasons": manifest["violations"],
-        "mapping_errors": manifest["mapping_errors"],
-        "seconds": round(manifest["seconds"], 3),
-        "rows_per_second": metadata.rate(manifest["rows"], manifest["seconds"]),
-        "schema": manifest["schema"],
-        "mapping": manifest["mapping"],
-        "files": partial(_files, resource, transform.TABLE, day, manifest["generation"]),
+        "dagster/partition_row_count": manifest.rows,
+        "dagster/size_bytes": sum(part.bytes for part in manifest.parts),
+        "duplicates": manifest.duplicates,
+        "quarantined": manifest.quarantined,
+        "quarantine_reasons": as_json(manifest.violations),
+        "mapping_errors": as_json(manifest.mapping_errors),
+        "seconds": round(manifest.seconds, 3),
+        "rows_per_second": metadata.rate(manifest.rows, manifest.seconds),
+        "schema": manifest.schema,
+        "mapping": manifest.mapping,
+        "files": partial(_files, resource, transform.TABLE, day, manifest.generation),
         "preview": lambda: metadata.table(transform.preview(opened, day, 10)),
         "fields": lambda: metadata.table(
             previews.field_rows(opened, manifest),
-            caption=f"Fields with values or violations in {manifest['rows']:,} events, violated ones first.",
+            caption=f"Fields with values or violations in {manifest.rows:,} events, violated ones first.",
         ),
         "before_and_after": lambda: metadata.texts(
             text
@@ -210,7 +210,7 @@ def _xdm_metadata(manifest: dict[str, Any], resource: ConnectionResource, raw: d
             for text in ((f"**Event {number}, raw**", before), (f"**Event {number}, XDM**", after))
         ),
         "dagster/column_lineage": lambda: metadata.column_lineage(raw, transform.lineage(opened, day)),
-    } | ({"dagster/column_schema": partial(_columns, opened, day)} if manifest["parts"] else {})
+    } | ({"dagster/column_schema": partial(_columns, opened, day)} if manifest.parts else {})
 
 
 def _columns(opened: Opened, day: str) -> dg.TableSchema:
@@ -223,18 +223,18 @@ def _counts(opened: Opened, day: str) -> dict[str, Any]:
     return {name: "not known yet" if value is None and name in report.COUNTS else value for name, value in row.items()}
 
 
-def _batch_metadata(manifest: dict[str, Any], resource: ConnectionResource) -> dict[str, Any]:
-    batch_id = manifest["batch_id"]
+def _batch_metadata(manifest: BatchManifest, resource: ConnectionResource) -> dict[str, Any]:
+    batch_id = manifest.batch_id
     return {
-        "dagster/partition_row_count": manifest["rows"],
-        "dagster/size_bytes": manifest["bytes"],
-        "action": manifest["action"],
+        "dagster/partition_row_count": manifest.rows,
+        "dagster/size_bytes": manifest.bytes,
+        "action": manifest.action,
         "batch_id": batch_id or None,
-        "external_id": manifest["external_id"] or "",
-        "status": manifest["status"],
-        "replaced_batches": ", ".join(manifest["predecessors"]) or "none",
-        "guardrails": [{"warning": text} for text in manifest["guardrails"]],
-        "seconds": round(manifest["seconds"], 3),
-        "rows_per_second": metadata.rate(manifest["rows"], manifest["seconds"]),
-        "counts": lambda: metadata.table([_counts(resource.opened, manifest["day"])]),
+        "external_id": manifest.external_id or "",
+        "status": manifest.status,
+        "replaced_batches": ", ".join(manifest.predecessors) or "none",
+        "guardrails": [{"warning": text} for text in manifest.guardrails],
+        "seconds": round(manifest.seconds, 3),
+        "rows_per_second": metadata.rate(manifest.rows, manifest.seconds),
+        "counts": lambda: metadata.table([_counts(resource.opened, manifest.day)]),
     } | ({"batch_url": lambda: metadata.url(load.batch_url(resource.opened, batch_id))} if batch_id else {})

@@ -3,7 +3,7 @@
 A manifest is the JSON object that commits a day (`storage`). This module is where its fields are written down, and the only
 place that turns stored JSON into them. Each manifest carries the number of its format::
 
-    1   no number stored: versions up to November 2026. Fields that came later take their defaults (`Manifest.migrated`).
+    1   no number stored: versions up to November 2026 (`Stored.from_format_1`)
     2   this version
 
 Fields that a type does not know are skipped, so that an older version reads what a newer one of the same format has added.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from enum import StrEnum
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -36,31 +37,46 @@ class UnreadableManifest(StorageError):
     """The manifest is JSON, but not what its table holds."""
 
 
-class Part(msgspec.Struct, frozen=True):
-    """A committed file: its name in the generation's folder, its rows and bytes."""
+class Part(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A committed file: its name in the generation's folder, its rows, its size in bytes.
+
+    `hash`: of its content, 64 bits as 16 hexadecimal digits; None where it is not known, as in format 1.
+    """
 
     name: str
     rows: int
     bytes: int
+    hash: str | None = None
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """What is stored as one JSON object with the number of its format. `format` is that of the file it was read from."""
+
+    format: int = 1
+
+    @classmethod
+    def from_format_1(cls, stored: dict[str, object]) -> dict[str, object]:
+        """The fields of an object without a number in the terms of format 2; those that are missing take their defaults."""
+        return stored
+
+
+class Manifest(Stored, frozen=True, kw_only=True):
     """What every manifest has. `generation` (the folder of the files) and `committed_at` are set by `commit`."""
 
     generation: str = ""
     committed_at: str = ""
-    format: int = 1
 
     def names(self, kind: str) -> list[str]:
         """Names of the files of a kind: a field that lists parts."""
         return [part.name for part in getattr(self, kind)]
 
-    def migrated(self) -> Manifest:
-        """A manifest of format 1 in today's terms, its later fields at their defaults."""
-        return self
+
+class _Numbered(msgspec.Struct, frozen=True):
+    format: int = 1
 
 
 M = TypeVar("M", bound=Manifest)
+S = TypeVar("S", bound=Stored)
 
 
 def read(day: Day, kind: type[M]) -> M | None:
@@ -70,25 +86,36 @@ def read(day: Day, kind: type[M]) -> M | None:
     """
     path = f"{day.path}/{MANIFEST}"
     data = day.storage.read(path)
-    return None if data is None else _decoded(data, kind, day.storage.location(path))
+    return None if data is None else decoded(data, kind, day.storage.location(path))
 
 
-def _decoded(data: bytes, kind: type[M], where: str) -> M | None:
+def decoded(data: bytes, kind: type[S], where: str) -> S | None:
+    """A stored object; None where it is cut, which is logged. `where` is named in errors.
+
+    Raises NewerFormat, and UnreadableManifest for JSON that is something else.
+    """
     try:
-        found: M = _decoder(kind).decode(data)
-    except msgspec.ValidationError as error:
-        number = _format(data)
+        number = msgspec.json.decode(data, type=_Numbered).format
         if number > FORMAT:
-            raise _newer(where, number) from None
+            raise NewerFormat(
+                f"{where} has format {number}, this version reads formats up to {FORMAT}. Update mixpanel-aep-assets here."
+            )
+        if number == FORMAT:
+            found: S = _decoder(kind).decode(data)
+            return found
+        return msgspec.convert(kind.from_format_1(msgspec.json.decode(data)), kind)
+    except msgspec.ValidationError as error:
         raise UnreadableManifest(
-            f"{where} is not a manifest of its table: {error}. Restore the file, or remove it and run the day again."
+            f"{where} does not hold what belongs there: {error}. Restore the file, or remove it and run the day again."
         ) from None
-    except msgspec.DecodeError:
-        logger.warning("%s cannot be read; the day counts as not committed.", where)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        logger.warning("%s cannot be read; it counts as never written.", where)
         return None
-    if found.format > FORMAT:
-        raise _newer(where, found.format)
-    return found if found.format == FORMAT else found.migrated()  # type: ignore[return-value]
+
+
+def encoded(value: Stored) -> bytes:
+    """A stored object as its file holds it."""
+    return msgspec.json.encode(msgspec.structs.replace(value, format=FORMAT))
 
 
 def commit(staging: Staging, manifest: M) -> M:
@@ -100,26 +127,15 @@ def commit(staging: Staging, manifest: M) -> M:
 
 
 def as_json(value: Any) -> Any:
-    """A manifest, or a piece of one, as it is stored: for metadata and reports."""
+    """A manifest, or pieces of one, as they are stored: for metadata and reports."""
+    if isinstance(value, tuple):
+        return [msgspec.to_builtins(one) for one in value]
     return msgspec.to_builtins(value)
 
 
 @functools.cache
-def _decoder(kind: type[M]) -> msgspec.json.Decoder[M]:
+def _decoder(kind: type[S]) -> msgspec.json.Decoder[S]:
     return msgspec.json.Decoder(kind)
-
-
-def _format(data: bytes) -> int:
-    try:
-        return msgspec.json.decode(data, type=Manifest).format
-    except msgspec.MsgspecError:
-        return 1
-
-
-def _newer(where: str, number: int) -> NewerFormat:
-    return NewerFormat(
-        f"{where} has format {number}, this version reads formats up to {FORMAT}. Update mixpanel-aep-assets here."
-    )
 
 
 class TimeEvidence(msgspec.Struct, frozen=True):
@@ -231,3 +247,195 @@ class RequestManifest(Manifest, frozen=True, kw_only=True):
     reasons: dict[str, int]
     privacy: str | None = None
     quarantine: tuple[Part, ...] = ()
+
+
+class Violations(msgspec.Struct, frozen=True):
+    """Rows of a day that break a rule of the schema at a place."""
+
+    pointer: str
+    rule: str
+    rows: int
+
+
+class RowSetAside(msgspec.Struct, frozen=True):
+    """A row that does not conform, with all its reasons; its properties lie in the quarantine files."""
+
+    line: int | None
+    id: str | None
+    reason: str | None
+    pointer: str | None
+    detail: str | None
+    event: str | None
+
+
+class MappingError(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A mapping that could not be computed in some rows: Adobe's shape of the error, and the rows."""
+
+    source: str | None
+    destination: str
+    source_type: str | None
+    column_name: str | None = None
+    exception: str
+    rows: int
+
+
+class XdmManifest(Manifest, frozen=True, kw_only=True):
+    """A day of `xdm_events`.
+
+    `rows` are those to upload. `warnings` are violations that the Platform takes. `oversized`: events that Profile drops.
+    `raw_digest` is of the raw day, `data_version` of everything that the files are a function of, `mapping` a name.
+    """
+
+    day: str
+    rows: int
+    duplicates: int
+    quarantined: int
+    violations: tuple[Violations, ...] = ()
+    warnings: tuple[Violations, ...] = ()
+    examples: tuple[RowSetAside, ...] = ()
+    mapping_errors: tuple[MappingError, ...] = ()
+    oversized: int = 0
+    raw_digest: str
+    data_version: str
+    schema: str
+    mapping: str
+    seconds: float
+    parts: tuple[Part, ...] = ()
+    quarantine: tuple[Part, ...] = ()
+
+
+class BatchError(msgspec.Struct, frozen=True):
+    """An error of a whole batch; `rows` is how many rows it hit, where the Platform says so."""
+
+    code: str
+    description: str
+    rows: int | None = None
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a batch in the end.
+
+    `ok`: its rows are live · `reasons`: refused rows by code · `truncated`: the Platform refused more rows than its diagnostics
+    could be read for · `problem`: why none could.
+    """
+
+    final: bool
+    ok: bool
+    ingested: int
+    rejected: int
+    errors: tuple[BatchError, ...] = ()
+    reasons: dict[str, int] = {}
+    truncated: bool = False
+    problem: str | None = None
+
+
+class Action(StrEnum):
+    """What was done with a day's data (`aep.batch.Receipt`)."""
+
+    UPLOADED = "uploaded"
+    ADOPTED = "adopted"
+    UNCHANGED = "unchanged"
+    REPLACED = "replaced"
+    REVERTED = "reverted"
+    NOTHING = "nothing"
+
+
+class SentManifest(Manifest, frozen=True, kw_only=True):
+    """What any hand-over leaves: the batch (None where there were no rows) and, once it is final, its `outcome`.
+
+    `status` is the Platform's word when it was last asked, NOTHING without a batch. `guardrails` are warnings before the
+    upload; `quarantine` holds the rows that the Platform refused.
+    """
+
+    day: str
+    data_version: str
+    batch_id: str | None
+    external_id: str | None
+    action: Action
+    rows: int
+    bytes: int
+    predecessors: tuple[str, ...] = ()
+    status: str
+    guardrails: tuple[str, ...] = ()
+    outcome: Verdict | None = None
+    quarantine: tuple[Part, ...] = ()
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is left to ask: the batch is final and its diagnostics were read."""
+        return self.outcome is not None and self.outcome.final and not self.outcome.problem
+
+
+class BatchManifest(SentManifest, frozen=True, kw_only=True):
+    """A day of `aep_batch`. `fingerprint` is of mapping and schema (None: not known)."""
+
+    fingerprint: str | None = None
+    seconds: float = 0.0
+
+
+class ReplayManifest(SentManifest, frozen=True, kw_only=True):
+    """A day of `aep_replay`.
+
+    It stands beside the main batch `base_batch_id` of the data `base_version`. `from_xdm` and `from_aep` are rows by the stage
+    that had set them aside, `remaining` those that still do not conform. Files: `replayed` (line, id, stage) and `left` (the
+    remaining rows with their reasons of now).
+    """
+
+    base_batch_id: str
+    base_version: str
+    from_xdm: int
+    from_aep: int
+    remaining: int
+    parts: tuple[Part, ...] = ()
+    replayed: tuple[Part, ...] = ()
+    left: tuple[Part, ...] = ()
+
+
+class Conflict(msgspec.Struct, frozen=True):
+    """A property whose kinds of values share no type, with the values of each kind."""
+
+    property: str
+    kinds: dict[str, int]
+
+
+class ProfileManifest(Manifest, frozen=True, kw_only=True):
+    """A day of `property_profile`: `properties` is their number, `events` rows by name. Files: cells (`parts`) and `values`."""
+
+    day: str
+    rows: int
+    events: dict[str, int]
+    properties: int
+    conflicts: tuple[Conflict, ...] = ()
+    raw_digest: str
+    version: str
+    parts: tuple[Part, ...]
+    values: tuple[Part, ...]
+
+
+class Drifted(msgspec.Struct, frozen=True):
+    """A property that is new, changed or vanished (`finding`): what it was and is, in words, for a person."""
+
+    finding: str
+    property: str
+    before: str
+    now: str
+    events: str
+    examples: str
+
+
+class DriftManifest(Manifest, frozen=True, kw_only=True):
+    """A day of `property_drift`. `against`: what the day was held against, in words, empty where nothing was known.
+
+    `found` are the first of each finding; the counts are of all.
+    """
+
+    day: str
+    rows: int
+    against: str
+    properties: int
+    conflicts: int
+    new: int
+    changed: int
+    vanished: int
+    found: tuple[Drifted, ...] = ()
+    data_version: str

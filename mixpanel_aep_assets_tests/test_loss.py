@@ -136,7 +136,7 @@ def test_an_answer_that_the_count_contradicts_is_not_believed_however_often_it_c
         assert "Mixpanel itself counts 18" in text
         assert f"run --from {DAY} --to {DAY} --force" in text
         assert (rows(connection), live(emulator, connection)) == (18, 36)
-        assert report.counts_of(connection, DAY)["status"] == report.DOUBTED
+        assert report.counts_of(connection, DAY)["status"] == report.Status.DOUBTED
     assert len(asked(emulator)) == before + 4, "one request more a reading"
     emulator.control.clear_faults()
     run_day(connection)
@@ -605,7 +605,7 @@ def test_the_command_fails_and_its_report_says_doubted_until_it_is_forced(
     assert live(emulator, connection) == 36
     reconciled = CliRunner().invoke(cli, ["reconcile", "--from", DAY, "--to", DAY], standalone_mode=False)
     assert reconciled.return_value == 1
-    assert report.DOUBTED in reconciled.output
+    assert report.Status.DOUBTED in reconciled.output
     done = command("--force", "--wait")
     assert done.return_value == 0, done.output
     assert live(emulator, connection) == 18

@@ -7,6 +7,7 @@ set aside and some of them replayed.
 
 from __future__ import annotations
 
+import datetime
 import json
 import zipfile
 from collections.abc import Iterator
@@ -15,10 +16,10 @@ from pathlib import Path
 import orjson
 import pytest
 
-from mixpanel_aep_assets import manifests
+from mixpanel_aep_assets import manifests, remembered
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.emulator import EmulatorProcess
-from mixpanel_aep_assets.manifests import FORMAT, NewerFormat, RawManifest, UnreadableManifest
+from mixpanel_aep_assets.manifests import FORMAT, Action, NewerFormat, RawManifest, UnreadableManifest
 from mixpanel_aep_assets.pipeline import drift, extract, load, profile, reconcile, replay, report, transform
 from mixpanel_aep_assets.storage import MANIFEST
 from mixpanel_aep_assets_tests.connections import DAY, event, lines, opened, run_day, settled
@@ -82,7 +83,7 @@ def test_an_unchanged_day_stays_as_the_version_before_left_it(connection: Opened
     assert made.unchanged or made.manifest.changes == manifests.Changes()
     assert connection.day(extract.TABLE, NEXT).manifest() == before or made.manifest.format == FORMAT
     transform.transform_day(connection, NEXT)
-    assert load.load_day(connection, NEXT)["action"] in ("unchanged", "replaced")
+    assert load.load_day(connection, NEXT).action in ("unchanged", "replaced")
 
 
 def test_a_changed_day_is_replaced_and_its_manifests_have_the_number(
@@ -100,6 +101,61 @@ def test_a_changed_day_is_replaced_and_its_manifests_have_the_number(
     assert raw is not None
     assert raw.changes == manifests.Changes(appeared=2)
     assert reconcile.unexplained(reconcile.report_of(connection, [NEXT])["days"][0]) == []
+
+
+def test_a_day_that_was_never_run_is_run_on_top(platform: EmulatorProcess, connection: Opened) -> None:
+    day = "2026-03-12"
+    platform.control.seed_day(day, lines([event(n + 2 * 86_400, state="US-NY") for n in range(4)]))
+    run_day(connection, day)
+    platform.control.settle()
+    settled(connection, day)
+    assert formats(connection, day) == [FORMAT] * 3
+    found = reconcile.report_of(connection, [DAY, NEXT, day])
+    assert [(row["live"], row["status"], reconcile.unexplained(row)) for row in found["days"]] == [
+        (15, "ingested", []),
+        (5, "ingested", []),
+        (4, "ingested", []),
+    ]
+
+
+def test_what_the_version_before_set_aside_is_replayed_in_place_of_its_own_replay(
+    platform: EmulatorProcess, connection: Opened, folder: Path
+) -> None:
+    before = replay.standing(connection, DAY)
+    assert before is not None
+    with opened(platform, folder, partial_ingestion_percent=50) as mended:
+        made = replay.replay_day(mended, DAY)
+        assert (made.format, made.action, made.predecessors) == (FORMAT, Action.REPLACED, (before.batch_id,))
+        platform.control.settle()
+        replay.confirm_day(mended, DAY)
+        row = reconcile.report_of(mended, [DAY])["days"][0]
+        assert (row["quarantined"], row["uploaded"], row["ingested"], row["live"]) == (1, 16, 16, 16)
+
+
+def test_what_is_remembered_of_the_connection_is_read(connection: Opened) -> None:
+    assert remembered.reach_back(connection.storage, "default", datetime.date(2026, 3, 1)) is None
+    url = connection.storage.url
+    assert remembered.start_date(url, "default", datetime.date(2026, 3, 5)) == datetime.date(2026, 3, 1)
+
+
+def test_a_remembered_first_day_without_a_number_is_read_and_one_of_a_newer_format_is_left_alone(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "shop" / "start_date.json"
+    file.parent.mkdir()
+    file.write_text('{"start_date":"2026-02-01"}')
+    other = datetime.date(2026, 3, 5)
+    assert remembered.start_date(str(tmp_path), "shop", other) == datetime.date(2026, 2, 1)
+    newer = json.dumps({"start_date": {"iso": "2026-02-01"}, "format": FORMAT + 1})
+    file.write_text(newer)
+    assert remembered.start_date(str(tmp_path), "shop", other) == other
+    assert file.read_text() == newer
+
+
+def test_a_part_of_format_1_has_a_size_and_no_hash(connection: Opened) -> None:
+    raw = extract.stored(connection, DAY)
+    assert raw is not None
+    assert [(part.bytes > 0, part.hash) for part in raw.parts] == [(True, None)]
 
 
 def test_statistics_and_drift_of_the_version_before_are_read(connection: Opened) -> None:

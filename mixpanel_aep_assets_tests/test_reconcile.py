@@ -120,7 +120,7 @@ def test_a_batch_that_somebody_took_back_is_a_difference_that_nothing_explains(
     emulator.control.seed_day(DAY, lines(events(30)))
     manifest = run_day(connection)
     settled(connection)
-    ingest.revert(connection.platform, manifest["batch_id"])
+    ingest.revert(connection.platform, manifest.batch_id)
     row = reconcile.of_day(connection, DAY)
     assert (row["live"], told(row)) == (0, {("ingested", "live"): (30, None)})
     assert not verify.reconciles_with_mixpanel(connection, DAY).passed
@@ -148,7 +148,7 @@ def test_a_refused_batch_names_the_platforms_reason_and_the_batch_that_is_still_
     assert "INGEST-9999-500" in (row["uploaded", "ingested"][1] or "")
     count, why = row["ingested", "live"]
     assert count == -30
-    assert before["batch_id"] in (why or "")
+    assert before.batch_id in (why or "")
 
 
 def test_late_events_are_red_until_the_day_is_read_again_to_see_that_it_changed(
@@ -233,7 +233,7 @@ def test_the_guardrails_are_warned_of_before_the_upload_and_in_the_check(
     transform.transform_day(connection, DAY)
     manifest = load.load_day(connection, DAY, log=said.append)
     assert any("76 event batches today" in text for text in said)
-    assert len(manifest["guardrails"]) == 2
+    assert len(manifest.guardrails) == 2
     finding = verify.within_guardrails(connection, DAY)
     assert not finding.passed
     assert "over 10 kB" in finding.text

@@ -177,7 +177,7 @@ def test_a_day_of_unknown_mode_is_not_turned_into_xdm_except_to_look_at(
     extract.extract_day(connection, DAY)
     with pytest.raises(TimeModeUnsure, match="MIXPANEL_TIME_MODE"):
         transform.transform_day(connection, DAY)
-    assert transform.transform_day(connection, DAY, target=open_storage(str(tmp_path / "passing")))["rows"] == 2
+    assert transform.transform_day(connection, DAY, target=open_storage(str(tmp_path / "passing"))).rows == 2
     with opened(emulator, tmp_path, timezone=CHICAGO, time_mode="project") as told:
         asked = requests(emulator)
         assert stored_times(told, DAY) == hours(DAY, 2)

@@ -45,13 +45,13 @@ def preview(day: datetime.datetime, rows: int, connection: str) -> int:
             console.print_json(orjson.dumps(event, default=str).decode())
     console.rule("the day")
     console.print(
-        f"{manifest['rows']:,} events conform, {manifest['duplicates']:,} duplicates, "
-        f"{manifest['quarantined']:,} would be set aside."
+        f"{manifest.rows:,} events conform, {manifest.duplicates:,} duplicates, "
+        f"{manifest.quarantined:,} would be set aside."
     )
     if unsure is not None:
         console.print(f"Times are shown as if they were UTC, which is not known yet: {unsure}", markup=False)
-    for violation in manifest["violations"]:
-        console.print(f"  {violation['rows']:,} x {violation['pointer']}: {violation['rule']}", markup=False)
-    for error in manifest["mapping_errors"]:
-        console.print(f"  {error['rows']:,} x {error['destination']}: {error['exception']}", markup=False)
+    for violation in manifest.violations:
+        console.print(f"  {violation.rows:,} x {violation.pointer}: {violation.rule}", markup=False)
+    for error in manifest.mapping_errors:
+        console.print(f"  {error.rows:,} x {error.destination}: {error.exception}", markup=False)
     return 0

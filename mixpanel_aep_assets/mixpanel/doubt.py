@@ -13,6 +13,7 @@ count is worth (`daily_count`), what a person is told (`pipeline.verify`).
 from __future__ import annotations
 
 import datetime
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,10 +22,12 @@ from typing import Literal
 import msgspec
 
 from mixpanel_aep_assets import manifests
-from mixpanel_aep_assets.manifests import Changes, RawManifest
+from mixpanel_aep_assets.manifests import Changes, RawManifest, Stored, UnreadableManifest
 from mixpanel_aep_assets.mixpanel import daily_count
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.storage import Day, now
+
+logger = logging.getLogger(__name__)
 
 NOTE = "doubt.json"
 """The note's name, beside the day's manifest."""
@@ -57,7 +60,7 @@ class Reading(msgspec.Struct, frozen=True):
     covers: bool
 
 
-class Doubt(msgspec.Struct, frozen=True):
+class Doubt(Stored, frozen=True, kw_only=True):
     """The note. It is of the committed `generation` (None: of no committed day); beside another one it means nothing.
 
     `had` events are committed, `lost` of them are missing from the last of the `readings`. `counted` is Mixpanel's count,
@@ -76,7 +79,6 @@ class Doubt(msgspec.Struct, frozen=True):
     why: str
     window: tuple[str, str] | None = None
     other_project: str | None = None
-    format: int = 1
 
     @property
     def text(self) -> str:
@@ -113,8 +115,11 @@ def read(day: Day) -> Doubt | None:
     if data is None:
         return None
     try:
-        note = msgspec.json.decode(data, type=Doubt)
-    except msgspec.MsgspecError:  # cut by a power failure: the next reading is doubted as the first one was
+        note = manifests.decoded(data, Doubt, day.storage.location(f"{day.path}/{NOTE}"))
+    except UnreadableManifest as error:
+        logger.warning("%s", error)
+        return None
+    if note is None:  # cut by a power failure: the next reading is doubted as the first one was
         return None
     committed = manifests.read(day, RawManifest)
     return note if note.generation == (committed.generation if committed is not None else None) else None
@@ -194,7 +199,7 @@ class Judge:
             window=window,
             other_project=None if other == self._project else other,
         )
-        day.storage.write(f"{day.path}/{NOTE}", msgspec.json.encode(note))
+        day.storage.write(f"{day.path}/{NOTE}", manifests.encoded(note))
         self.held[date] = note
         return note
 

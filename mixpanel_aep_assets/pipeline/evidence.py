@@ -9,8 +9,9 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Sequence
 
+from mixpanel_aep_assets import manifests
 from mixpanel_aep_assets.connection import Opened
-from mixpanel_aep_assets.manifests import Exported
+from mixpanel_aep_assets.manifests import BatchManifest, Exported
 from mixpanel_aep_assets.mixpanel import doubt
 from mixpanel_aep_assets.mixpanel.doubt import Judge
 from mixpanel_aep_assets.mixpanel.errors import EvidenceMissing, MixpanelError
@@ -48,8 +49,8 @@ def read(
         return opened.day(table, date.isoformat())
 
     def live(date: datetime.date) -> int:
-        batch = opened.day(HANDED_OVER, date.isoformat()).manifest()
-        return int(batch["rows"]) if batch is not None and batch["batch_id"] else 0
+        batch = manifests.read(opened.day(HANDED_OVER, date.isoformat()), BatchManifest)
+        return batch.rows if batch is not None and batch.batch_id else 0
 
     settings = opened.settings
     thresholds = doubt.Thresholds(settings.shrink_percent, settings.shrink_floor, settings.empty_floor)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -116,7 +115,7 @@ def last_closed_day(opened: Opened, decided: Decision | None) -> tuple[datetime.
     return last, [calendar.partition_zone(mode, zone) for mode in modes]
 
 
-def preview(opened: Opened, day: str, rows: int) -> list[dict[str, Any]]:
+def preview(opened: Opened, day: str, rows: int) -> list[dict[str, object]]:
     """The first events of the day after the privacy rules, for a person."""
     manifest = stored(opened, day)
     files = opened.day(TABLE, day).locations(manifest) if manifest is not None else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 from mixpanel_aep_assets.aep import limits
 from mixpanel_aep_assets.connection import Opened
@@ -18,14 +18,47 @@ SAMPLED_BATCHES = 60
 """Newest committed days whose batches tell how large an event is when it is uploaded."""
 
 
-def forecast(opened: Opened, days: Sequence[str]) -> dict[str, Any]:
-    """Reads what is committed and asks nobody. `days` are consecutive, oldest first.
+class Hours(TypedDict):
+    """`budget`: until the last request may begin, `receiving`: what the bodies take, `uploading`: what the Platform's hourly
+    guardrail takes; None where unknown."""
 
-    Keys: `from`, `to`, `days`, `read_already` (days that a stopped command has read), `requests`, `requests_by_day` (what
-    runs of one day each would take), `requests_an_hour`, `hours` (`budget`: until the last request may begin, `receiving`:
-    what the bodies take, `uploading`: what the Platform's hourly guardrail takes; None where unknown), `bytes`, `events`,
-    `upload_bytes`, `batches`, `batches_a_day`, `days_of_batches`, `windows` (newest first), `assumptions` (sentences).
-    """
+    budget: float
+    receiving: float | None
+    uploading: float | None
+
+
+WindowForecast = TypedDict(
+    "WindowForecast",
+    {"from": str, "to": str, "days": int, "requests": int, "bytes": int | None, "events": int | None},
+)
+
+Forecast = TypedDict(
+    "Forecast",
+    {
+        "from": str,
+        "to": str,
+        "days": int,
+        "read_already": int,
+        "requests": int,
+        "requests_by_day": int,
+        "requests_an_hour": int,
+        "hours": Hours,
+        "bytes": int | None,
+        "events": int | None,
+        "upload_bytes": int | None,
+        "batches": int,
+        "batches_a_day": int,
+        "days_of_batches": int,
+        "windows": list[WindowForecast],
+        "assumptions": list[str],
+    },
+)
+"""`read_already`: days that a stopped command has read · `requests_by_day`: what runs of one day each would take · `windows`:
+newest first · `assumptions`: sentences. Sizes are None where unknown."""
+
+
+def forecast(opened: Opened, days: Sequence[str]) -> Forecast:
+    """Reads what is committed and asks nobody. `days` are consecutive, oldest first."""
     settings = opened.settings
     known = history.committed(opened)
     sizes = history.sizes_of(known)
@@ -51,9 +84,9 @@ def forecast(opened: Opened, days: Sequence[str]) -> dict[str, Any]:
             "receiving": _rounded(found.receiving and found.receiving / 3600),
             "uploading": _rounded(upload_bytes and upload_bytes / limits.BYTES_AN_HOUR),
         },
-        "bytes": found.size and round(found.size.bytes),
-        "events": found.size and round(found.size.events),
-        "upload_bytes": upload_bytes and round(upload_bytes),
+        "bytes": None if found.size is None else round(found.size.bytes),
+        "events": None if found.size is None else round(found.size.events),
+        "upload_bytes": None if upload_bytes is None else round(upload_bytes),
         "batches": len(days),
         "batches_a_day": limits.BATCHES_A_DAY,
         "days_of_batches": math.ceil(len(days) / limits.BATCHES_A_DAY),
@@ -63,8 +96,8 @@ def forecast(opened: Opened, days: Sequence[str]) -> dict[str, Any]:
                 "to": window.last.isoformat(),
                 "days": len(window.days),
                 "requests": window.requests,
-                "bytes": window.size and round(window.size.bytes),
-                "events": window.size and round(window.size.events),
+                "bytes": None if window.size is None else round(window.size.bytes),
+                "events": None if window.size is None else round(window.size.events),
             }
             for window in made
         ],
@@ -81,9 +114,9 @@ def _rate(known: Mapping[datetime.date, RawManifest]) -> float | None:
 def _upload_bytes_an_event(opened: Opened, known: Mapping[datetime.date, RawManifest]) -> float | None:
     size = events = 0
     for day in sorted(known, reverse=True)[:SAMPLED_BATCHES]:
-        batch = opened.day(load.TABLE, day.isoformat()).manifest()
+        batch = load.stored(opened, day.isoformat())
         if batch is not None:
-            size += batch["bytes"]
+            size += batch.bytes
             events += known[day].exported
     return size / events if events else None
 

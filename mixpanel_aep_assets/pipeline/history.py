@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from functools import partial
 
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.manifests import Exported, RawManifest
@@ -181,10 +181,11 @@ def _requested(
             opened.mixpanel, tables, mode=mode, others=others, too_many=too_many, retry=retry, log=log, judge=judge
         )
     (day,) = days
-    options: dict[str, Any] = {"mode": mode, "others": others, "retry": retry, "log": log, "judge": judge}
+    by_one = partial(export.export_day, mode=mode, others=others, retry=retry, log=log, judge=judge)
+    by_slices = partial(slices.export_slices, mode=mode, others=others, retry=retry, log=log, judge=judge)
     if count == 1:
         try:
-            return {day: export.export_day(opened.mixpanel, tables[day], day, **options)}
+            return {day: by_one(opened.mixpanel, tables[day], day)}
         except (ExportIncomplete, ServerFault) as error:
             if not _too_much(error):
                 raise
@@ -192,7 +193,7 @@ def _requested(
             count = parts(size.bytes if size else 0, limits(opened))
             log(f"{day}: one request cannot carry it ({error.what}); in {count}")
     names = _names(opened, day)
-    return {day: slices.export_slices(opened.mixpanel, tables[day], day, names, count, **options)}
+    return {day: by_slices(opened.mixpanel, tables[day], day, names, count)}
 
 
 def _too_much(error: ExportIncomplete | ServerFault) -> bool:
