@@ -14,6 +14,7 @@ from mixpanel_aep_assets.aep import ingest
 from mixpanel_aep_assets.cli import cli
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.emulator import EmulatorThread
+from mixpanel_aep_assets.manifests import RawManifest
 from mixpanel_aep_assets.pipeline import extract, load, reconcile, transform, verify
 from mixpanel_aep_assets_tests.connections import (
     DAY,
@@ -198,8 +199,8 @@ def test_a_side_that_does_not_answer_proves_nothing(
     assert done.return_value == 1, done.output
 
 
-def raw(connection: Opened) -> dict[str, Any]:
-    manifest = connection.day(extract.TABLE, DAY).manifest()
+def raw(connection: Opened) -> RawManifest:
+    manifest = extract.stored(connection, DAY)
     assert manifest is not None
     return manifest
 
