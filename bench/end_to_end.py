@@ -40,9 +40,9 @@ def main() -> None:
     args = arguments(__doc__).parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     seconds: dict[str, float] = {}
-    manifests = {}
+    manifests: dict[str, Any] = {}
 
-    def run(name: str, step: Callable[[Opened, str], dict[str, Any]], connection: Opened) -> None:
+    def run(name: str, step: Callable[[Opened, str], object], connection: Opened) -> None:
         began = time.perf_counter()
         manifests[name] = step(connection, args.date)
         seconds[name] = round(time.perf_counter() - began, 3)
@@ -61,11 +61,11 @@ def main() -> None:
     print(
         json.dumps(
             {
-                "records": manifests["export"]["rows"],
-                "duplicates": xdm["duplicates"],
-                "quarantined": manifests["export"]["quarantined"] + xdm["quarantined"],
-                "uploaded": xdm["rows"],
-                "batch": manifests["upload"]["batch_id"],
+                "records": manifests["export"].manifest.rows,
+                "duplicates": xdm.duplicates,
+                "quarantined": manifests["export"].manifest.quarantined + xdm.quarantined,
+                "uploaded": xdm.rows,
+                "batch": manifests["upload"].batch_id,
                 "seconds": seconds,
                 "total": round(sum(seconds.values()), 3),
             }

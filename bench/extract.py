@@ -19,9 +19,9 @@ def main() -> None:
     args = arguments(__doc__).parse_args()
     began = time.perf_counter()
     with opened(args.base_url, args.out) as connection:
-        manifest = extract.extract_day(connection, args.date)
+        manifest = extract.extract_day(connection, args.date).manifest
     stages = {"export": round(time.perf_counter() - began, 3)}
-    print(json.dumps({"records": manifest["rows"], "quarantined": manifest["quarantined"], "seconds": stages}))
+    print(json.dumps({"records": manifest.rows, "quarantined": manifest.quarantined, "seconds": stages}))
 
 
 if __name__ == "__main__":

@@ -44,25 +44,25 @@ def provisioned(connection: Opened, _: str) -> Report:
 
 def transformed(connection: Opened, day: str) -> Report:
     manifest = transform.transform_day(connection, day)
-    return {"records": manifest["rows"] + manifest["duplicates"] + manifest["quarantined"]}
+    return {"records": manifest.rows + manifest.duplicates + manifest.quarantined}
 
 
 def checked(connection: Opened, day: str) -> Report:
-    manifest = connection.day(transform.TABLE, day).manifest() or {}
+    manifest = transform.stored(connection, day)
     left = transform.violations_left(connection, day)
-    return {"records": manifest["rows"], "violations": left}
+    return {"records": manifest.rows, "violations": left}
 
 
 def uploaded(connection: Opened, day: str) -> Report:
     manifest = load.load_day(connection, day)
-    return {"records": manifest["rows"], "bytes": manifest["bytes"]}
+    return {"records": manifest.rows, "bytes": manifest.bytes}
 
 
 def whole(connection: Opened, day: str) -> Report:
     for step in (extract.extract_day, transform.transform_day, load.load_day):
         manifest = step(connection, day)
     red = [check.__name__ for check in CHECKS if not check(connection, day).passed]
-    return {"records": manifest["rows"], "red": red}
+    return {"records": manifest.rows, "red": red}
 
 
 def oracle(connection: Opened, day: str) -> Report:

@@ -6,12 +6,13 @@ data itself (`pipeline` and the rooms below it), when the assets run (`automatio
 
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 
 from mixpanel_aep_assets import backfill, failures, metadata
 from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.manifests import BatchManifest, Changes, Exported, RawManifest, XdmManifest, as_json
 from mixpanel_aep_assets.pipeline import (
     export_requests,
     extract,
@@ -23,6 +24,8 @@ from mixpanel_aep_assets.pipeline import (
     transform,
 )
 from mixpanel_aep_assets.resources import ConnectionResource
+
+Made = TypeVar("Made")
 
 
 def build_assets(
@@ -58,12 +61,14 @@ def build_assets(
         together = backfill.pass_of(context, failures.days_of(context, days))
         force = failures.is_forced(context.run.tags)
 
-        def step(opened: Opened, day: str, *, log: Callable[[str], None]) -> dict[str, Any]:
+        def step(opened: Opened, day: str, *, log: Callable[[str], None]) -> Exported:
             waited = failures.UNSURE_TAG in context.run.tags
             settled = time_modes.settle_day(opened, day, log=log) if waited else None
-            return settled or history.extract_day(opened, day, together=together, force=force, log=log)
+            if settled is not None:
+                return Exported(settled, unchanged=True)
+            return history.extract_day(opened, day, together=together, force=force, log=log)
 
-        return materialize(context, resource_key, step, _raw_metadata, "digest")
+        return materialize(context, resource_key, step, _raw_metadata, lambda made: made.manifest.digest)
 
     @dg.asset(  # type: ignore[untyped-decorator]
         **common,
@@ -76,10 +81,10 @@ def build_assets(
         "set aside with their reasons.",
     )
     def xdm_events(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        def describe(manifest: dict[str, Any], resource: ConnectionResource) -> dict[str, Any]:
+        def describe(manifest: XdmManifest, resource: ConnectionResource) -> dict[str, Any]:
             return _xdm_metadata(manifest, resource, raw_events.key)
 
-        return materialize(context, resource_key, transform.transform_day, describe, "data_version")
+        return materialize(context, resource_key, transform.transform_day, describe, lambda made: made.data_version)
 
     @dg.asset(  # type: ignore[untyped-decorator]
         **common,
@@ -92,7 +97,7 @@ def build_assets(
     )
     def aep_batch(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         step = partial(load.load_day, force=failures.is_forced(context.run.tags))
-        return materialize(context, resource_key, step, _batch_metadata, "data_version")
+        return materialize(context, resource_key, step, _batch_metadata, lambda made: made.data_version)
 
     return [raw_events, xdm_events, aep_batch]
 
@@ -100,11 +105,12 @@ def build_assets(
 def materialize(
     context: dg.AssetExecutionContext,
     resource_key: str,
-    step: Callable[..., dict[str, Any]],
-    describe: Callable[[dict[str, Any], ConnectionResource], dict[str, Any]],
-    version: str,
+    step: Callable[..., Made],
+    describe: Callable[[Made, ConnectionResource], dict[str, Any]],
+    version: Callable[[Made], str],
 ) -> dg.MaterializeResult[Any]:
-    """The days of the run through `step`, each described by its manifest, whose key `version` is the day's data version.
+    """The days of the run through `step`, each described by what the step made of it, of which `version` gives the day's
+    data version.
 
     The metadata of a range is that of each of its days.
     """
@@ -114,9 +120,9 @@ def materialize(
     days = failures.days_of(context, context.assets_def.partitions_def)
     for day in days:
         with failures.explained(context, context.asset_key.path[0], day):
-            manifest = step(resource.opened, day, log=metadata.plainly(context.log.info))
-            described = metadata.shown(partial(describe, manifest, resource), context.log.warning)
-        versions.append(str(manifest[version]))
+            made = step(resource.opened, day, log=metadata.plainly(context.log.info))
+            described = metadata.shown(partial(describe, made, resource), context.log.warning)
+        versions.append(version(made))
         if len(days) > 1:
             context.add_asset_metadata(described, partition_key=day)
     if len(versions) > 1:
@@ -124,15 +130,15 @@ def materialize(
     return dg.MaterializeResult(metadata=described, data_version=dg.DataVersion(versions[0]))
 
 
-def _files(resource: ConnectionResource, manifest: dict[str, Any], table: str) -> dg.MetadataValue[Any]:
-    day = resource.opened.day(table, manifest["day"])
-    return dg.MetadataValue.path(day.storage.location(f"{day.path}/{manifest['generation']}"))
+def _files(resource: ConnectionResource, table: str, day: str, generation: str) -> dg.MetadataValue[Any]:
+    stored = resource.opened.day(table, day)
+    return dg.MetadataValue.path(stored.storage.location(f"{stored.path}/{generation}"))
 
 
-def _raw_metadata(manifest: dict[str, Any], resource: ConnectionResource) -> dict[str, Any]:
-    opened = resource.opened
-    body = manifest["body"]
-    others = export_requests.of_day(opened, manifest["day"])
+def _raw_metadata(made: Exported, resource: ConnectionResource) -> dict[str, Any]:
+    opened, manifest = resource.opened, made.manifest
+    body = manifest.body
+    others = export_requests.of_day(opened, manifest.day)
     seen = cache(partial(previews.of_raw_events, opened, manifest))
 
     def looked_at(rows: Callable[[previews.RawPreview], previews.Rows], how: str) -> dg.MetadataValue[Any]:
@@ -141,68 +147,62 @@ def _raw_metadata(manifest: dict[str, Any], resource: ConnectionResource) -> dic
         return metadata.table(rows(of_day), caption=caption)
 
     return {
-        "dagster/partition_row_count": manifest["rows"],
-        "dagster/size_bytes": sum(part["bytes"] for part in manifest["parts"]),
-        "exported": manifest["exported"],
-        "quarantined": manifest["quarantined"],
-        "quarantine_reasons": report.reason_rows(manifest["reasons"]),
+        "dagster/partition_row_count": manifest.rows,
+        "dagster/size_bytes": sum(part.bytes for part in manifest.parts),
+        "exported": manifest.exported,
+        "quarantined": manifest.quarantined,
+        "quarantine_reasons": report.reason_rows(manifest.reasons),
         "lines_outside_days": sum(one.count for one in others),
         "requests_with_lines_outside": export_requests.reason_rows(others),
-        "body_bytes": body["bytes"],
-        "wire_bytes": body["wire_bytes"],
-        "seconds": round(body["seconds"], 3),
-        "rows_per_second": metadata.rate(manifest["exported"], body["seconds"]),
-        "time_mode": manifest["time_mode"] if manifest["time_evidence"]["sure"] else "not known yet",
-        "time_zone": manifest["timezone"],
-        "changed": not manifest.get("unchanged", False),
-        **({"not_believed": manifest["doubt"]} if "doubt" in manifest else {}),
-        **_changes(manifest),
+        "body_bytes": body.bytes,
+        "wire_bytes": body.wire_bytes,
+        "seconds": round(body.seconds, 3),
+        "rows_per_second": metadata.rate(manifest.exported, body.seconds),
+        "time_mode": manifest.time_mode if manifest.time_evidence.sure else "not known yet",
+        "time_zone": manifest.timezone,
+        "changed": not made.unchanged,
+        **({"not_believed": made.doubt} if made.doubt is not None else {}),
+        **_changes(made),
         "export_request": partial(_request, manifest),
-        "files": partial(_files, resource, manifest, extract.TABLE),
-        "preview": lambda: metadata.table(extract.preview(opened, manifest["day"], 10)),
+        "files": partial(_files, resource, extract.TABLE, manifest.day, manifest.generation),
+        "preview": lambda: metadata.table(extract.preview(opened, manifest.day, 10)),
         "properties": lambda: looked_at(lambda of_day: of_day.properties, ", most frequent first"),
         "top_values": lambda: looked_at(lambda of_day: of_day.values, "; properties whose values repeat"),
         "dagster/column_schema": partial(metadata.column_schema, extract.SCHEMA, extract.COLUMNS),
     }
 
 
-def _changes(manifest: dict[str, Any]) -> dict[str, int]:
+def _changes(made: Exported) -> dict[str, int]:
     """Events that this reading of the day has and the one before had not, and the like; nothing of a first reading."""
-    found = manifest.get("changes")
-    if found is None and not manifest.get("unchanged"):
-        return {}
-    now = {} if found is None or manifest.get("unchanged") else found
-    return {f"events_{what}": now.get(what, 0) for what in ("appeared", "changed", "vanished")}
+    found = Changes() if made.unchanged else made.manifest.changes
+    return {f"events_{what}": count for what, count in as_json(found).items()} if found is not None else {}
 
 
-def _request(manifest: dict[str, Any]) -> str:
+def _request(manifest: RawManifest) -> str:
     """How the day was asked for."""
-    if slices := manifest.get("slices"):
-        return f"{slices['requests']} requests by {slices['by']}"
-    window = manifest.get("window")
-    if window is None:
-        return "the day alone"
-    return f"{window['from']} to {window['to']}"
+    if manifest.slices is not None:
+        return f"{manifest.slices.requests} requests by {manifest.slices.by}"
+    return f"{manifest.window.first} to {manifest.window.last}" if manifest.window is not None else "the day alone"
 
 
-def _xdm_metadata(manifest: dict[str, Any], resource: ConnectionResource, raw: dg.AssetKey) -> dict[str, Any]:
-    opened, day = resource.opened, manifest["day"]
+def _xdm_metadata(manifest: XdmManifest, resource: ConnectionResource, raw: dg.AssetKey) -> dict[str, Any]:
+    opened, day = resource.opened, manifest.day
     return {
-        "dagster/partition_row_count": manifest["rows"],
-        "dagster/size_bytes": sum(part["bytes"] for part in manifest["parts"]),
-        "duplicates": manifest["duplicates"],
-        "quarantined": manifest["quarantined"],
-        "quarantine_reasons": manifest["violations"],
-        "mapping_errors": manifest["mapping_errors"],
-        "seconds": round(manifest["seconds"], 3),
-        "rows_per_second": metadata.rate(manifest["rows"], manifest["seconds"]),
-        "schema": manifest["schema"],
-        "mapping": manifest["mapping"],
-        "files": partial(_files, resource, manifest, transform.TABLE),
+        "dagster/partition_row_count": manifest.rows,
+        "dagster/size_bytes": sum(part.bytes for part in manifest.parts),
+        "duplicates": manifest.duplicates,
+        "quarantined": manifest.quarantined,
+        "quarantine_reasons": as_json(manifest.violations),
+        "mapping_errors": as_json(manifest.mapping_errors),
+        "seconds": round(manifest.seconds, 3),
+        "rows_per_second": metadata.rate(manifest.rows, manifest.seconds),
+        "schema": manifest.schema,
+        "mapping": manifest.mapping,
+        "files": partial(_files, resource, transform.TABLE, day, manifest.generation),
         "preview": lambda: metadata.table(transform.preview(opened, day, 10)),
         "fields": lambda: metadata.table(
             previews.field_rows(opened, manifest),
-            caption=f"Fields with values or violations in {manifest['rows']:,} events, violated ones first.",
+            caption=f"Fields with values or violations in {manifest.rows:,} events, violated ones first.",
         ),
         "before_and_after": lambda: metadata.texts(
             text
@@ -210,7 +210,7 @@ def _xdm_metadata(manifest: dict[str, Any], resource: ConnectionResource, raw: d
             for text in ((f"**Event {number}, raw**", before), (f"**Event {number}, XDM**", after))
         ),
         "dagster/column_lineage": lambda: metadata.column_lineage(raw, transform.lineage(opened, day)),
-    } | ({"dagster/column_schema": partial(_columns, opened, day)} if manifest["parts"] else {})
+    } | ({"dagster/column_schema": partial(_columns, opened, day)} if manifest.parts else {})
 
 
 def _columns(opened: Opened, day: str) -> dg.TableSchema:
@@ -223,18 +223,18 @@ def _counts(opened: Opened, day: str) -> dict[str, Any]:
     return {name: "not known yet" if value is None and name in report.COUNTS else value for name, value in row.items()}
 
 
-def _batch_metadata(manifest: dict[str, Any], resource: ConnectionResource) -> dict[str, Any]:
-    batch_id = manifest["batch_id"]
+def _batch_metadata(manifest: BatchManifest, resource: ConnectionResource) -> dict[str, Any]:
+    batch_id = manifest.batch_id
     return {
-        "dagster/partition_row_count": manifest["rows"],
-        "dagster/size_bytes": manifest["bytes"],
-        "action": manifest["action"],
+        "dagster/partition_row_count": manifest.rows,
+        "dagster/size_bytes": manifest.bytes,
+        "action": manifest.action,
         "batch_id": batch_id or None,
-        "external_id": manifest["external_id"] or "",
-        "status": manifest["status"],
-        "replaced_batches": ", ".join(manifest["predecessors"]) or "none",
-        "guardrails": [{"warning": text} for text in manifest["guardrails"]],
-        "seconds": round(manifest["seconds"], 3),
-        "rows_per_second": metadata.rate(manifest["rows"], manifest["seconds"]),
-        "counts": lambda: metadata.table([_counts(resource.opened, manifest["day"])]),
+        "external_id": manifest.external_id or "",
+        "status": manifest.status,
+        "replaced_batches": ", ".join(manifest.predecessors) or "none",
+        "guardrails": [{"warning": text} for text in manifest.guardrails],
+        "seconds": round(manifest.seconds, 3),
+        "rows_per_second": metadata.rate(manifest.rows, manifest.seconds),
+        "counts": lambda: metadata.table([_counts(resource.opened, manifest.day)]),
     } | ({"batch_url": lambda: metadata.url(load.batch_url(resource.opened, batch_id))} if batch_id else {})

@@ -7,7 +7,7 @@ import contextlib
 import datetime
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import dagster as dg
 
@@ -42,6 +42,13 @@ KEPT_TAGS = {
     failures.UNSURE_TAG,
 }
 """Tags that a run has from the one in whose place it is launched."""
+
+
+class Cursor(TypedDict):
+    """What a tick of the follow sensor leaves for the next: the last materialization read, and day -> batch id still open."""
+
+    after: int | None
+    open: dict[str, str]
 
 
 def daily_job(name: str, assets: Sequence[dg.AssetsDefinition]) -> Any:
@@ -146,7 +153,7 @@ def follow_sensor(name: str, batch: dg.AssetKey, job: Any, resource_key: str, *,
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         resource: ConnectionResource = getattr(context.resources, resource_key)
-        cursor = json.loads(context.cursor) if context.cursor else {"after": None, "open": {}}
+        cursor: Cursor = json.loads(context.cursor) if context.cursor else {"after": None, "open": {}}
         still_open, after = read_handed_over(context.instance, batch, cursor)
         finished: list[tuple[str, str, str]] = []
         for day, batch_id in list(still_open.items())[:FOLLOW_LIMIT]:
@@ -164,14 +171,14 @@ def follow_sensor(name: str, batch: dg.AssetKey, job: Any, resource_key: str, *,
         ]
         skip = None if requests else dg.SkipReason(f"{len(still_open)} batches are still in progress.")
         return dg.SensorResult(
-            run_requests=requests, skip_reason=skip, cursor=json.dumps({"after": after, "open": still_open})
+            run_requests=requests, skip_reason=skip, cursor=json.dumps(Cursor(after=after, open=still_open))
         )
 
     return sensor
 
 
 def read_handed_over(
-    instance: dg.DagsterInstance, batch: dg.AssetKey, cursor: dict[str, Any]
+    instance: dg.DagsterInstance, batch: dg.AssetKey, cursor: Cursor
 ) -> tuple[dict[str, str], int | None]:
     """Day -> batch id of the batches to follow, and the storage id up to which materializations were read."""
     still_open = dict(cursor["open"])

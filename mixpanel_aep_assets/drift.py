@@ -11,6 +11,7 @@ import dagster as dg
 from mixpanel_aep_assets import metadata
 from mixpanel_aep_assets.assets import materialize
 from mixpanel_aep_assets.checks import Check, checks_of
+from mixpanel_aep_assets.manifests import DriftManifest, as_json
 from mixpanel_aep_assets.pipeline import drift, verify
 from mixpanel_aep_assets.resources import ConnectionResource
 
@@ -35,7 +36,7 @@ def build_drift(
         "schema plan or, without one, the days before. Its numbers are plotted over the days.",
     )
     def property_drift(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        return materialize(context, resource_key, drift.drift_day, _metadata, "data_version")
+        return materialize(context, resource_key, drift.drift_day, _metadata, lambda made: str(made.data_version))
 
     return property_drift, checks_of(
         property_drift,
@@ -49,18 +50,18 @@ def build_drift(
     )
 
 
-def _metadata(manifest: dict[str, Any], resource: ConnectionResource) -> dict[str, Any]:
-    against = manifest["against"] or "nothing: no plan is accepted and no day before is exported"
+def _metadata(manifest: DriftManifest, resource: ConnectionResource) -> dict[str, Any]:
+    against = manifest.against or "nothing: no plan is accepted and no day before is exported"
     return {
-        "properties": manifest["properties"],
-        "new": manifest["new"],
-        "changed": manifest["changed"],
-        "vanished": manifest["vanished"],
-        "conflicts": manifest["conflicts"],
-        "events": manifest["rows"],
+        "properties": manifest.properties,
+        "new": manifest.new,
+        "changed": manifest.changed,
+        "vanished": manifest.vanished,
+        "conflicts": manifest.conflicts,
+        "events": manifest.rows,
         "against": against,
-        "found": lambda: metadata.table(manifest["found"], caption=f"Held against {against}."),
+        "found": lambda: metadata.table(as_json(manifest.found), caption=f"Held against {against}."),
         "history": lambda: metadata.table(
-            drift.history(resource.opened, manifest["day"]), caption="The days so far, newest first."
+            drift.history(resource.opened, manifest.day), caption="The days so far, newest first."
         ),
     }

@@ -12,11 +12,10 @@ from __future__ import annotations
 import datetime
 import logging
 import threading
-from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
-import orjson
-
+from mixpanel_aep_assets import manifests
+from mixpanel_aep_assets.manifests import Stored, UnreadableManifest
 from mixpanel_aep_assets.mixpanel.time_mode import Decision
 from mixpanel_aep_assets.storage import EntryExists, Storage, StorageError, open_storage
 
@@ -25,18 +24,34 @@ logger = logging.getLogger(__name__)
 PATIENCE = 5.0
 """Seconds that loading the definitions waits for the storage."""
 
-T = TypeVar("T")
+S = TypeVar("S", bound=Stored)
+
+
+class DecidedMode(Stored, frozen=True, kw_only=True):
+    """The decision, the day that it was made from, and why."""
+
+    mode: Literal["utc", "project"]
+    timezone: str
+    day: str
+    evidence: str
+
+
+class FirstDay(Stored, frozen=True, kw_only=True):
+    start_date: datetime.date
 
 
 def time_mode(storage: Storage, connection: str) -> Decision | None:
     """The mode that was decided from events; None before."""
-    return _read(storage, _time_mode(connection), _decision)
+    kept = _read(storage, _time_mode(connection), DecidedMode)
+    if kept is None:
+        return None
+    return Decision(kept.mode, kept.timezone, f"decided from {kept.day}: {kept.evidence}")
 
 
 def keep_time_mode(storage: Storage, connection: str, decision: Decision, day: str) -> None:
     """Keeps the first decision; later ones change nothing."""
-    kept = {"mode": decision.mode, "timezone": decision.timezone, "day": day, "evidence": decision.evidence}
-    _keep(storage, _time_mode(connection), kept, _decision)
+    kept = DecidedMode(mode=decision.required(), timezone=decision.timezone, day=day, evidence=decision.evidence)
+    _keep(storage, _time_mode(connection), kept)
 
 
 def start_date(url: str, connection: str, default: datetime.date, patience: float = PATIENCE) -> datetime.date:
@@ -49,8 +64,9 @@ def start_date(url: str, connection: str, default: datetime.date, patience: floa
     def look() -> None:
         try:
             storage = open_storage(url)
-            _keep(storage, _start(connection), {"start_date": default.isoformat()}, _date)
-            found.append(_read(storage, _start(connection), _date) or default)
+            _keep(storage, _start(connection), FirstDay(start_date=default))
+            kept = _read(storage, _start(connection), FirstDay)
+            found.append(default if kept is None else kept.start_date)
         except StorageError as error:
             logger.warning("The first day of %s is not remembered: %s", connection, error)
 
@@ -63,9 +79,9 @@ def start_date(url: str, connection: str, default: datetime.date, patience: floa
 
 def reach_back(storage: Storage, connection: str, day: datetime.date) -> None:
     """Moves the remembered first day back to `day` if it is later."""
-    before = _read(storage, _start(connection), _date)
-    if before is None or day < before:
-        storage.write(_start(connection), orjson.dumps({"start_date": day.isoformat()}))
+    before = _read(storage, _start(connection), FirstDay)
+    if before is None or day < before.start_date:
+        storage.write(_start(connection), manifests.encoded(FirstDay(start_date=day)))
 
 
 def _time_mode(connection: str) -> str:
@@ -76,31 +92,20 @@ def _start(connection: str) -> str:
     return f"{connection}/start_date.json"
 
 
-def _decision(data: bytes) -> Decision:
-    kept = orjson.loads(data)
-    if kept["mode"] not in ("utc", "project"):
-        raise ValueError(kept["mode"])
-    return Decision(kept["mode"], str(kept["timezone"]), f"decided from {kept['day']}: {kept['evidence']}")
-
-
-def _date(data: bytes) -> datetime.date:
-    return datetime.date.fromisoformat(orjson.loads(data)["start_date"])
-
-
-def _read(storage: Storage, path: str, read: Callable[[bytes], T]) -> T | None:
+def _read(storage: Storage, path: str, kind: type[S]) -> S | None:
     data = storage.read(path)
     try:
-        return None if data is None else read(data)
-    except (ValueError, KeyError, TypeError):
+        return None if data is None else manifests.decoded(data, kind, storage.location(path))
+    except UnreadableManifest:
         logger.warning("%s cannot be read; it counts as never written.", storage.location(path))
         return None
 
 
-def _keep(storage: Storage, path: str, value: dict[str, str], read: Callable[[bytes], object]) -> None:
+def _keep(storage: Storage, path: str, value: Stored) -> None:
     """Writes the value unless there is one."""
-    data = orjson.dumps(value)
+    data = manifests.encoded(value)
     try:
         storage.create(path, data)
     except EntryExists:
-        if _read(storage, path, read) is None:
+        if _read(storage, path, type(value)) is None:
             storage.write(path, data)

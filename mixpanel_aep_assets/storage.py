@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, Protocol
 from urllib.parse import urlsplit
 
 import obstore
@@ -247,6 +247,15 @@ class Stored:
     modified: datetime.datetime
 
 
+class Committed(Protocol):
+    """A manifest that knows its files (`manifests.Manifest`)."""
+
+    @property
+    def generation(self) -> str: ...
+
+    def names(self, kind: str) -> list[str]: ...
+
+
 @dataclass(frozen=True)
 class Day:
     """One day of one table."""
@@ -276,14 +285,18 @@ class Day:
             logger.warning("%s/%s cannot be read; the day counts as not committed.", self.path, MANIFEST)
             return None
 
-    def files(self, manifest: Mapping[str, Any] | None = None, kind: str = "parts") -> list[str]:
+    def files(self, manifest: Mapping[str, Any] | Committed | None = None, kind: str = "parts") -> list[str]:
         """Storage paths of the committed files of a kind (`parts`, `quarantine`, …), in order."""
         manifest = self.manifest() if manifest is None else manifest
         if manifest is None:
             return []
-        return [f"{self.path}/{manifest['generation']}/{entry['name']}" for entry in manifest.get(kind, [])]
+        if isinstance(manifest, Mapping):
+            generation, names = manifest["generation"], [entry["name"] for entry in manifest.get(kind, [])]
+        else:
+            generation, names = manifest.generation, manifest.names(kind)
+        return [f"{self.path}/{generation}/{name}" for name in names]
 
-    def locations(self, manifest: Mapping[str, Any] | None = None, kind: str = "parts") -> list[str]:
+    def locations(self, manifest: Mapping[str, Any] | Committed | None = None, kind: str = "parts") -> list[str]:
         """The same as paths or URLs that Polars and PyArrow open."""
         return [self.storage.location(path) for path in self.files(manifest, kind)]
 

@@ -13,6 +13,7 @@ from mixpanel_aep_assets.aep import provision
 from mixpanel_aep_assets.cli.demo import CREDENTIALS, environment
 from mixpanel_aep_assets.connection import Opened, Secrets, Settings
 from mixpanel_aep_assets.emulator import EmulatorThread
+from mixpanel_aep_assets.manifests import BatchManifest
 from mixpanel_aep_assets.pipeline import extract, load, transform
 from mixpanel_aep_assets.xdm import standard
 
@@ -92,19 +93,19 @@ def lines(rows: list[dict[str, Any]]) -> bytes:
     return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
 
 
-def run_day(connection: Opened, day: str = DAY) -> dict[str, Any]:
+def run_day(connection: Opened, day: str = DAY) -> BatchManifest:
     """Export, XDM, upload; the handed-over day's manifest."""
     extract.extract_day(connection, day)
     transform.transform_day(connection, day)
     return load.load_day(connection, day)
 
 
-def settled(connection: Opened, day: str = DAY, seconds: float = 60) -> dict[str, Any]:
+def settled(connection: Opened, day: str = DAY, seconds: float = 60) -> BatchManifest:
     """The day's manifest once its batch is final."""
     deadline = time.monotonic() + seconds
     while True:
         manifest = load.confirm_day(connection, day)
-        if manifest and (not manifest["batch_id"] or (manifest["outcome"] or {}).get("final")):
+        if manifest is not None and (not manifest.batch_id or manifest.outcome is not None):
             return manifest
         if time.monotonic() > deadline:
             raise TimeoutError(f"the batch of {day} is not final: {manifest}")

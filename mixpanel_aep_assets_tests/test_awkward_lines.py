@@ -13,6 +13,7 @@ import pytest
 
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.emulator import EmulatorThread
+from mixpanel_aep_assets.manifests import Violations
 from mixpanel_aep_assets.mixpanel import dedup, identity
 from mixpanel_aep_assets.pipeline import extract, quarantine, replay, report, transform
 from mixpanel_aep_assets_tests.connections import DAY, NOON, event, events, lines, opened, provisioned, run_day, settled
@@ -93,8 +94,8 @@ def test_a_raw_day_of_an_earlier_version_with_such_a_time_is_no_failed_day(
     late = pl.when(pl.col("line") == 31).then(8210266876800000).otherwise("time_ms").alias("time_ms")
     stored.with_columns(late).write_parquet(path)
     manifest = transform.transform_day(connection, DAY)
-    assert (manifest["rows"], manifest["quarantined"]) == (30, 1)
-    assert manifest["violations"] == [{"pointer": "", "rule": "required", "rows": 1}]
+    assert (manifest.rows, manifest.quarantined) == (30, 1)
+    assert manifest.violations == (Violations("", "required", 1),)
 
 
 @pytest.mark.parametrize("others", [0, 30])
@@ -201,9 +202,9 @@ def test_a_day_that_is_live_by_the_rules_before_is_replaced_when_it_is_materiali
     version_1()
     after = run_day(connection)
     settled(connection)
-    assert (after["action"], after["predecessors"]) == ("replaced", [before["batch_id"]])
+    assert (after.action, after.predecessors) == ("replaced", (before.batch_id,))
     assert live(emulator, connection) == 20 + len(odd)
-    assert run_day(connection)["action"] == "unchanged"
+    assert run_day(connection).action == "unchanged"
 
 
 def test_a_day_that_both_rules_read_alike_stays_as_it_is(
@@ -216,8 +217,8 @@ def test_a_day_that_both_rules_read_alike_stays_as_it_is(
     settled(connection)
     version_1()
     again = run_day(connection)
-    assert (again["action"], again["batch_id"], again["data_version"]) == (
-        "unchanged", before["batch_id"], before["data_version"],
+    assert (again.action, again.batch_id, again.data_version) == (
+        "unchanged", before.batch_id, before.data_version,
     )  # fmt: skip
     assert live(emulator, connection) == 32
 
@@ -230,7 +231,7 @@ def test_events_set_aside_for_a_refused_id_by_the_rules_before_can_be_replayed(
     settled(connection)
     assert report.counts_of(connection, DAY)["quarantined"] == 1
     version_1()
-    assert replay.replay_day(connection, DAY)["rows"] == 1
+    assert replay.replay_day(connection, DAY).rows == 1
     assert live(emulator, connection) == 31
 
 

@@ -16,6 +16,7 @@ from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.growth.schema_plan import PlannedField, SchemaPlan
+from mixpanel_aep_assets.manifests import DriftManifest
 from mixpanel_aep_assets.pipeline import drift, extract, profile, verify
 from mixpanel_aep_assets_tests.connections import events, lines, opened, provisioned, variables
 
@@ -40,10 +41,10 @@ def exported(emulator: EmulatorThread, connection: Opened, **days: list[dict[str
         extract.extract_day(connection, DAYS[number])
 
 
-def found(manifest: dict[str, Any]) -> dict[str, list[str]]:
+def found(manifest: DriftManifest) -> dict[str, list[str]]:
     names: dict[str, list[str]] = {"new": [], "changed": [], "vanished": []}
-    for row in manifest["found"]:
-        names[row["finding"]].append(row["property"])
+    for row in manifest.found:
+        names[row.finding].append(row.property)
     return names
 
 
@@ -57,10 +58,10 @@ def test_a_day_is_held_against_the_days_before(emulator: EmulatorThread, connect
     )
     manifest = drift.drift_day(connection, DAYS[2])
     assert found(manifest) == {"new": ["coupon"], "changed": ["price"], "vanished": ["gone"]}
-    assert {key: manifest[key] for key in ("new", "changed", "vanished")} == {"new": 1, "changed": 1, "vanished": 1}
-    (price,) = [row for row in manifest["found"] if row["property"] == "price"]
-    assert (price["before"], price["now"], price["examples"]) == ("number", "numeral 1", "1.5")
-    assert manifest["against"] == "the 2 exported days before (2026-03-08 to 2026-03-09)"
+    assert (manifest.new, manifest.changed, manifest.vanished) == (1, 1, 1)
+    (price,) = [row for row in manifest.found if row.property == "price"]
+    assert (price.before, price.now, price.examples) == ("number", "numeral 1", "1.5")
+    assert manifest.against == "the 2 exported days before (2026-03-08 to 2026-03-09)"
     finding = verify.properties_have_not_drifted(connection, DAYS[2])
     assert not finding.passed
     assert not finding.severe
@@ -73,7 +74,7 @@ def test_the_first_day_and_a_day_without_events_are_no_drift(emulator: EmulatorT
         manifest = drift.drift_day(connection, day)
         assert found(manifest) == {"new": [], "changed": [], "vanished": []}
         assert verify.properties_have_not_drifted(connection, day).passed
-    assert manifest["against"] == "the exported day before (2026-03-08)"
+    assert manifest.against == "the exported day before (2026-03-08)"
 
 
 def test_with_an_accepted_plan_the_day_is_held_against_it(emulator: EmulatorThread, connection: Opened) -> None:
@@ -111,8 +112,8 @@ def test_with_an_accepted_plan_the_day_is_held_against_it(emulator: EmulatorThre
     )
     manifest = drift.drift_day(connection, DAYS[2])
     assert found(manifest) == {"new": ["coupon"], "changed": ["$city", "price", "turned"], "vanished": ["gone"]}
-    assert manifest["against"] == "the accepted schema plan (2026-03-08)"
-    assert {row["property"]: row["before"] for row in manifest["found"]}["price"] == "planned as double"
+    assert manifest.against == "the accepted schema plan (2026-03-08)"
+    assert {row.property: row.before for row in manifest.found}["price"] == "planned as double"
 
 
 def test_an_unchanged_day_is_left_as_it_is_and_a_late_day_before_it_makes_it_anew(
@@ -120,7 +121,7 @@ def test_an_unchanged_day_is_left_as_it_is_and_a_late_day_before_it_makes_it_ane
 ) -> None:
     exported(emulator, connection, d1=[{"a": 1}], d2=[{"a": 1, "b": 1}])
     first = drift.drift_day(connection, DAYS[2])
-    assert drift.drift_day(connection, DAYS[2])["generation"] == first["generation"]
+    assert drift.drift_day(connection, DAYS[2]).generation == first.generation
     exported(emulator, connection, d0=[{"b": 1}])
     assert found(drift.drift_day(connection, DAYS[2]))["new"] == []
 
@@ -137,7 +138,7 @@ def test_days_under_other_privacy_rules_are_not_compared_and_values_are_after_th
     with Opened(settings, salted) as other:
         exported(emulator, other, d2=[{"a": 1, "mail": "someone@example.com"}])
         manifest = drift.drift_day(other, DAYS[2])
-        assert manifest["against"] == "the exported day before (2026-03-08)"
+        assert manifest.against == "the exported day before (2026-03-08)"
         assert found(manifest)["new"] == ["mail"]
         assert "someone@" not in str(manifest) + str(profile.profile_days(other, [DAYS[2]]).values.to_dicts())
 

@@ -55,7 +55,7 @@ def test_a_plan_that_we_proposed_sets_no_event_aside(emulator: EmulatorThread, c
     grown(connection)
     manifest = run_day(connection)
     settled(connection)
-    assert manifest["rows"] == len(TAGS)
+    assert manifest.rows == len(TAGS)
     assert column(connection, "tags") == LEFT
     assert verify.conforms_to_xdm(connection, DAY).passed
     assert verify.mapping_has_no_errors(connection, DAY).passed
@@ -72,7 +72,7 @@ def test_empty_parts_of_an_exploded_text_are_left_out(
     mapping = own_set(tmp_path, ('explode(properties.csv, ",")', "EXPRESSION", to))
     emulator.control.seed_day(DAY, lines([event(number, csv=csv) for number, csv in enumerate(CSV)]))
     with opened(emulator, tmp_path, time_mode="utc", mapping=mapping) as own:
-        assert run_day(own)["rows"] == len(CSV)
+        assert run_day(own).rows == len(CSV)
         assert column(own, "tags") == list(CSV.values())
 
 
@@ -88,7 +88,7 @@ def test_a_list_of_objects_that_is_passed_whole_loses_its_empty_objects(
     emulator.control.seed_day(DAY, lines([event(number, cart=cart) for number, cart in enumerate(carts)]))
     mapping = own_set(tmp_path, ("properties.cart", "ATTRIBUTE", "productListItems"))
     with opened(emulator, tmp_path, time_mode="utc", mapping=mapping) as own:
-        assert run_day(own)["rows"] == len(carts)
+        assert run_day(own).rows == len(carts)
         frame = pl.read_parquet(own.day(transform.TABLE, DAY).locations()).sort("timestamp")
         assert [transform.without_nulls(items) for items in frame["productListItems"].to_list()] == left
 
@@ -99,11 +99,11 @@ def test_a_replay_leaves_them_out_as_the_day_does(emulator: EmulatorThread, conn
     broken = ("properties.$current_url", "ATTRIBUTE", "implementationDetails.name")
     cart = ("properties.cart", "ATTRIBUTE", "productListItems")
     with opened(emulator, tmp_path, time_mode="utc", mapping=own_set(tmp_path, broken, cart)) as own:
-        assert run_day(own)["rows"] == 1
+        assert run_day(own).rows == 1
         settled(own)
     with opened(emulator, tmp_path, time_mode="utc", mapping=own_set(tmp_path, cart)) as own:
         manifest = replay.replay_day(own, DAY)
-        assert (manifest["rows"], manifest["remaining"]) == (1, 0)
+        assert (manifest.rows, manifest.remaining) == (1, 0)
         (file,) = own.day(replay.TABLE, DAY).locations(manifest)
         (items,) = pl.read_parquet(file)["productListItems"].to_list()
         assert transform.without_nulls(items) == [{"SKU": "1"}]
@@ -113,12 +113,12 @@ def test_a_replay_leaves_them_out_as_the_day_does(emulator: EmulatorThread, conn
 def test_the_shared_case_uploads_every_event(emulator: EmulatorThread, connection: Opened, tmp_path: Path) -> None:
     for day in ("2025-01-10", "2025-01-11"):
         emulator.control.seed_day(day, (CASE / f"{day}.ndjson").read_bytes())
-    assert run_day(connection, "2025-01-10")["rows"] == 40
+    assert run_day(connection, "2025-01-10").rows == 40
     grown(connection, "2025-01-10")
-    assert run_day(connection, "2025-01-10")["rows"] == 40
+    assert run_day(connection, "2025-01-10").rows == 40
     exploded = (CASE / "explode.json").read_text().replace("_oracletenant", f"_{connection.tenant}")
     (tmp_path / "explode.json").write_text(exploded)
     with opened(emulator, tmp_path, time_mode="utc", mapping=str(tmp_path / "explode.json")) as own:
-        sent = run_day(own, "2025-01-11")["rows"]
+        sent = run_day(own, "2025-01-11").rows
         assert sent == len((CASE / "2025-01-11.ndjson").read_text().splitlines())
         assert column(own, "tags", "2025-01-11")[:2] == [["a", "b"], ["a", "b"]]

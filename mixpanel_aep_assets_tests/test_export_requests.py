@@ -165,7 +165,7 @@ def test_slices_of_a_day_keep_the_same_rule_and_the_lines_that_no_filter_passes(
     whole = extract.extract_day(connection, DAYS[1])
     table, date = connection.day(extract.TABLE, DAYS[1]), datetime.date.fromisoformat(DAYS[1])
     sliced = slices.export_slices(connection.mixpanel, table, date, {}, 2, retry=NO_WAIT)
-    assert (sliced["digest"], sliced["rows"]) == (whole["digest"], 30)
+    assert (sliced.manifest.digest, sliced.manifest.rows) == (whole.manifest.digest, 30)
     assert quarantine.summary(connection, DAYS[1]) == {"request": {"other_day": 1, "wrong_shape": 1}}
 
 

@@ -78,7 +78,7 @@ def test_a_proposed_field_is_made_filled_and_live(emulator: EmulatorThread, conn
     rows = [event(n, **{"Plan Type": "pro", "items": n, "beta": n % 2 == 0, "tags": ["a", "b"]}) for n in range(40)]
     emulator.control.seed_day(DAY, lines(rows))
     extract.extract_day(connection, DAY)
-    before = transform.transform_day(connection, DAY)["data_version"]
+    before = transform.transform_day(connection, DAY).data_version
     plan = proposed(connection, DAY)
     assert {one.field: one.type for one in plan.included} == {
         "planType": "string",
@@ -90,7 +90,7 @@ def test_a_proposed_field_is_made_filled_and_live(emulator: EmulatorThread, conn
     assert connection.with_storage(open_storage(str(tmp_path))).mapping_set == connection.mapping_set
     manifest = run_day(connection)
     settled(connection)
-    assert manifest["action"] == "uploaded"
+    assert manifest.action == "uploaded"
     assert connection.day(transform.TABLE, DAY).manifest()["data_version"] != before  # type: ignore[index]
     columns = grown(connection, DAY)
     assert columns["planType"].to_list() == ["pro"] * 40

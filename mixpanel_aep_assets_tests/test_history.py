@@ -24,9 +24,9 @@ from mixpanel_aep_assets.components import MixpanelToAep
 from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.emulator import EmulatorThread
+from mixpanel_aep_assets.manifests import Slices
 from mixpanel_aep_assets.mixpanel import errors, slices
 from mixpanel_aep_assets.mixpanel.budget import open_budget
-from mixpanel_aep_assets.mixpanel.export import UNCHANGED
 from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.pipeline import extract, history, passes, verify
 from mixpanel_aep_assets.pipeline.forecast import forecast
@@ -75,9 +75,9 @@ def read(connection: Opened, wanted: list[str], pass_id: str = "p") -> list[dict
 def test_later_days_find_themselves_read(emulator: EmulatorThread, connection: Opened, order: str) -> None:
     wanted = days(20) if order == "oldest first" else days(20)[::-1]
     seed(emulator, wanted)
-    manifests = read(connection, wanted)
-    assert [manifest["day"] for manifest in manifests] == wanted
-    assert {manifest["rows"] for manifest in manifests} == {EVENTS}
+    read_days = read(connection, wanted)
+    assert [made.manifest.day for made in read_days] == wanted
+    assert {made.manifest.rows for made in read_days} == {EVENTS}
     assert [1 + _length(window) for window in asked(emulator)] == [1, 4, 15]
 
 
@@ -91,8 +91,7 @@ def test_another_pass_reads_the_days_anew_and_knows_their_sizes(emulator: Emulat
     seed(emulator, wanted)
     read(connection, wanted)
     before = len(asked(emulator))
-    manifests = read(connection, wanted, "q")
-    assert all(manifest[UNCHANGED] for manifest in manifests)
+    assert all(made.unchanged for made in read(connection, wanted, "q"))
     assert asked(emulator)[before:] == [(wanted[0], wanted[-1])]
 
 
@@ -122,9 +121,9 @@ def test_a_body_that_one_request_cannot_carry_is_halved_and_its_days_cut_by_time
     tries = NO_WAIT.tries
     # The window of all, the half of three days, of two, and the day itself: each fails as often as it is tried.
     emulator.control.fault("early", after_lines=1, match={"path": "*/export", "day": bad}, count=4 * tries)
-    manifests = {manifest["day"]: manifest for manifest in read(connection, wanted)}
-    assert {manifest["rows"] for manifest in manifests.values()} == {EVENTS}
-    assert manifests[bad]["slices"] == {"by": "time", "requests": 2, "complete": True}
+    manifests = {made.manifest.day: made.manifest for made in read(connection, wanted)}
+    assert {manifest.rows for manifest in manifests.values()} == {EVENTS}
+    assert manifests[bad].slices == Slices("time", 2, complete=True)
     assert asked(emulator)[before:] == [
         *[(wanted[0], wanted[5])] * tries,
         (wanted[3], wanted[5]),
@@ -225,7 +224,7 @@ def test_a_silent_process_of_another_host_is_not_waited_for_for_ever(
     seed(emulator, wanted)
     elsewhere = {**Owner.this().as_json(), "host": "elsewhere"}
     Notes(connection.storage, "default", "p")._log.append(1, {"days": wanted, "owner": elsewhere, "token": "t"})
-    assert [manifest["rows"] for manifest in read(connection, wanted)] == [EVENTS, EVENTS]
+    assert [made.manifest.rows for made in read(connection, wanted)] == [EVENTS, EVENTS]
 
 
 def test_a_stopped_command_is_taken_up_and_a_finished_one_is_not(connection: Opened) -> None:

@@ -24,9 +24,9 @@ from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.errors import ExplainedError
+from mixpanel_aep_assets.manifests import Changes
 from mixpanel_aep_assets.mixpanel import doubt, errors, slices
 from mixpanel_aep_assets.mixpanel.budget import open_budget
-from mixpanel_aep_assets.mixpanel.export import UNCHANGED
 from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.pipeline import evidence, extract, history, report, verify
 from mixpanel_aep_assets.pipeline.passes import Pass
@@ -118,7 +118,7 @@ def test_an_answer_that_the_count_contradicts_is_asked_for_again_and_the_good_on
     ingested(emulator, connection)
     emulator.control.fault(match=EXPORT, count=1, **WORSE[worse])
     before = len(asked(emulator))
-    assert extract.extract_day(connection, DAY)[UNCHANGED]
+    assert extract.extract_day(connection, DAY).unchanged
     assert len(asked(emulator)) == before + 2
     require_good(connection)
 
@@ -136,7 +136,7 @@ def test_an_answer_that_the_count_contradicts_is_not_believed_however_often_it_c
         assert "Mixpanel itself counts 18" in text
         assert f"run --from {DAY} --to {DAY} --force" in text
         assert (rows(connection), live(emulator, connection)) == (18, 36)
-        assert report.counts_of(connection, DAY)["status"] == report.DOUBTED
+        assert report.counts_of(connection, DAY)["status"] == report.Status.DOUBTED
     assert len(asked(emulator)) == before + 4, "one request more a reading"
     emulator.control.clear_faults()
     run_day(connection)
@@ -397,8 +397,8 @@ def test_a_window_asks_once_more_for_all_its_doubted_days_together(
     assert len(asked(emulator, "/events")) == counted + 1
     short = days if worse == "empty answer" else days[1:]
     first = days[0] if worse == "empty answer" else None
-    for day, manifest in zip(reversed(days), made, strict=True):
-        assert manifest["rows"] == 18, "the committed day stays"
+    for day, read in zip(reversed(days), made, strict=True):
+        assert read.manifest.rows == 18, "the committed day stays"
         if day in short or day == first:
             assert "Mixpanel itself counts 18" in doubted(connection, day)
     emulator.control.clear_faults()
@@ -416,11 +416,11 @@ def test_a_window_commits_its_good_days_and_believes_those_that_vanished_on_a_se
     emulator.control.seed_day(days[1], b"")
     emulator.control.seed_day(days[3], lines(moved(-2, events(20))))
     before = len(asked(emulator))
-    made = {manifest["day"]: manifest for manifest in window(connection, days, "second")}
+    made = {read.manifest.day: read for read in window(connection, days, "second")}
     assert asked(emulator)[before:] == [(days[0], days[-1])] * 2
     assert [rows(connection, day) for day in days] == [18, 0, 18, 20, 18, 18]
-    assert made[days[3]]["changes"] == {"appeared": 2, "changed": 0, "vanished": 0}
-    assert [UNCHANGED in made[day] for day in days] == [True, False, True, False, True, True]
+    assert made[days[3]].manifest.changes == Changes(appeared=2)
+    assert [made[day].unchanged for day in days] == [True, False, True, False, True, True]
 
 
 def test_a_forced_window_believes_its_answer(emulator: EmulatorThread, connection: Opened) -> None:
@@ -456,7 +456,7 @@ def test_a_first_reading_that_is_empty_beside_a_full_day_is_asked_for_once_more(
     with opened(emulator, tmp_path, **FIRST) as connection:
         extract.extract_day(connection, BEFORE)
         emulator.control.fault("empty", match=EXPORT, count=1)
-        assert extract.extract_day(connection, DAY)["rows"] == 18
+        assert extract.extract_day(connection, DAY).manifest.rows == 18
         require_good(connection)
     assert asked(emulator) == [(BEFORE, BEFORE), (DAY, DAY), (DAY, DAY)]
 
@@ -470,7 +470,7 @@ def test_a_day_that_really_is_empty_is_committed_so(
         extract.extract_day(connection, BEFORE)
         if count == "missing":
             emulator.control.fault(match=QUERY, **NO_COUNT)
-        assert extract.extract_day(connection, DAY)["rows"] == 0
+        assert extract.extract_day(connection, DAY).manifest.rows == 0
         require_good(connection)
     assert len(asked(emulator)) == requests
 
@@ -485,7 +485,7 @@ def test_a_first_reading_that_is_empty_while_mixpanel_counts_events_is_not_commi
         with pytest.raises(errors.EvidenceMissing, match="Mixpanel itself counts 18"):
             extract.extract_day(connection, DAY, retry=NO_WAIT)
         assert connection.day(extract.TABLE, DAY).manifest() is None
-        assert extract.extract_day(connection, DAY, force=True)["rows"] == 0
+        assert extract.extract_day(connection, DAY, force=True).manifest.rows == 0
 
 
 def test_a_live_day_whose_manifest_was_lost_is_not_taken_back_by_an_empty_answer(
@@ -517,19 +517,21 @@ def test_events_that_came_with_more_days_are_looked_for_there_before_they_are_ta
     stray = lines(moved(-5, [event(100)]))
     emulator.control.seed_day(days[1], stray, append=True)  # an event of the first day, filed under the second
     window(connection, days[-1:], "size")
-    made = {manifest["day"]: manifest for manifest in window(connection, days, "all")}
+    made = {read.manifest.day: read for read in window(connection, days, "all")}
     begin, end = made[days[0]]["window"]["from"], made[days[0]]["window"]["to"]
     assert rows(connection, days[0]) == 19
     before = len(asked(emulator))
     said: list[str] = []
-    assert extract.extract_day(connection, days[0], log=said.append)[UNCHANGED]
+    assert extract.extract_day(connection, days[0], log=said.append).unchanged
     assert asked(emulator)[before:] == [(days[0], days[0]), (begin, end)]
     assert rows(connection, days[0]) == 19
     assert any("Mixpanel may have filed them" in text for text in said)
     require_good(connection, days[0])
     emulator.control.seed_day(days[1], lines(moved(-4, events(20))))
     made_again = extract.extract_day(connection, days[0])
-    assert (made_again["rows"], made_again["changes"]["vanished"]) == (18, 1), "the wider request says that it is gone"
+    assert (made_again.manifest.rows, made_again.manifest.changes.vanished) == (18, 1), (
+        "the wider request says that it is gone"
+    )
     assert rows(connection, days[1]) == 18, "the other days of that request stay as they are"
 
 
@@ -603,7 +605,7 @@ def test_the_command_fails_and_its_report_says_doubted_until_it_is_forced(
     assert live(emulator, connection) == 36
     reconciled = CliRunner().invoke(cli, ["reconcile", "--from", DAY, "--to", DAY], standalone_mode=False)
     assert reconciled.return_value == 1
-    assert report.DOUBTED in reconciled.output
+    assert report.Status.DOUBTED in reconciled.output
     done = command("--force", "--wait")
     assert done.return_value == 0, done.output
     assert live(emulator, connection) == 18

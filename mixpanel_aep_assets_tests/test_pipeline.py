@@ -78,8 +78,8 @@ def test_a_finished_day_run_again_uploads_nothing(emulator: EmulatorThread, conn
     first = run_day(connection)
     settled(connection)
     again = run_day(connection)
-    assert (first["action"], again["action"]) == ("uploaded", "unchanged")
-    assert again["batch_id"] == first["batch_id"]
+    assert (first.action, again.action) == ("uploaded", "unchanged")
+    assert again.batch_id == first.batch_id
     assert books(emulator, connection)["rows"] == 50
 
 
@@ -91,11 +91,11 @@ def test_a_platform_at_another_address_is_sent_nothing_that_it_has(
     settled(connection)
     with opened(emulator, tmp_path, aep_url=emulator.url.replace("127.0.0.1", "localhost")) as elsewhere:
         again = run_day(elsewhere)
-        assert (again["action"], again["batch_id"]) == ("adopted", first["batch_id"])
-        assert settled(elsewhere)["outcome"]["ingested"] == 50
-        assert run_day(elsewhere)["action"] == "unchanged"
+        assert (again.action, again.batch_id) == ("adopted", first.batch_id)
+        assert settled(elsewhere).outcome.ingested == 50
+        assert run_day(elsewhere).action == "unchanged"
         emulator.control.seed_day(DAY, lines(events(60)))
-        assert run_day(elsewhere)["predecessors"] == [first["batch_id"]]
+        assert run_day(elsewhere).predecessors == (first.batch_id,)
         settled(elsewhere)
     assert books(emulator, connection)["rows"] == 60
 
@@ -107,8 +107,8 @@ def test_a_changed_day_replaces_its_batch(emulator: EmulatorThread, connection: 
     emulator.control.seed_day(DAY, lines(events(60)))
     second = run_day(connection)
     settled(connection)
-    assert second["action"] == "replaced"
-    assert second["predecessors"] == [first["batch_id"]]
+    assert second.action == "replaced"
+    assert second.predecessors == (first.batch_id,)
     assert books(emulator, connection)["rows"] == 60
 
 
@@ -117,12 +117,12 @@ def test_a_day_that_becomes_empty_takes_its_batch_back(emulator: EmulatorThread,
     run_day(connection)
     settled(connection)
     emulator.control.clear_events(DAY)
-    assert run_day(connection)["action"] == "reverted"
+    assert run_day(connection).action == "reverted"
     assert books(emulator, connection)["rows"] == 0
 
 
 def test_an_empty_day_is_a_finished_day(connection: Opened) -> None:
-    assert run_day(connection)["action"] == "nothing"
+    assert run_day(connection).action == "nothing"
     assert report.counts_of(connection, DAY)["status"] == "empty"
 
 
@@ -132,7 +132,7 @@ def test_the_zone_stays_open_where_the_account_may_not_ask_for_it(
 ) -> None:
     emulator.control.fault("status", match={"path": "/api/app/me"}, status=status)
     emulator.control.seed_day(DAY, lines(events(40)))
-    assert extract.extract_day(connection, DAY)["time_mode"] == "utc"
+    assert extract.extract_day(connection, DAY).manifest.time_mode == "utc"
     assert verify.time_mode_is_sure(connection, DAY).passed
 
 
@@ -147,7 +147,7 @@ def test_a_host_that_does_not_tell_the_zone_is_an_error_that_names_the_setting(
 def test_nobody_is_asked_for_the_zone_in_utc_mode(emulator: EmulatorThread, tmp_path: Path) -> None:
     emulator.control.seed_day(DAY, lines(events(5)))
     with opened(emulator, tmp_path, api_url="http://127.0.0.1:9", time_mode="utc") as alone:
-        assert extract.extract_day(alone, DAY)["rows"] == 5
+        assert extract.extract_day(alone, DAY).manifest.rows == 5
 
 
 def test_broken_lines_are_set_aside_and_counted(emulator: EmulatorThread, connection: Opened) -> None:
@@ -303,9 +303,9 @@ def test_a_failed_export_keeps_what_is_stored(
         extract.extract_day(connection, DAY, retry=Retry(sleep=lambda _: None))
     after = connection.day(extract.TABLE, DAY).manifest()
     assert after is not None
-    assert after["generation"] == before["generation"]
+    assert after["generation"] == before.manifest.generation
     emulator.control.clear_faults()
-    assert extract.extract_day(connection, DAY)["rows"] == 40
+    assert extract.extract_day(connection, DAY).manifest.rows == 40
 
 
 def test_a_running_day_is_not_exported(connection: Opened) -> None:
@@ -382,7 +382,7 @@ def test_an_event_without_the_primary_identity_that_a_descriptor_names_is_set_as
         assert again.schema.primary == ("_demotenant", "mixpanel", "utmSource")
         extract.extract_day(again, DAY)
         manifest = transform.transform_day(again, DAY)
-        assert (manifest["rows"], manifest["quarantined"]) == (40, 1)
+        assert (manifest.rows, manifest.quarantined) == (40, 1)
         (path,) = again.day(transform.TABLE, DAY).files(manifest, "quarantine")
         with again.storage.open_read(path) as file:
             text = str(pl.read_parquet(file).to_dicts())

@@ -12,6 +12,7 @@ import pytest
 from mixpanel_aep_assets import metadata
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.emulator import EmulatorThread
+from mixpanel_aep_assets.manifests import RawManifest, XdmManifest
 from mixpanel_aep_assets.pipeline import extract, previews, transform
 from mixpanel_aep_assets_tests.connections import (
     DAY,
@@ -31,11 +32,9 @@ def connection(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Opened]:
         yield provisioned(connection)
 
 
-def made(
-    emulator: EmulatorThread, connection: Opened, rows: list[dict[str, Any]]
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def made(emulator: EmulatorThread, connection: Opened, rows: list[dict[str, Any]]) -> tuple[RawManifest, XdmManifest]:
     emulator.control.seed_day(DAY, lines(rows))
-    raw = extract.extract_day(connection, DAY)
+    raw = extract.extract_day(connection, DAY).manifest
     return raw, transform.transform_day(connection, DAY)
 
 

@@ -97,7 +97,7 @@ def test_the_events_are_the_same_at_which_stage_the_rules_are_applied(emulator: 
             provisioned(one)
             extract.extract_day(one, DAY)
             manifest = transform.transform_day(one, DAY)
-            assert (manifest["rows"], manifest["quarantined"]) == (22, 0)
+            assert (manifest.rows, manifest.quarantined) == (22, 0)
             (astray,) = quarantine.show(one, DAY)
             assert (astray["stage"], astray["reason"]) == ("request", "other_day")
             assert not [secret for secret in SECRETS if secret.encode() in astray["source"]]
@@ -118,14 +118,14 @@ def test_a_day_stored_before_there_were_rules_goes_through_them_and_other_rules_
     with connection(emulator, tmp_path, **RULES) as ruled:
         assert "dropped-mail" not in str(extract.preview(ruled, DAY, 30))
         after = transform.transform_day(ruled, DAY)
-        assert after["data_version"] != before["data_version"]
+        assert after.data_version != before.data_version
         assert not [secret for secret in SECRETS if secret in contents(tmp_path / "data" / "default" / "xdm_events")]
-        digests = {extract.extract_day(ruled, DAY)["digest"]}
+        digests = {extract.extract_day(ruled, DAY).manifest.digest}
     for salt, rules in ((SALT + "x", RULES), (SALT, {"drop": ["email"]})):
         with connection(emulator, tmp_path, salt, **rules) as other:
             with pytest.raises(OtherPrivacyRules, match="Materialize raw_events"):
                 transform.transform_day(other, DAY)
-            digests.add(extract.extract_day(other, DAY)["digest"])
+            digests.add(extract.extract_day(other, DAY).manifest.digest)
             transform.transform_day(other, DAY)
     assert len(digests) == 3
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixpanel_aep_assets.emulator import EmulatorThread
+from mixpanel_aep_assets.manifests import Conflict
 from mixpanel_aep_assets.pipeline import extract, profile
 from mixpanel_aep_assets.pipeline.profile import Profile
 from mixpanel_aep_assets_tests.connections import DAY, events, lines, opened
@@ -150,16 +151,16 @@ def test_a_day_is_profiled_anew_only_when_it_changed(emulator: EmulatorThread, t
             profile.profile_day(connection, DAY)
         extract.extract_day(connection, DAY)
         first = profile.profile_day(connection, DAY)
-        assert (first["rows"], first["conflicts"]) == (30, [])
-        assert profile.profile_day(connection, DAY)["generation"] == first["generation"]
+        assert (first.rows, first.conflicts) == (30, ())
+        assert profile.profile_day(connection, DAY).generation == first.generation
         emulator.control.seed_day(DAY, lines(events(20, plan="pro") + events(5, plan=1)))
         extract.extract_day(connection, DAY)
         again = profile.profile_day(connection, DAY)
-        assert again["generation"] != first["generation"]
-        assert again["conflicts"] == [{"property": "plan", "kinds": {"string": 20, "integer": 5}}]
+        assert again.generation != first.generation
+        assert again.conflicts == (Conflict("plan", {"string": 20, "integer": 5}),)
         read = profile.read_day(connection, DAY)
         assert read is not None
         assert same(profile.profile_days(connection, profile.exported_days(connection)), read)
         extract.extract_day(connection, EMPTY_DAY)
-        assert profile.profile_day(connection, EMPTY_DAY)["rows"] == 0
+        assert profile.profile_day(connection, EMPTY_DAY).rows == 0
         assert profile.profile_days(connection, [EMPTY_DAY]).properties == {}

@@ -18,6 +18,7 @@ from mixpanel_aep_assets.aep.errors import AepError, BatchRefused, DayChanged
 from mixpanel_aep_assets.cli import cli
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.emulator import EmulatorThread
+from mixpanel_aep_assets.manifests import ReplayManifest
 from mixpanel_aep_assets.pipeline import load, quarantine, reconcile, replay, report, rows, transform, verify
 from mixpanel_aep_assets.storage import Staging, StorageError
 from mixpanel_aep_assets_tests.connections import (
@@ -81,7 +82,7 @@ def counts(connection: Opened) -> tuple[int, ...]:
     return tuple(row[name] for name in ("quarantined", "uploaded", "ingested", "rejected"))
 
 
-def finished(emulator: EmulatorThread, connection: Opened) -> dict[str, Any]:
+def finished(emulator: EmulatorThread, connection: Opened) -> ReplayManifest:
     emulator.control.settle()
     manifest = replay.confirm_day(connection, DAY)
     assert manifest is not None
@@ -105,7 +106,7 @@ def test_rows_set_aside_are_listed_by_stage_and_shown_with_place_and_source(
     )
     assert (first["line"], first["event"], first["pointer"]) == (41, "Page Viewed", "/placeContext/geo/stateProvince")
     assert json.loads(first["source"])["state"] == "California"
-    assert not list(quarantine.show(connection, DAY, stage="aep"))
+    assert not list(quarantine.show(connection, DAY, stage=rows.Stage.AEP))
     assert len(list(quarantine.show(connection, DAY, reason="stateProvince", limit=3))) == 3
 
 
@@ -116,7 +117,7 @@ def test_after_a_fix_replay_sends_just_the_rows_that_were_set_aside(emulator: Em
     settled(connection)
     assert counts(connection) == (4, 40, 40, 0)
     made = replay.replay_day(connection, DAY)
-    assert (made["action"], made["rows"]) == ("uploaded", 4)
+    assert (made.action, made.rows) == ("uploaded", 4)
     finished(emulator, connection)
     assert counts(connection) == (0, 44, 44, 0)
     assert live(emulator, connection) == {1: 44}
@@ -131,10 +132,10 @@ def test_a_replay_again_sends_nothing(emulator: EmulatorThread, connect: Open) -
     settled(connection)
     first = replay.replay_day(connection, DAY)
     batches = len(emulator.control.books(connection.dataset)["batches"])
-    assert replay.replay_day(connection, DAY)["action"] == "unchanged"
+    assert replay.replay_day(connection, DAY).action == "unchanged"
     finished(emulator, connection)
     again = replay.replay_day(connection, DAY)
-    assert (again["action"], again["batch_id"]) == ("unchanged", first["batch_id"])
+    assert (again.action, again.batch_id) == ("unchanged", first.batch_id)
     assert len(emulator.control.books(connection.dataset)["batches"]) == batches
     assert counts(connection) == (0, 44, 44, 0)
 
@@ -144,7 +145,7 @@ def test_rows_that_still_do_not_conform_stay_with_the_reason_of_now(emulator: Em
     run_day(connect(STRICT))
     connection = connect(HALF)
     settled(connection)
-    assert replay.replay_day(connection, DAY)["rows"] == 3
+    assert replay.replay_day(connection, DAY).rows == 3
     finished(emulator, connection)
     assert counts(connection) == (1, 43, 43, 0)
     (left,) = quarantine.show(connection, DAY)
@@ -162,7 +163,7 @@ def test_a_replay_after_a_further_fix_takes_the_place_of_the_one_before(
     finished(emulator, half)
     whole = connect(MENDED)
     second = replay.replay_day(whole, DAY)
-    assert (second["action"], second["predecessors"]) == ("replaced", [first["batch_id"]])
+    assert (second.action, second.predecessors) == ("replaced", (first.batch_id,))
     finished(emulator, whole)
     assert counts(whole) == (0, 44, 44, 0)
     assert live(emulator, whole) == {1: 44}
@@ -185,7 +186,7 @@ def test_without_a_fix_nothing_is_sent(emulator: EmulatorThread, connect: Open) 
     connection = connect(STRICT)
     run_day(connection)
     settled(connection)
-    assert replay.replay_day(connection, DAY)["batch_id"] is None
+    assert replay.replay_day(connection, DAY).batch_id is None
     assert counts(connection) == (4, 40, 40, 0)
     assert len(emulator.control.books(connection.dataset)["batches"]) == 1
 
@@ -196,7 +197,7 @@ def test_a_dry_run_tells_and_keeps_nothing(emulator: EmulatorThread, connect: Op
     connection = connect(HALF)
     settled(connection)
     told = replay.replay_day(connection, DAY, dry_run=True)
-    assert (told["rows"], told["remaining"]) == (3, 1)
+    assert (told.rows, told.remaining) == (3, 1)
     assert connection.day(replay.TABLE, DAY).manifest() is None
     assert live(emulator, connection) == {1: 40}
 
@@ -210,7 +211,7 @@ def test_making_the_day_anew_replaces_its_batch_and_its_replay(emulator: Emulato
     finished(emulator, connection)
     anew = run_day(connection)
     settled(connection)
-    assert anew["predecessors"] == [main["batch_id"], extra["batch_id"]]
+    assert anew.predecessors == (main.batch_id, extra.batch_id)
     assert live(emulator, connection) == {1: 44}
     assert counts(connection) == (0, 44, 44, 0)
     assert replay.standing(connection, DAY) is None
@@ -227,7 +228,7 @@ def test_running_the_day_again_without_a_change_leaves_the_replay(emulator: Emul
     settled(mended)
     replay.replay_day(mended, DAY)
     finished(emulator, mended)
-    assert run_day(connection)["action"] == "unchanged"
+    assert run_day(connection).action == "unchanged"
     assert live(emulator, connection) == {1: 44}
     assert counts(connection) == (0, 44, 44, 0)
 
@@ -347,9 +348,9 @@ def test_a_verdict_that_comes_while_another_run_replaces_the_day_is_not_written_
         return rejected(*given)
 
     monkeypatch.setattr(rows, "rejected_rows", meanwhile)
-    assert load.confirm_day(refusing, DAY) == refusing.day(load.TABLE, DAY).manifest()
+    assert load.confirm_day(refusing, DAY) == load.stored(refusing, DAY)
     emulator.control.settle()
-    assert settled(refusing)["rows"] == 35
+    assert settled(refusing).rows == 35
     assert live(emulator, refusing) == {1: 35}
 
 
@@ -357,13 +358,13 @@ def test_refused_rows_are_sent_again_only_after_a_change_or_by_force(
     emulator: EmulatorThread, refusing: Opened
 ) -> None:
     settled(refusing)
-    assert replay.replay_day(refusing, DAY)["batch_id"] is None
-    assert replay.replay_day(refusing, DAY, force=True)["rows"] == 2
+    assert replay.replay_day(refusing, DAY).batch_id is None
+    assert replay.replay_day(refusing, DAY, force=True).rows == 2
     finished(emulator, refusing)
     assert counts(refusing) == (0, 40, 40, 0)
     assert live(emulator, refusing) == {1: 40}
     assert quarantine.summary(refusing, DAY) == {}
-    assert replay.replay_day(refusing, DAY)["action"] == "unchanged"
+    assert replay.replay_day(refusing, DAY).action == "unchanged"
 
 
 def test_a_row_whose_id_another_live_event_has_is_not_replayed(emulator: EmulatorThread, tmp_path: Path) -> None:
@@ -376,7 +377,7 @@ def test_a_row_whose_id_another_live_event_has_is_not_replayed(emulator: Emulato
         run_day(connection)
         settled(connection)
         assert counts(connection) == (1, 31, 31, 0)
-        assert replay.replay_day(connection, DAY)["batch_id"] is None
+        assert replay.replay_day(connection, DAY).batch_id is None
         assert quarantine.summary(connection, DAY)["xdm"] == {"uniqueId": 1}
 
 
@@ -438,7 +439,7 @@ def test_a_replay_that_stops_before_it_is_written_down_is_found_and_finished(
     (difference,) = [d for d in reconcile.of_day(connection, DAY)["differences"] if "live" in d["between"]]
     assert difference["count"] == -4
     assert "quarantine replay" in difference["explanation"]
-    assert replay.replay_day(connection, DAY)["action"] == "unchanged"
+    assert replay.replay_day(connection, DAY).action == "unchanged"
     finished(emulator, connection)
     assert counts(connection) == (0, 44, 44, 0)
     assert live(emulator, connection) == {1: 44}

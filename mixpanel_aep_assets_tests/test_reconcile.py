@@ -14,6 +14,7 @@ from mixpanel_aep_assets.aep import ingest
 from mixpanel_aep_assets.cli import cli
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.emulator import EmulatorThread
+from mixpanel_aep_assets.manifests import RawManifest
 from mixpanel_aep_assets.pipeline import extract, load, reconcile, transform, verify
 from mixpanel_aep_assets_tests.connections import (
     DAY,
@@ -120,7 +121,7 @@ def test_a_batch_that_somebody_took_back_is_a_difference_that_nothing_explains(
     emulator.control.seed_day(DAY, lines(events(30)))
     manifest = run_day(connection)
     settled(connection)
-    ingest.revert(connection.platform, manifest["batch_id"])
+    ingest.revert(connection.platform, manifest.batch_id)
     row = reconcile.of_day(connection, DAY)
     assert (row["live"], told(row)) == (0, {("ingested", "live"): (30, None)})
     assert not verify.reconciles_with_mixpanel(connection, DAY).passed
@@ -148,7 +149,7 @@ def test_a_refused_batch_names_the_platforms_reason_and_the_batch_that_is_still_
     assert "INGEST-9999-500" in (row["uploaded", "ingested"][1] or "")
     count, why = row["ingested", "live"]
     assert count == -30
-    assert before["batch_id"] in (why or "")
+    assert before.batch_id in (why or "")
 
 
 def test_late_events_are_red_until_the_day_is_read_again_to_see_that_it_changed(
@@ -198,8 +199,8 @@ def test_a_side_that_does_not_answer_proves_nothing(
     assert done.return_value == 1, done.output
 
 
-def raw(connection: Opened) -> dict[str, Any]:
-    manifest = connection.day(extract.TABLE, DAY).manifest()
+def raw(connection: Opened) -> RawManifest:
+    manifest = extract.stored(connection, DAY)
     assert manifest is not None
     return manifest
 
@@ -233,7 +234,7 @@ def test_the_guardrails_are_warned_of_before_the_upload_and_in_the_check(
     transform.transform_day(connection, DAY)
     manifest = load.load_day(connection, DAY, log=said.append)
     assert any("76 event batches today" in text for text in said)
-    assert len(manifest["guardrails"]) == 2
+    assert len(manifest.guardrails) == 2
     finding = verify.within_guardrails(connection, DAY)
     assert not finding.passed
     assert "over 10 kB" in finding.text

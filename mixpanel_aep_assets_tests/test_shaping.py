@@ -11,13 +11,13 @@ import sys
 import time
 from concurrent.futures import wait
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
 
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.emulator import EmulatorThread
+from mixpanel_aep_assets.manifests import XdmManifest
 from mixpanel_aep_assets.mixpanel import parts
 from mixpanel_aep_assets.mixpanel.dedup import Found
 from mixpanel_aep_assets.pipeline import extract, shaping, transform, verify, workers
@@ -28,7 +28,7 @@ from mixpanel_aep_assets_tests.connections import DAY, event, events, lines, ope
 PROCESSES = 2
 
 
-def stored_rows(connection: Opened, manifest: dict[str, Any]) -> pl.DataFrame:
+def stored_rows(connection: Opened, manifest: XdmManifest) -> pl.DataFrame:
     files = connection.day(transform.TABLE, DAY).locations(manifest)
     return pl.concat([pl.read_parquet(file) for file in files]).sort("_id")
 
@@ -48,8 +48,8 @@ def test_several_processes_make_the_same_rows_and_counts_as_one(
         monkeypatch.setattr(workers, "cores", lambda: PROCESSES)
         together = transform.transform_day(connection, DAY)
         counts = ("rows", "duplicates", "quarantined", "violations", "warnings", "mapping_errors", "data_version")
-        assert {key: together[key] for key in counts} == {key: alone[key] for key in counts}
-        assert len(together["parts"]) >= PROCESSES
+        assert [getattr(together, key) for key in counts] == [getattr(alone, key) for key in counts]
+        assert len(together.parts) >= PROCESSES
         single = connection.with_storage(open_storage(str(tmp_path / "alone")))
         assert stored_rows(connection, together).equals(stored_rows(single, alone))
 

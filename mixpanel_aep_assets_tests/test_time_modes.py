@@ -100,10 +100,10 @@ def test_an_autumn_change_seen_first_is_told_rightly_or_not_at_all(
     begin = datetime.datetime(2024, 10, 27, tzinfo=zone(timezone) if mode == "legacy" else datetime.UTC)
     instants = [begin.astimezone(datetime.UTC) + datetime.timedelta(minutes=24 * n) for n in range(count)]
     seed(emulator, mode, timezone, instants)
-    manifest = extract.extract_day(connection, day)
+    manifest = extract.extract_day(connection, day).manifest
     finding = verify.time_mode_is_sure(connection, day)
     if mode == "legacy":
-        assert (manifest["time_mode"], finding.passed) == ("project", True)
+        assert (manifest.time_mode, finding.passed) == ("project", True)
         assert stored_times(connection, day) == instants
     else:
         assert not finding.passed
@@ -118,7 +118,7 @@ def test_winter_days_are_taken_and_leave_the_mode_open_until_summer_tells(
     extract.extract_day(connection, winter)
     assert verify.time_mode_is_sure(connection, winter).passed
     assert connection.time_mode() is None
-    assert extract.extract_day(connection, summer)["time_mode"] == "project"
+    assert extract.extract_day(connection, summer).manifest.time_mode == "project"
     assert verify.time_mode_is_sure(connection, winter).passed
     assert verify.time_mode_is_sure(connection, summer).passed
     assert stored_times(connection, summer) == hours(summer, 10)
@@ -132,7 +132,7 @@ def test_days_with_too_few_events_count_together(emulator: EmulatorThread, conne
         finding = verify.time_mode_is_sure(connection, day)
         assert (finding.passed, finding.waits) == (False, True)
         assert "MIXPANEL_TIME_MODE" in finding.text
-    assert extract.extract_day(connection, first)["time_mode"] == "project"
+    assert extract.extract_day(connection, first).manifest.time_mode == "project"
     asked = requests(emulator)
     for day in days(3):
         assert verify.time_mode_is_sure(connection, day).passed
@@ -177,7 +177,7 @@ def test_a_day_of_unknown_mode_is_not_turned_into_xdm_except_to_look_at(
     extract.extract_day(connection, DAY)
     with pytest.raises(TimeModeUnsure, match="MIXPANEL_TIME_MODE"):
         transform.transform_day(connection, DAY)
-    assert transform.transform_day(connection, DAY, target=open_storage(str(tmp_path / "passing")))["rows"] == 2
+    assert transform.transform_day(connection, DAY, target=open_storage(str(tmp_path / "passing"))).rows == 2
     with opened(emulator, tmp_path, timezone=CHICAGO, time_mode="project") as told:
         asked = requests(emulator)
         assert stored_times(told, DAY) == hours(DAY, 2)
@@ -191,7 +191,7 @@ def test_a_torn_decision_counts_as_never_written(emulator: EmulatorThread, conne
     seed(emulator, "utc", CHICAGO, hours(DAY, 8))
     connection.storage.write("default/time_mode.json", torn)
     assert connection.time_mode() is None
-    assert extract.extract_day(connection, DAY)["time_mode"] == "utc"
+    assert extract.extract_day(connection, DAY).manifest.time_mode == "utc"
     decided = connection.time_mode()
     assert decided is not None
     assert decided.mode == "utc"
@@ -201,12 +201,12 @@ def test_a_day_whose_guess_turns_out_right_does_not_stay_unsure_when_it_is_expor
     emulator: EmulatorThread, connection: Opened
 ) -> None:
     seed(emulator, "utc", CHICAGO, hours(DAY, 2))
-    assert not extract.extract_day(connection, DAY)["time_evidence"]["sure"]
+    assert not extract.extract_day(connection, DAY).manifest.time_evidence.sure
     connection.storage.write(
         "default/time_mode.json",
         json.dumps({"mode": "utc", "timezone": CHICAGO, "day": "2026-01-01", "evidence": "told"}).encode(),
     )
-    assert extract.extract_day(connection, DAY)["time_evidence"]["sure"]
+    assert extract.extract_day(connection, DAY).manifest.time_evidence.sure
 
 
 def test_events_at_an_offset_of_neither_mode_are_told(emulator: EmulatorThread, connection: Opened) -> None:

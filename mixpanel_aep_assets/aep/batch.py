@@ -15,10 +15,10 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from mixpanel_aep_assets.aep import catalog, limits, receipts
 from mixpanel_aep_assets.aep.catalog import Batch
+from mixpanel_aep_assets.aep.entries import Kind
 from mixpanel_aep_assets.aep.errors import BatchInProgress, BatchRefused, DayChanged
 from mixpanel_aep_assets.aep.handover import Handover
 from mixpanel_aep_assets.aep.http import PlatformClient
@@ -26,11 +26,10 @@ from mixpanel_aep_assets.aep.ingest import FileToSend, NewBatch
 from mixpanel_aep_assets.aep.receipts import MAIN, REPLAY, Attempt
 from mixpanel_aep_assets.aep.recovery import PART_TAG, PARTITION_TAG, VERSION_TAG, Found, Recovery
 from mixpanel_aep_assets.aep.states import FAILED, GONE, STALLED, SUCCESS
+from mixpanel_aep_assets.manifests import Action
 from mixpanel_aep_assets.storage import Storage
 
 log = logging.getLogger(__name__)
-
-Action = Literal["uploaded", "adopted", "unchanged", "replaced", "reverted", "nothing"]
 
 HANDED_OVER = "loaded"
 """The state right after COMPLETE."""
@@ -171,10 +170,14 @@ class _Sender:
             before = self._replaceable(found.live[: own[-1]])  # a replay behind the main batch is no rest of old
             rest = {a.batch_id for a, _ in before} - set(tip.predecessors)
             if tip.data_version == version and not rest:
-                return self._receipt(tip, "adopted" if tip.number in found.adopted else "unchanged", batch.status)
-        same = [a for a in self.recovery.attempts() if a.data_version == version and a.step in ("ended", "reverted")]
+                return self._receipt(
+                    tip, Action.ADOPTED if tip.number in found.adopted else Action.UNCHANGED, batch.status
+                )
+        same = [
+            a for a in self.recovery.attempts() if a.data_version == version and a.step in (Kind.ENDED, Kind.REVERTED)
+        ]
         last = same[-1] if same else None
-        if last is None or last.step != "ended":
+        if last is None or last.step != Kind.ENDED:
             return None
         if last.status in FAILED and not found.resumable and last.files in ("", self.recovery.files):
             raise self._refused(last)
@@ -184,13 +187,13 @@ class _Sender:
                 last.batch_id,
                 last.status,
             )
-            return self._receipt(last, "unchanged", last.status)
+            return self._receipt(last, Action.UNCHANGED, last.status)
         return None
 
     def _replaced(self, attempt: Attempt) -> bool:
         """Whether one of our own later batches has taken its place."""
         later = [a for a in self.recovery.attempts() if a.number > attempt.number]
-        return any(attempt.batch_id in a.predecessors for a in later if a.step not in ("void", "aborted"))
+        return any(attempt.batch_id in a.predecessors for a in later if a.step not in (Kind.VOID, Kind.ABORTED))
 
     def _refused(self, attempt: Attempt) -> BatchRefused:
         batch = catalog.batch(self.client, attempt.batch_id or "")
@@ -229,7 +232,7 @@ class _Sender:
         self._settle(found)
         live = self._replaceable(found.live)
         taken = tuple(self.steps.take_back(attempt).batch_id or "" for attempt, _ in live)
-        action: Action = "reverted" if taken else "nothing"
+        action = Action.REVERTED if taken else Action.NOTHING
         return Receipt(None, None, action, 0, 0, self._seconds(), taken, "inactive" if taken else None)
 
     def _upload(self, found: Found) -> Receipt:
@@ -256,7 +259,7 @@ class _Sender:
             attempt = self.steps.make(new, version, files, self.rows, self.bytes, self.part)
         self.steps.fill(attempt, self.files, self.progress)
         attempt = self.steps.hand_over(attempt)
-        return self._receipt(attempt, "replaced" if predecessors else "uploaded", HANDED_OVER)
+        return self._receipt(attempt, Action.REPLACED if predecessors else Action.UPLOADED, HANDED_OVER)
 
     def _clear(self, found: Found) -> None:
         """Cancels batches in loading that will not be filled on."""

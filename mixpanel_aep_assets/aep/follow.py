@@ -18,6 +18,7 @@ from mixpanel_aep_assets.aep.errors import BatchVanished
 from mixpanel_aep_assets.aep.http import PlatformClient
 from mixpanel_aep_assets.aep.recovery import PARTITION_TAG
 from mixpanel_aep_assets.aep.states import FAILURE, FINAL, STALLED, SUCCESS
+from mixpanel_aep_assets.manifests import BatchError
 
 log = logging.getLogger(__name__)
 
@@ -30,15 +31,6 @@ INPUT_METRICS = ("inputRecordCount", "inputRecordSize", "recordsRead")
 OUTPUT_METRICS = ("outputRecordCount", "outputRecordSize", "recordsWritten")
 FAILED_METRICS = ("failedRecordCount", "recordsFailed")
 """Names of today, those of the troubleshooting page, then those of very old batches (platform.md#catalog)."""
-
-
-@dataclass(frozen=True)
-class BatchError:
-    """A batch-level error; `rows` is how many rows it hit, where the Platform says so."""
-
-    code: str
-    description: str
-    rows: int | None = None
 
 
 @dataclass(frozen=True)

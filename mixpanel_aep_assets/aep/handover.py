@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 from mixpanel_aep_assets.aep import catalog, ingest
 from mixpanel_aep_assets.aep.catalog import Batch
+from mixpanel_aep_assets.aep.entries import Intended, Kind
 from mixpanel_aep_assets.aep.errors import AepError, BadRequest, BatchVanished, ClaimLost, Conflict, NotFound
 from mixpanel_aep_assets.aep.http import PlatformClient
 from mixpanel_aep_assets.aep.ingest import FileToSend, NewBatch
 from mixpanel_aep_assets.aep.receipts import Attempt, Receipts
-from mixpanel_aep_assets.aep.states import FAILURE, GONE, LOADING
+from mixpanel_aep_assets.aep.states import FAILURE, GONE, LOADING, MISSING
 
 log = logging.getLogger(__name__)
 
@@ -34,21 +35,22 @@ class Handover:
         """Makes a batch. A lost answer is looked up (`ingest.create`)."""
         attempt = self.intend(new, data_version, files, rows, size, part)
         batch_id = ingest.create(self.client, new, self.known())
-        return self.receipts.step(attempt.number, "created", batch_id=batch_id)
+        return self.receipts.step(attempt.number, Kind.CREATED, batch_id=batch_id)
 
     def intend(self, new: NewBatch, data_version: str, files: str, rows: int, size: int, part: str) -> Attempt:
         """The receipt before a batch is made."""
         self.receipts.record(
-            "intend",
-            external_id=new.external_id,
-            target=self.client.platform.target,
-            dataset_id=new.dataset_id,
-            data_version=data_version,
-            files=files,
-            rows=rows,
-            bytes=size,
-            predecessors=list(new.predecessors),
-            part=part,
+            Intended(
+                external_id=new.external_id,
+                target=self.client.platform.target,
+                dataset_id=new.dataset_id,
+                data_version=data_version,
+                files=files,
+                rows=rows,
+                bytes=size,
+                predecessors=tuple(new.predecessors),
+                part=part,
+            )
         )
         return self.receipts.state.attempts[-1]
 
@@ -66,13 +68,13 @@ class Handover:
         try:
             ingest.upload_all(self.client, _id(attempt), self.dataset_id, files, sent)
         except AepError as error:
-            if not error.retryable and self._cancelled(attempt).step == "ended":
+            if not error.retryable and self._cancelled(attempt).step == Kind.ENDED:
                 raise self._taken(attempt) from None
             raise
 
     def hand_over(self, attempt: Attempt) -> Attempt:
         """COMPLETE. When the Platform says that it is too late for that, its state decides: ClaimLost if it ended."""
-        attempt = self.receipts.step(attempt.number, "completing")
+        attempt = self.receipts.step(attempt.number, Kind.COMPLETING)
         try:
             ingest.complete(self.client, _id(attempt))
         except (BadRequest, Conflict, NotFound):
@@ -83,38 +85,38 @@ class Handover:
             if not attempt.handed_over:
                 raise self._taken(attempt) from None
             return attempt
-        return self.receipts.step(attempt.number, "completed")
+        return self.receipts.step(attempt.number, Kind.COMPLETED)
 
     def cancel(self, attempt: Attempt) -> Attempt:
         """ABORT of a batch that was not handed over; when it is too late for that, its state decides."""
-        attempt = self.receipts.step(attempt.number, "aborting")
+        attempt = self.receipts.step(attempt.number, Kind.ABORTING)
         try:
             ingest.abort(self.client, _id(attempt))
         except (BadRequest, Conflict, NotFound):
             found = self.look(attempt)
             if found is None:
-                return self.receipts.step(attempt.number, "ended", status="missing")
+                return self.receipts.step(attempt.number, Kind.ENDED, status=MISSING)
             if found.status == LOADING:
                 raise
             return self.note(attempt, found)
-        return self.receipts.step(attempt.number, "aborted")
+        return self.receipts.step(attempt.number, Kind.ABORTED)
 
     def take_back(self, attempt: Attempt) -> Attempt:
         """REVERT of a live batch."""
-        attempt = self.receipts.step(attempt.number, "reverting")
+        attempt = self.receipts.step(attempt.number, Kind.REVERTING)
         try:
             ingest.revert(self.client, _id(attempt))
         except (BadRequest, Conflict, NotFound):
             found = self.look(attempt)
             if found is not None and found.status not in GONE:
                 raise
-        return self.receipts.step(attempt.number, "reverted")
+        return self.receipts.step(attempt.number, Kind.REVERTED)
 
     def note(self, attempt: Attempt, found: Batch) -> Attempt:
         """Writes down a state that was found and not brought about: handed over, or ended."""
         if found.status in FAILURE | GONE:
-            return self.receipts.step(attempt.number, "ended", batch_id=found.id, status=found.status)
-        return self.receipts.step(attempt.number, "completed", batch_id=found.id, found=True)
+            return self.receipts.step(attempt.number, Kind.ENDED, batch_id=found.id, status=found.status)
+        return self.receipts.step(attempt.number, Kind.COMPLETED, batch_id=found.id, found=True)
 
     def look(self, attempt: Attempt) -> Batch | None:
         return catalog.batch(self.client, _id(attempt))

@@ -38,7 +38,7 @@ class Owner:
     def of(cls, body: Mapping[str, Any]) -> Owner:
         return cls(str(body["host"]), int(body["pid"]), float(body["started"]), str(body.get("space", "")))
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         return asdict(self)
 
     def is_dead(self, token: str) -> bool:

@@ -31,15 +31,30 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import orjson
+from msgspec import structs
 
+from mixpanel_aep_assets.aep.entries import (
+    MAIN,
+    REPLAY,
+    Claimed,
+    Entry,
+    Intended,
+    Kind,
+    Released,
+    Renewed,
+    Stepped,
+    entry_of,
+)
 from mixpanel_aep_assets.aep.errors import ClaimLost, PartitionBusy, ReceiptsDamaged
 from mixpanel_aep_assets.aep.owner import Owner
+from mixpanel_aep_assets.manifests import NewerFormat
 from mixpanel_aep_assets.storage import EntryExists, Log, Storage, StorageError, now
 
 log = logging.getLogger(__name__)
+
+__all__ = ["MAIN", "REPLAY"]
 
 LOG = "aep_receipts"
 """Name of the log beside the tables of a connection."""
@@ -52,16 +67,6 @@ BUSY_LOOK = 20.0
 
 CLAIM_TRIES = 20
 """How often a claim reads again after losing the race for an entry's number, before it says busy."""
-
-MAIN = "main"
-"""The part of a day that holds its XDM files."""
-
-REPLAY = "replay"
-"""The part that holds rows which conform only since a fix; it stands beside the main batch until the day is remade."""
-
-_STEPS = frozenset(
-    {"created", "completing", "completed", "aborting", "aborted", "reverting", "reverted", "ended", "void"}
-)
 
 
 @dataclass(frozen=True)
@@ -82,19 +87,19 @@ class Attempt:
     bytes: int
     predecessors: tuple[str, ...] = ()
     batch_id: str | None = None
-    step: str = "intend"
+    step: Kind = Kind.INTEND
     status: str | None = None
     part: str = MAIN
 
     @property
     def handed_over(self) -> bool:
         """COMPLETE was called for it, and nothing has ended it that we know of."""
-        return self.step in ("completed", "reverting")
+        return self.step in (Kind.COMPLETED, Kind.REVERTING)
 
     @property
     def open(self) -> bool:
         """The last step is one whose outcome has to be looked up."""
-        return self.step in ("intend", "created", "completing", "aborting", "reverting")
+        return self.step in (Kind.INTEND, Kind.CREATED, Kind.COMPLETING, Kind.ABORTING, Kind.REVERTING)
 
 
 @dataclass(frozen=True)
@@ -121,61 +126,56 @@ class State:
     attempts: tuple[Attempt, ...] = ()
 
     @classmethod
-    def fold(cls, entries: Iterable[Mapping[str, Any]]) -> State:
-        """Raises ReceiptsDamaged on a gap in the numbers or an entry that cannot be."""
+    def fold(cls, stored: Iterable[Mapping[str, object]]) -> State:
+        """Raises ReceiptsDamaged on a gap in the numbers or an entry that cannot be, NewerFormat."""
         state = cls()
-        for entry in entries:
-            state = state.after(entry)
+        for entry in stored:
+            state = state.after(entry_of(entry))
         return state
 
-    def after(self, entry: Mapping[str, Any]) -> State:
+    def after(self, entry: Entry) -> State:
         """The state with one more entry."""
-        try:
-            number, kind = int(entry["number"]), str(entry["kind"])
-            if number != self.number + 1:
-                raise ReceiptsDamaged(f"Receipt {self.number + 1} is missing before {number}")
-            if kind == "claim":
-                claim = Claim(str(entry["token"]), Owner.of(entry["owner"]), _time(entry["expires_at"]))
-                return replace(self, number=number, claim=claim)
-            if kind in ("renew", "release"):
-                return replace(self, number=number, claim=self._renewed(entry, kind))
-            if kind == "intend":
-                fields = {key: entry[key] for key in ("external_id", "target", "dataset_id", "data_version", "files")}
+        if entry.number != self.number + 1:
+            raise ReceiptsDamaged(f"Receipt {self.number + 1} is missing before {entry.number}")
+        match entry:
+            case Claimed():
+                return replace(self, number=entry.number, claim=Claim(entry.token, entry.owner, entry.expires_at))
+            case Renewed() | Released():
+                return replace(self, number=entry.number, claim=self._renewed(entry))
+            case Intended():
                 attempt = Attempt(
                     number=len(self.attempts) + 1,
-                    rows=int(entry["rows"]),
-                    bytes=int(entry["bytes"]),
-                    predecessors=tuple(entry["predecessors"]),
-                    part=str(entry.get("part") or MAIN),
-                    **fields,
+                    external_id=entry.external_id,
+                    target=entry.target,
+                    dataset_id=entry.dataset_id,
+                    data_version=entry.data_version,
+                    files=entry.files,
+                    rows=entry.rows,
+                    bytes=entry.bytes,
+                    predecessors=entry.predecessors,
+                    part=entry.part,
                 )
-                return replace(self, number=number, attempts=(*self.attempts, attempt))
-            if kind in _STEPS:
-                return replace(self, number=number, attempts=self._stepped(entry, kind))
-        except (KeyError, ValueError, TypeError, IndexError) as error:
-            raise ReceiptsDamaged(f"Receipt {entry.get('number')} cannot be read: {error!r}") from None
-        raise ReceiptsDamaged(f"Receipt {number} has the unknown kind {kind!r}; a newer version may have written it")
+                return replace(self, number=entry.number, attempts=(*self.attempts, attempt))
+            case Stepped():
+                return replace(self, number=entry.number, attempts=self._stepped(entry))
+        raise AssertionError(entry)
 
-    def _renewed(self, entry: Mapping[str, Any], kind: str) -> Claim | None:
-        if self.claim is None or self.claim.token != entry["token"]:
+    def _renewed(self, entry: Renewed | Released) -> Claim | None:
+        if self.claim is None or self.claim.token != entry.token:
             return self.claim
-        return None if kind == "release" else replace(self.claim, expires_at=_time(entry["expires_at"]))
+        return replace(self.claim, expires_at=entry.expires_at) if isinstance(entry, Renewed) else None
 
-    def _stepped(self, entry: Mapping[str, Any], kind: str) -> tuple[Attempt, ...]:
-        at = int(entry["attempt"]) - 1
-        if at < 0:
-            raise ValueError("attempt numbers start at 1")
+    def _stepped(self, entry: Stepped) -> tuple[Attempt, ...]:
+        if entry.attempt > len(self.attempts):
+            raise ReceiptsDamaged(f"Receipt {entry.number} is of attempt {entry.attempt}, which was never intended")
+        before = self.attempts[entry.attempt - 1]
         changed = replace(
-            self.attempts[at],
-            step=kind,
-            batch_id=entry.get("batch_id") or self.attempts[at].batch_id,
-            status=entry.get("status") or self.attempts[at].status,
+            before,
+            step=entry.kind,
+            batch_id=entry.batch_id or before.batch_id,
+            status=entry.status or before.status,
         )
-        return (*self.attempts[:at], changed, *self.attempts[at + 1 :])
-
-
-def _time(text: str) -> datetime.datetime:
-    return datetime.datetime.fromisoformat(text)
+        return (*self.attempts[: entry.attempt - 1], changed, *self.attempts[entry.attempt :])
 
 
 def read(storage: Storage, connection: str, day: str) -> State:
@@ -188,6 +188,8 @@ def _folded(entries: Log) -> State:
     for look in range(1, LOOKS + 1):
         try:
             return State.fold(entries.entries())
+        except NewerFormat as error:
+            raise NewerFormat(error.what, where=entries.storage.location(entries.path), fix=error.fix) from None
         except (ReceiptsDamaged, orjson.JSONDecodeError) as error:
             if look == LOOKS:
                 what = error.what if isinstance(error, ReceiptsDamaged) else "A receipt is no JSON"
@@ -208,35 +210,43 @@ class Receipts:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _lost: bool = False
 
-    def record(self, kind: str, **fields: Any) -> None:
+    def record(self, entry: Entry) -> None:
         """Writes the next entry. Raises ClaimLost when another process has written meanwhile: stop at once."""
         with self._lock:
-            self._append({"kind": kind, "token": self.token, **fields})
+            self._append(structs.replace(entry, token=self.token))
 
-    def step(self, attempt: int, kind: str, **fields: Any) -> Attempt:
+    def step(
+        self,
+        attempt: int,
+        kind: Kind,
+        *,
+        batch_id: str | None = None,
+        status: str | None = None,
+        found: bool | None = None,
+    ) -> Attempt:
         """Writes an entry about an attempt (its number); returns the attempt as it stands then."""
-        self.record(kind, attempt=attempt, **fields)
+        self.record(Stepped(kind=kind, attempt=attempt, batch_id=batch_id, status=status, found=found))
         return self.state.attempts[attempt - 1]
 
     def renew(self) -> None:
         """Makes the claim hold for `claim_seconds` from now."""
-        self.record("renew", expires_at=self._expiry())
+        self.record(Renewed(expires_at=self._expiry()))
 
     def check(self) -> None:
         """Raises ClaimLost if a renewal has found another process at work."""
         if self._lost:
             raise self._gone()
 
-    def _append(self, entry: Mapping[str, Any]) -> None:
+    def _append(self, entry: Entry) -> None:
         self.check()
         number = self.state.number + 1
         if not _written(self.entries, number, entry):
             self._lost = True
             raise self._gone()
-        self.state = self.state.after({"number": number, **entry})
+        self.state = self.state.after(structs.replace(entry, number=number))
 
-    def _expiry(self) -> str:
-        return (self.clock() + datetime.timedelta(seconds=self.claim_seconds)).isoformat()
+    def _expiry(self) -> datetime.datetime:
+        return self.clock() + datetime.timedelta(seconds=self.claim_seconds)
 
     def _gone(self) -> ClaimLost:
         return ClaimLost("Another process has taken this partition over", where=self.entries.path, wait=BUSY_LOOK)
@@ -252,8 +262,8 @@ def take(
         at = clock()
         if state.claim is not None and not state.claim.over(at, clock_skew):
             break
-        expires = (at + datetime.timedelta(seconds=claim_seconds)).isoformat()
-        entry = {"kind": "claim", "token": token, "owner": Owner.this().as_json(), "expires_at": expires}
+        expires = at + datetime.timedelta(seconds=claim_seconds)
+        entry = Claimed(token=token, owner=Owner.this(), expires_at=expires)
         number = state.number + 1
         Owner.living(token)
         written = False
@@ -264,25 +274,25 @@ def take(
                 Owner.ended(token)
         if not written:
             continue
-        return Receipts(entries, token, state.after({"number": number, **entry}), claim_seconds, clock)
+        return Receipts(entries, token, state.after(structs.replace(entry, number=number)), claim_seconds, clock)
     claim = _folded(entries).claim
     wait = claim.wait(clock(), clock_skew) if claim is not None else 1.0
     who = f"process {claim.owner.pid} on {claim.owner.host}" if claim is not None else "another process"
     raise PartitionBusy(f"The partition is being worked on by {who}", where=entries.path, wait=wait)
 
 
-def _written(entries: Log, number: int, entry: Mapping[str, Any]) -> bool:
+def _written(entries: Log, number: int, entry: Entry) -> bool:
     """Appends; False when another writer has the number.
 
     An object store may carry out a write whose answer is lost and refuse its repetition: an entry with our mark is
     ours.
     """
-    marked = {**entry, "mark": uuid.uuid4().hex}
+    mark = uuid.uuid4().hex
     try:
-        entries.append(number, marked)
+        entries.append(number, structs.replace(entry, mark=mark).as_json())
     except EntryExists:
         there = entries.entries()
-        return len(there) >= number and there[number - 1].get("mark") == marked["mark"]
+        return len(there) >= number and there[number - 1].get("mark") == mark
     return True
 
 
@@ -304,7 +314,7 @@ def claimed(
         ended.set()
         keeper.join()
         try:
-            receipts.record("release")
+            receipts.record(Released())
         except (ClaimLost, StorageError) as error:
             log.warning("The claim on %s was not released: %s", receipts.entries.path, error)
         Owner.ended(receipts.token)

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 
 from mixpanel_aep_assets.aep import catalog, ingest
 from mixpanel_aep_assets.aep.catalog import Batch
+from mixpanel_aep_assets.aep.entries import Kind
 from mixpanel_aep_assets.aep.errors import AepError
 from mixpanel_aep_assets.aep.handover import Handover
 from mixpanel_aep_assets.aep.ingest import NewBatch
 from mixpanel_aep_assets.aep.receipts import MAIN, Attempt
-from mixpanel_aep_assets.aep.states import FAILED, FAILURE, GONE, LOADING
+from mixpanel_aep_assets.aep.states import FAILED, FAILURE, GONE, LOADING, MISSING
 
 log = logging.getLogger(__name__)
 
@@ -111,35 +112,35 @@ class Recovery:
 
     def _resolve(self, attempt: Attempt, found: Found) -> None:
         """Finds out what came of the last step of an attempt."""
-        if attempt.step == "intend":
+        if attempt.step == Kind.INTEND:
             known = self.steps.known()
             same = catalog.batches_of(self.steps.client, attempt.external_id, self.steps.dataset_id)
             fresh = [batch for batch in same if batch.id not in known]
             if not fresh:
-                self.steps.receipts.step(attempt.number, "void")
+                self.steps.receipts.step(attempt.number, Kind.VOID)
                 return
-            attempt = self.steps.receipts.step(attempt.number, "created", batch_id=fresh[0].id, found=True)
+            attempt = self.steps.receipts.step(attempt.number, Kind.CREATED, batch_id=fresh[0].id, found=True)
         batch = self.steps.look(attempt)
         if batch is None:
-            if attempt.step in ("created", "aborting"):
-                self.steps.receipts.step(attempt.number, "ended", status="missing")
+            if attempt.step in (Kind.CREATED, Kind.ABORTING):
+                self.steps.receipts.step(attempt.number, Kind.ENDED, status=MISSING)
             else:
                 self._give_up(attempt)
-        elif attempt.step == "reverting":
+        elif attempt.step == Kind.REVERTING:
             # The late request of a dead or slow owner may still arrive: only a finished revert is a known outcome.
             if batch.status in GONE:
-                self.steps.receipts.step(attempt.number, "reverted")
+                self.steps.receipts.step(attempt.number, Kind.REVERTED)
             else:
                 self.steps.take_back(attempt)
         elif batch.status != LOADING:
             attempt = self.steps.note(attempt, batch)
             if attempt.handed_over:
                 found.adopted.add(attempt.number)
-        elif attempt.step == "completing" and self._same(attempt):
+        elif attempt.step == Kind.COMPLETING and self._same(attempt):
             attempt = self.steps.hand_over(attempt)
             if attempt.handed_over:
                 found.adopted.add(attempt.number)
-        elif attempt.step == "created" and self._same(attempt):
+        elif attempt.step == Kind.CREATED and self._same(attempt):
             found.resumable.append(attempt)
         else:
             self.steps.cancel(attempt)
@@ -150,7 +151,7 @@ class Recovery:
     def _give_up(self, attempt: Attempt) -> None:
         if not self.force:
             raise self.steps.vanished(attempt)
-        self.steps.receipts.step(attempt.number, "ended", status="missing")
+        self.steps.receipts.step(attempt.number, Kind.ENDED, status=MISSING)
 
     def _cancel(self, batch: Batch) -> None:
         log.warning("The batch %s is in loading and not in the receipts; cancelled.", batch.id)

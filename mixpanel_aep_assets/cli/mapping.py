@@ -50,7 +50,7 @@ class _Connections:
                 stored = f"stored are {min(days)} to {max(days)}" if days else "no day is stored yet"
                 raise click.UsageError(f"no raw events of {chosen or 'any day'}: {stored}; or give --input FILE")
             table = opened.day(extract.TABLE, chosen)
-            manifest = table.manifest()
+            manifest = extract.stored(opened, chosen)
             assert manifest is not None
             for location in table.locations(manifest):
                 for frame in pl.scan_parquet(location, glob=False).select("event", "properties").collect_batches():

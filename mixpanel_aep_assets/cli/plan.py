@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import datetime
 import json
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 from rich.table import Table
 
 from mixpanel_aep_assets.cli.connections import open_connection
 from mixpanel_aep_assets.cli.options import connection_option, day_range, days_between, wide_console
+
+if TYPE_CHECKING:
+    from mixpanel_aep_assets.pipeline.forecast import Forecast
 
 
 @click.command()
@@ -37,7 +40,7 @@ def plan(first: datetime.datetime, last: datetime.datetime, connection: str, as_
     return 0
 
 
-def _summary(found: dict[str, Any]) -> Table:
+def _summary(found: Forecast) -> Table:
     hours = found["hours"]
     table = Table(title=f"{found['days']} days, {found['from']} to {found['to']}", show_header=False)
     if found["read_already"]:
@@ -55,7 +58,7 @@ def _summary(found: dict[str, Any]) -> Table:
     return table
 
 
-def _windows(found: dict[str, Any]) -> Table:
+def _windows(found: Forecast) -> Table:
     table = Table(title="Windows, newest first")
     for name in ("from", "to"):
         table.add_column(name)

@@ -28,12 +28,12 @@ def preview(day: datetime.datetime, rows: int, connection: str) -> int:
     console = Console(highlight=False, soft_wrap=True)
     key = day.strftime("%Y-%m-%d")
     with open_connection(connection) as opened, tempfile.TemporaryDirectory() as folder:
-        if opened.day(extract.TABLE, key).manifest() is None:
+        if extract.stored(opened, key) is None:
             opened = opened.with_storage(open_storage(folder))
             extract.extract_day(opened, key)
         raw = extract.preview(opened, key, rows)
-        evidence = (opened.day(extract.TABLE, key).manifest() or {})["time_evidence"]
-        unsure = None if evidence["sure"] else evidence["text"]
+        stored = extract.stored(opened, key)
+        unsure = None if stored is None or stored.time_evidence.sure else stored.time_evidence.text
         manifest = transform.transform_day(opened, key, target=open_storage(folder))
         mapped = transform.preview(opened.with_storage(open_storage(folder)), key, rows)
     for title, events in (
@@ -45,13 +45,13 @@ def preview(day: datetime.datetime, rows: int, connection: str) -> int:
             console.print_json(orjson.dumps(event, default=str).decode())
     console.rule("the day")
     console.print(
-        f"{manifest['rows']:,} events conform, {manifest['duplicates']:,} duplicates, "
-        f"{manifest['quarantined']:,} would be set aside."
+        f"{manifest.rows:,} events conform, {manifest.duplicates:,} duplicates, "
+        f"{manifest.quarantined:,} would be set aside."
     )
     if unsure is not None:
         console.print(f"Times are shown as if they were UTC, which is not known yet: {unsure}", markup=False)
-    for violation in manifest["violations"]:
-        console.print(f"  {violation['rows']:,} x {violation['pointer']}: {violation['rule']}", markup=False)
-    for error in manifest["mapping_errors"]:
-        console.print(f"  {error['rows']:,} x {error['destination']}: {error['exception']}", markup=False)
+    for violation in manifest.violations:
+        console.print(f"  {violation.rows:,} x {violation.pointer}: {violation.rule}", markup=False)
+    for error in manifest.mapping_errors:
+        console.print(f"  {error.rows:,} x {error.destination}: {error.exception}", markup=False)
     return 0

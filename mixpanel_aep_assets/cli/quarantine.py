@@ -7,7 +7,7 @@ import datetime
 import json
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -19,6 +19,9 @@ from mixpanel_aep_assets.cli.connections import open_connection
 from mixpanel_aep_assets.cli.options import connection_option, days_between, wide_console
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.errors import FAILED, ExplainedError
+
+if TYPE_CHECKING:
+    from mixpanel_aep_assets.manifests import ReplayManifest
 
 WIDTH = 400
 """Characters of a source text that `show` prints; `--json` prints all."""
@@ -87,7 +90,7 @@ def list_(
             for stage, reasons in rows.summary(opened, one).items()
         ]
         found += [
-            {"day": one.name, "stage": rows.TOGETHER, "rows": one.count, "reasons": dict(one.reasons)}
+            {"day": one.name, "stage": rows.Stage.REQUEST, "rows": one.count, "reasons": dict(one.reasons)}
             for one in export_requests.of_days(opened, days)
             if one.first != one.last
         ]
@@ -112,7 +115,9 @@ def list_(
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="Rows to show.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a row, with the whole source.")
 @connection_option
-def show(day: datetime.datetime, stage: Any, reason: str | None, limit: int, as_json: bool, connection: str) -> int:
+def show(
+    day: datetime.datetime, stage: str | None, reason: str | None, limit: int, as_json: bool, connection: str
+) -> int:
     """The rows themselves: reason, line of the export, place, explanation, and the source as Mixpanel sent it.
 
     Stage request: of each request that asked for the day, alone or with others.
@@ -122,11 +127,12 @@ def show(day: datetime.datetime, stage: Any, reason: str | None, limit: int, as_
     console = Console(highlight=False, soft_wrap=True)
     with open_connection(connection) as opened:
         shown = 0
-        for row in rows.show(opened, day.strftime("%Y-%m-%d"), stage=stage, reason=reason, limit=limit):
+        only = None if stage is None else rows.Stage(stage)
+        for row in rows.show(opened, day.strftime("%Y-%m-%d"), stage=only, reason=reason, limit=limit):
             shown += 1
-            source = row.pop("source")
+            source = row["source"]
             if as_json:
-                click.echo(json.dumps(row | _as_json(source)))
+                click.echo(json.dumps({**row, **_as_json(source)}))
                 continue
             place = f" {row['pointer']}" if row["pointer"] else ""
             line = "unknown line" if row["line"] is None else f"line {row['line']:,}"
@@ -184,21 +190,21 @@ def _replay(opened: Opened, day: str, console: Console, *, force: bool, dry_run:
         console.print(f"{day}: {error}", markup=False)
         return NOT_YET if isinstance(error, replay.NotFinal) else FAILED
     if dry_run:
-        told = f"{manifest['rows']:,} would be sent, {manifest['remaining']:,} would stay in quarantine."
+        told = f"{manifest.rows:,} would be sent, {manifest.remaining:,} would stay in quarantine."
         console.print(f"{day}: {told}", markup=False)
         return 0
-    for text in (_told(manifest), *manifest["guardrails"]):
+    for text in (_told(manifest), *manifest.guardrails):
         console.print(f"{day}: {text}", markup=False)
-    return None if manifest["batch_id"] else 0
+    return None if manifest.batch_id else 0
 
 
-def _told(manifest: dict[str, Any]) -> str:
-    rest = f"left in quarantine, because they do not conform: {manifest['remaining']:,}"
-    if not manifest["rows"]:
+def _told(manifest: ReplayManifest) -> str:
+    rest = f"left in quarantine, because they do not conform: {manifest.remaining:,}"
+    if not manifest.rows:
         return f"nothing was sent; {rest}."
-    if manifest["action"] == "unchanged":
-        return f"nothing was sent, batch {manifest['batch_id']} has the {manifest['rows']:,} that conform; {rest}."
-    return f"{manifest['rows']:,} sent as batch {manifest['batch_id']}; {rest}."
+    if manifest.action == "unchanged":
+        return f"nothing was sent, batch {manifest.batch_id} has the {manifest.rows:,} that conform; {rest}."
+    return f"{manifest.rows:,} sent as batch {manifest.batch_id}; {rest}."
 
 
 def _verdicts(opened: Opened, days: list[str], console: Console, seconds: float) -> dict[str, int | None]:
@@ -208,7 +214,7 @@ def _verdicts(opened: Opened, days: list[str], console: Console, seconds: float)
     deadline, pause = time.monotonic() + seconds, 0.2
     while True:
         found = {day: replay.confirm_day(opened, day) for day in days}
-        waiting = [day for day, manifest in found.items() if manifest is not None and not manifest["outcome"]]
+        waiting = [day for day, manifest in found.items() if manifest is not None and not manifest.outcome]
         left = deadline - time.monotonic()
         if not waiting or left <= 0:
             break
@@ -228,7 +234,7 @@ def _text(source: str | bytes | None) -> str:
     return source or ""
 
 
-def _as_json(source: str | bytes | None) -> dict[str, Any]:
+def _as_json(source: str | bytes | None) -> dict[str, str | None]:
     if isinstance(source, bytes):
         return {"source": _text(source), "base64": base64.b64encode(source).decode()}
     return {"source": source}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -19,6 +20,9 @@ from mixpanel_aep_assets.cli.options import (
     wide_console,
 )
 from mixpanel_aep_assets.errors import FAILED
+
+if TYPE_CHECKING:
+    from mixpanel_aep_assets.pipeline.reconcile import Row
 
 
 @click.command()
@@ -66,13 +70,13 @@ def reconcile(
     return 0 if statuses <= reports.IN else NOT_YET
 
 
-def _print_differences(rows: list[dict[str, object]]) -> None:
+def _print_differences(rows: list[Row]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for row in rows:
-        for side, name in (("mixpanel_error", "Mixpanel's count"), ("live_error", "what is live")):
-            if row.get(side):
-                console.print(f"{row['day']}: {name} is not known: {row[side]}", markup=False)
-        for one in row["differences"]:  # type: ignore[attr-defined]
+        for error, name in ((row.get("mixpanel_error"), "Mixpanel's count"), (row.get("live_error"), "what is live")):
+            if error:
+                console.print(f"{row['day']}: {name} is not known: {error}", markup=False)
+        for one in row["differences"]:
             told = f"{row['day']}: {one['between'][0]} - {one['between'][1]} = {one['count']:,}: "
             console.print(told + (one["explanation"] or "nothing explains it"), markup=False,
                           style=None if one["explanation"] else "red")  # fmt: skip

@@ -231,9 +231,8 @@ class Runner:
         with self.open() as opened:
             while waiting and time.monotonic() < deadline:
                 for day in list(waiting):
-                    manifest = opened.day(load.TABLE, day).manifest() or {}
-                    batch_id = manifest.get("batch_id")
-                    if not batch_id or load.status(opened, batch_id)[1]:
+                    batch = load.stored(opened, day)
+                    if batch is None or not batch.batch_id or load.status(opened, batch.batch_id)[1]:
                         waiting.remove(day)
                         progress.advance(task)
                 if waiting:

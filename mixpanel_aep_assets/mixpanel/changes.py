@@ -6,12 +6,14 @@ an event changed if the properties of the rows with its key did.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import polars as pl
 import polars_hash  # noqa: F401 - gives expressions `nchash`
 
+from mixpanel_aep_assets.manifests import Changes
 from mixpanel_aep_assets.mixpanel.buckets import Records, buckets
 from mixpanel_aep_assets.mixpanel.dedup import content_hash, count_rows, stable_key
 from mixpanel_aep_assets.storage import reading
@@ -22,20 +24,19 @@ _CHUNK = 65_536
 
 
 @reading()
-def compare(before: Sequence[str], after: Sequence[str]) -> dict[str, int]:
-    """Counts of events: `appeared`, `changed`, `vanished`. Both are parts of `raw_events` (paths or URLs).
+def compare(before: Sequence[str], after: Sequence[str]) -> Changes:
+    """Counts of events. Both are parts of `raw_events` (paths or URLs).
 
     Raises DayReplaced where another run has replaced the day meanwhile.
     """
     rows = sum(map(count_rows, [*before, *after]))
-    totals = {"appeared": 0, "changed": 0, "vanished": 0}
+    totals: Counter[str] = Counter()
     with buckets(_RECORD, rows) as spread:
         for records in _records(before, after):
             spread.put(records)
         for records in spread.drain():
-            for name, count in _counts(records).items():
-                totals[name] += count
-    return totals
+            totals.update(_counts(records))
+    return Changes(**totals)
 
 
 def _counts(records: Records) -> dict[str, int]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import polars as pl
 
+from mixpanel_aep_assets import manifests
+from mixpanel_aep_assets.manifests import RawManifest
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient, names_of_one_request
 from mixpanel_aep_assets.mixpanel.errors import MixpanelError
 from mixpanel_aep_assets.mixpanel.odd import HOT_SHARD
@@ -70,9 +72,7 @@ class DailyCounts:
         """What is committed of this day is what Mixpanel says now."""
         self._settled.add(date)
 
-    def of(
-        self, date: datetime.date, before: Mapping[str, Any] | None, after: Mapping[str, Any], parts: Sequence[str]
-    ) -> Count:
+    def of(self, date: datetime.date, before: RawManifest | None, after: RawManifest, parts: Sequence[str]) -> Count:
         """Holds the count against an export of the day: its manifest `after`, its files `parts`.
 
         `before` is the manifest of what the day holds, None where it was never exported.
@@ -83,7 +83,7 @@ class DailyCounts:
         if (counts := self._counts()) is None:
             return silent(self._failed or "")
         zone_name = source.timezone
-        if (before or after)["time_mode"] == "project":
+        if (before or after).time_mode == "project":
             zone_name = "UTC"  # `time` is the wall clock by which Mixpanel counts
         elif zone_name is None:
             return silent("the project's zone, by which Mixpanel counts days, is not known")
@@ -100,7 +100,7 @@ class DailyCounts:
             if other == date:
                 continue
             neighbour = self._table(other)
-            manifest = neighbour.manifest()
+            manifest = manifests.read(neighbour, RawManifest)
             if manifest is None:
                 return silent(
                     f"Mixpanel counts days in {zone_name}, and {other} is not exported, so they cannot be compared"
@@ -139,8 +139,8 @@ class DailyCounts:
         found: Counter[str] = Counter()
         first, last = self._dates[0], self._dates[-1]
         for number in range(-AROUND, (last - first).days + AROUND + 1):
-            manifest = self._table(first + datetime.timedelta(days=number)).manifest()
-            found.update((manifest or {}).get("events", {}))
+            manifest = manifests.read(self._table(first + datetime.timedelta(days=number)), RawManifest)
+            found.update(manifest.events if manifest else {})
         wanted = self._client.source.events
         names = [name for name, _ in found.most_common() if name != HOT_SHARD and (not wanted or name in wanted)]
         return names_of_one_request([HOT_SHARD, *names])
@@ -160,9 +160,9 @@ def distinct(
         return int(rows.select(pl.struct(KEY).hash().n_unique()).collect(engine="streaming").item())
 
 
-def _lost(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> Counter[str]:
+def _lost(before: RawManifest | None, after: RawManifest) -> Counter[str]:
     """Events by name that the day holds and the export has not."""
-    return Counter((before or {}).get("events", {})) - Counter(after["events"])
+    return Counter(before.events if before else {}) - Counter(after.events)
 
 
 def _counted_days(

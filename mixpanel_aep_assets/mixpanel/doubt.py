@@ -13,16 +13,21 @@ count is worth (`daily_count`), what a person is told (`pipeline.verify`).
 from __future__ import annotations
 
 import datetime
+import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
+from mixpanel_aep_assets import manifests
+from mixpanel_aep_assets.manifests import Changes, RawManifest, Stored, UnreadableManifest
 from mixpanel_aep_assets.mixpanel import daily_count
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.storage import Day, now
+
+logger = logging.getLogger(__name__)
 
 NOTE = "doubt.json"
 """The note's name, beside the day's manifest."""
@@ -55,7 +60,7 @@ class Reading(msgspec.Struct, frozen=True):
     covers: bool
 
 
-class Doubt(msgspec.Struct, frozen=True):
+class Doubt(Stored, frozen=True, kw_only=True):
     """The note. It is of the committed `generation` (None: of no committed day); beside another one it means nothing.
 
     `had` events are committed, `lost` of them are missing from the last of the `readings`. `counted` is Mixpanel's count,
@@ -74,7 +79,6 @@ class Doubt(msgspec.Struct, frozen=True):
     why: str
     window: tuple[str, str] | None = None
     other_project: str | None = None
-    format: int = 1
 
     @property
     def text(self) -> str:
@@ -111,11 +115,14 @@ def read(day: Day) -> Doubt | None:
     if data is None:
         return None
     try:
-        note = msgspec.json.decode(data, type=Doubt)
-    except msgspec.MsgspecError:  # cut by a power failure: the next reading is doubted as the first one was
+        note = manifests.decoded(data, Doubt, day.storage.location(f"{day.path}/{NOTE}"))
+    except UnreadableManifest as error:
+        logger.warning("%s", error)
         return None
-    committed = day.manifest()
-    return note if note.generation == (committed or {}).get("generation") else None
+    if note is None:  # cut by a power failure: the next reading is doubted as the first one was
+        return None
+    committed = manifests.read(day, RawManifest)
+    return note if note.generation == (committed.generation if committed is not None else None) else None
 
 
 class Judge:
@@ -149,43 +156,42 @@ class Judge:
     def doubt(
         self,
         day: Day,
-        before: Mapping[str, Any] | None,
-        manifest: Mapping[str, Any],
+        before: RawManifest | None,
+        manifest: RawManifest,
         parts: Sequence[str],
     ) -> Doubt | None:
         """The doubt about a reading of the day, which is noted; None where it may be committed.
 
         `before` is the manifest of what the day holds, `manifest` that of the reading with its `changes`, `parts` its files.
         """
-        date = datetime.date.fromisoformat(manifest["day"])
+        date = datetime.date.fromisoformat(manifest.day)
         self.held.pop(date, None)
         kind = self._kind(date, before, manifest)
         if kind is None:
             return None
         if self._force:
-            self._log(f"{date}: {manifest['rows']} events, believed without evidence because the run is forced")
+            self._log(f"{date}: {manifest.rows} events, believed without evidence because the run is forced")
             return None
         window = self._uncovered(before)
         standing = read(day)
         earlier = standing.readings if standing is not None else ()
-        now_read = Reading(now().isoformat(), manifest["rows"], manifest["digest"], window is None)
-        other = (before or {}).get("project", self._project)
+        now_read = Reading(now().isoformat(), manifest.rows, manifest.digest, window is None)
+        other = (before and before.project) or self._project
         count = daily_count.silent("")
         if window is None:
             count = self._counts.of(date, before, manifest, parts)
             if count.verdict == "agrees":
-                self._log(f"{date}: {manifest['rows']} events; {count.why}, so it is believed")
+                self._log(f"{date}: {manifest.rows} events; {count.why}, so it is believed")
                 return None
             if count.verdict == "silent" and other == self._project and _said(now_read, earlier):
-                self._log(f"{date}: {manifest['rows']} events, as another request said; so it is believed")
+                self._log(f"{date}: {manifest.rows} events, as another request said; so it is believed")
                 return None
-        changes = manifest.get("changes", {})
         note = Doubt(
-            day=manifest["day"],
+            day=manifest.day,
             kind=kind,
-            generation=(before or {}).get("generation"),
-            had=(before or {}).get("rows", 0),
-            lost=max(0, changes.get("vanished", 0)),
+            generation=before.generation if before is not None else None,
+            had=before.rows if before else 0,
+            lost=manifest.changes.vanished if manifest.changes else 0,
             readings=(*earlier, now_read)[-READINGS:],
             counted=count.events,
             count=count.verdict,
@@ -193,53 +199,53 @@ class Judge:
             window=window,
             other_project=None if other == self._project else other,
         )
-        day.storage.write(f"{day.path}/{NOTE}", msgspec.json.encode(note))
+        day.storage.write(f"{day.path}/{NOTE}", manifests.encoded(note))
         self.held[date] = note
         return note
 
-    def settle(self, day: Day, manifest: Mapping[str, Any]) -> None:
+    def settle(self, day: Day, manifest: RawManifest) -> None:
         """The day holds what Mixpanel says: there is no doubt about it any more."""
-        date = datetime.date.fromisoformat(manifest["day"])
+        date = datetime.date.fromisoformat(manifest.day)
         self.held.pop(date, None)
         self._counts.settled(date)
         path = f"{day.path}/{NOTE}"
         if day.storage.read(path) is not None:
             day.storage.delete([path])
 
-    def _kind(self, date: datetime.date, before: Mapping[str, Any] | None, manifest: Mapping[str, Any]) -> Kind | None:
+    def _kind(self, date: datetime.date, before: RawManifest | None, manifest: RawManifest) -> Kind | None:
         if before is None:
-            if manifest["exported"] > 0:
+            if manifest.exported > 0:
                 return None
             # A manifest that a power failure took leaves a day that is live and looks as if it was never exported.
             return "first" if self._live(date) or self._near(date) >= self._thresholds.neighbours else None
-        if before["request"] != manifest["request"]:
+        if before.request != manifest.request:
             return None  # other events are asked for
-        changes, rows = manifest["changes"], manifest["rows"]
-        lost = changes["vanished"] - changes["appeared"]
+        changes, rows = manifest.changes or Changes(), manifest.rows
+        lost = changes.vanished - changes.appeared
         # Of events, not rows: Mixpanel drops duplicates in time, and that is no loss.
-        had = min(before["rows"], rows + lost)
-        emptied = rows == 0 and before["rows"] > 0
+        had = min(before.rows, rows + lost)
+        emptied = rows == 0 and before.rows > 0
         if emptied or (lost >= self._thresholds.floor and lost * 100 >= had * self._thresholds.percent):
             return "smaller"
-        fewer = Counter(before["reasons"]) - Counter(manifest["reasons"])  # lines that are no events, of each reason
-        return "elsewhere" if (changes["vanished"] or fewer) and self._uncovered(before) else None
+        fewer = Counter(before.reasons) - Counter(manifest.reasons)  # lines that are no events, of each reason
+        return "elsewhere" if (changes.vanished or fewer) and self._uncovered(before) else None
 
-    def _uncovered(self, before: Mapping[str, Any] | None) -> tuple[str, str] | None:
+    def _uncovered(self, before: RawManifest | None) -> tuple[str, str] | None:
         """The days that the committed events came with, where not all of them are asked for now."""
-        window = (before or {}).get("window")
-        if window is None:
+        if before is None or before.window is None:
             return None
+        window = before.window
         first, last = (day.isoformat() for day in self._asked)
-        return None if first <= window["from"] and window["to"] <= last else (window["from"], window["to"])
+        return None if first <= window.first and window.last <= last else (window.first, window.last)
 
     def _near(self, date: datetime.date) -> int:
         """Events of the larger one of the committed days that are nearest before and after."""
         found = [0]
         for direction in (-1, 1):
             for far in range(1, daily_count.AROUND + 1):
-                manifest = self._table(date + datetime.timedelta(days=far * direction)).manifest()
+                manifest = manifests.read(self._table(date + datetime.timedelta(days=far * direction)), RawManifest)
                 if manifest is not None:
-                    found.append(manifest["rows"])
+                    found.append(manifest.rows)
                     break
         return max(found)
 

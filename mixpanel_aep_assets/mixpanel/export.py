@@ -15,8 +15,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
 
+from msgspec.structs import replace
+
+from mixpanel_aep_assets import manifests
+from mixpanel_aep_assets.manifests import Exported, RawManifest
 from mixpanel_aep_assets.mixpanel import answers, body, changes, errors, events, outside, time_evidence, time_mode
 from mixpanel_aep_assets.mixpanel.client import Body, MixpanelClient, classify
 from mixpanel_aep_assets.mixpanel.content import Content
@@ -42,12 +45,6 @@ _ARRAY = re.compile(rb"\s*\[\s*(?:[{\]]|\Z)")
 _TEXT = 64 << 10
 """Bytes of an answer that are looked at for what Mixpanel says in it."""
 
-UNCHANGED = "unchanged"
-"""Key of a returned manifest (never of a stored one): true where the committed day stays as it is."""
-
-DOUBT = "doubt"
-"""Key of a returned manifest: why what Mixpanel says now is not believed, in words."""
-
 
 def export_day(
     client: MixpanelClient,
@@ -60,21 +57,21 @@ def export_day(
     progress: Progress | None = None,
     log: Callable[[str], None] = lambda _: None,
     judge: Judge | None = None,
-) -> dict[str, Any]:
-    """Exports one day and commits it as the content of `day`; returns the manifest (keys: `manifest_of`).
+) -> Exported:
+    """Exports one day and commits it as the content of `day`.
 
     The day gets the lines whose content is of it (`dealing`); others that came are kept with the request (`outside`).
     `mode` is what is known of the time mode; None: the settings decide, else the day's own events are looked at, together
     with the evidence of other days (`others`).
-    A day whose lines are the same as those committed, in any order, is left as it is, and its manifest returned with
-    `unchanged`. So is one whose reading the `judge` doubts, with `doubt`. Whole-window retry on failures that may pass.
+    A day whose lines are the same as those committed, in any order, is left as it is (`unchanged`).
+    So is one whose reading the `judge` doubts (`doubt`). Whole-window retry on failures that may pass.
     Raises the errors of `mixpanel.errors` and StorageError; what was committed before stays.
     """
     asked = datetime.date.fromisoformat(date) if isinstance(date, str) else date
     source = client.source
     known = mode or time_mode.configured(source.time_mode, source.timezone)
 
-    def attempt() -> dict[str, Any]:
+    def attempt() -> Exported:
         request, asked_at = outside.request_of(day, asked, asked), now()
         with day.stage() as staging, request.stage() as beside:
             with (
@@ -89,7 +86,7 @@ def export_day(
                 astray.close()
             share.content.wire_bytes, share.content.seconds = received.wire_bytes, received.seconds
             manifest = manifest_of(client, asked, share.content, known, others)
-            committed = commit(day, staging, {**manifest, "parts": parts, "quarantine": aside}, log, judge)
+            committed = commit(day, staging, replace(manifest, parts=parts, quarantine=aside), log, judge)
             if is_believed(judge):
                 alone = () if judge is None else judge.held
                 outside.finish(request, beside, asked, asked, asked_at, [astray], source.privacy, left_alone=alone)
@@ -99,29 +96,29 @@ def export_day(
 
 
 def commit(
-    day: Day, staging: Staging, manifest: dict[str, Any], log: Callable[[str], None], judge: Judge | None = None
-) -> dict[str, Any]:
+    day: Day, staging: Staging, manifest: RawManifest, log: Callable[[str], None], judge: Judge | None = None
+) -> Exported:
     """Makes the staged files the day's content; leaves the day as it is where its lines are the committed ones, or the
     judge doubts them."""
-    before = day.manifest()
+    before = manifests.read(day, RawManifest)
     if before is not None and _same(before, manifest):
-        log(f"{manifest['day']}: the export is the same as the one committed; it stays")
+        log(f"{manifest.day}: the export is the same as the one committed; it stays")
         if judge is not None:
             judge.settle(day, manifest)
-        return {**before, UNCHANGED: True}
-    after = [day.storage.location(staging.path(part["name"])) for part in manifest["parts"]]
+        return Exported(before, unchanged=True)
+    after = [day.storage.location(staging.path(part.name)) for part in manifest.parts]
     if before is not None:
-        manifest["changes"] = changes.compare(day.locations(before), after)
+        manifest = replace(manifest, changes=changes.compare(day.locations(before), after))
     if judge is not None and (doubt := judge.doubt(day, before, manifest, after)) is not None:
-        return {**(manifest if before is None else before), UNCHANGED: True, DOUBT: doubt.text}
-    committed = staging.commit(manifest)
+        return Exported(manifest if before is None else before, unchanged=True, doubt=doubt.text)
+    committed = manifests.commit(staging, manifest)
     if judge is not None:
         judge.settle(day, manifest)
-    log(f"{manifest['day']}: {manifest['rows']} events, {manifest['quarantined']} lines set aside")
-    if before is not None:
-        told = ", ".join(f"{count} {what}" for what, count in manifest["changes"].items())
-        log(f"{manifest['day']}: events since the export before: {told}")
-    return committed
+    log(f"{manifest.day}: {manifest.rows} events, {manifest.quarantined} lines set aside")
+    if manifest.changes is not None:
+        told = ", ".join(f"{count} {what}" for what, count in manifests.as_json(manifest.changes).items())
+        log(f"{manifest.day}: events since the export before: {told}")
+    return Exported(committed)
 
 
 def is_believed(judge: Judge | None) -> bool:
@@ -281,15 +278,8 @@ def manifest_of(
     content: Content,
     known: time_mode.Decision | None,
     others: time_evidence.Evidence | None = None,
-) -> dict[str, Any]:
-    """What is stored beside the files; `changes` (appeared, changed, vanished) is added where a day is replaced.
-
-    `exported` = `rows` + `quarantined`. `time_evidence` tells the mode's grounds: `sure` is false where the mode is
-    a guess, `observed` what the day's own events say whatever was set, `counts` their evidence in `zone`, which counts for
-    other days too (as `others` does for this one). `request` is the request that asks for this day alone, `project` whom it
-    asks (`MixpanelSource.project_name`). `privacy` is the fingerprint of the rules that were applied. No secret, and no
-    value of a filter beside the request's own.
-    """
+) -> RawManifest:
+    """What is stored beside the files, without what is known only of the day's place among others (`changes`, `window`)."""
     seen = content.weighed(client.source.timezone)
     judged = time_evidence.judge(seen)
     decision = known or time_evidence.decide(others, [seen]) or judged
@@ -300,43 +290,48 @@ def manifest_of(
     privacy = client.source.privacy
     # The same lines under other rules are another day, even where no line has what the rules name.
     digest = content.digest if privacy is None else (content.digest + int(privacy.fingerprint, 16)) % (1 << 128)
-    return {
-        "day": date.isoformat(),
-        "exported": content.rows + quarantined,
-        "rows": content.rows,
-        "quarantined": quarantined,
-        "reasons": dict(sorted(content.reasons.items())),
-        "digest": f"{digest:032x}",
-        "privacy": None if privacy is None else privacy.fingerprint,
-        "max_processing_ms": content.max_processing_ms,
-        "first_ms": content.first_ms,
-        "last_ms": content.last_ms,
-        "events": dict(content.names.most_common(1_000)),
-        "time_mode": "utc" if decision.mode == "unsure" else decision.mode,
-        "timezone": decision.timezone,
-        "time_evidence": {
-            "sure": decision.sure,
-            "lasting": decision.lasting,
-            "text": decision.evidence,
-            "observed": seen.observed,
-            "observed_text": judged.evidence,
-            "zone": seen.timezone,
-            "counts": seen.counts(),
-        },
-        "request": request,
-        "project": client.source.project_name,
-        "body": {
-            "bytes": content.body_bytes,
-            "wire_bytes": content.wire_bytes,
-            "seconds": round(content.seconds, 3),
-        },
-    }
+    return RawManifest(
+        day=date.isoformat(),
+        exported=content.rows + quarantined,
+        rows=content.rows,
+        quarantined=quarantined,
+        reasons=dict(sorted(content.reasons.items())),
+        digest=f"{digest:032x}",
+        privacy=None if privacy is None else privacy.fingerprint,
+        max_processing_ms=content.max_processing_ms,
+        first_ms=content.first_ms,
+        last_ms=content.last_ms,
+        events=dict(content.names.most_common(1_000)),
+        time_mode="utc" if decision.mode == "unsure" else decision.mode,
+        timezone=decision.timezone,
+        time_evidence=manifests.TimeEvidence(
+            sure=decision.sure,
+            lasting=decision.lasting,
+            text=decision.evidence,
+            observed=seen.observed,
+            observed_text=judged.evidence,
+            zone=seen.timezone,
+            counts=seen.counts(),
+        ),
+        request=request,
+        project=client.source.project_name,
+        body=manifests.Body(content.body_bytes, content.wire_bytes, round(content.seconds, 3)),
+    )
 
 
-def _same(before: dict[str, Any], after: dict[str, Any]) -> bool:
-    keys = ("digest", "exported", "rows", "time_mode", "timezone", "request")
-    grounds = ("sure", "observed")  # a day whose mode was a guess is not left at it when the guess turns out right
-    stood = before.get("time_evidence") or {}
-    return all(before.get(key) == after[key] for key in keys) and all(
-        stood.get(key) == after["time_evidence"][key] for key in grounds
+def _same(before: RawManifest, after: RawManifest) -> bool:
+    return _sameness(before) == _sameness(after)
+
+
+def _sameness(manifest: RawManifest) -> tuple[object, ...]:
+    grounds = manifest.time_evidence  # a day whose mode was a guess is not left at it when the guess turns out right
+    return (
+        manifest.digest,
+        manifest.exported,
+        manifest.rows,
+        manifest.time_mode,
+        manifest.timezone,
+        manifest.request,
+        grounds.sure,
+        grounds.observed,
     )

@@ -9,15 +9,16 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
 
 import polars as pl
+from msgspec.structs import replace
 
+from mixpanel_aep_assets.manifests import Exported, Window
 from mixpanel_aep_assets.mixpanel import outside, time_evidence, time_mode
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.mixpanel.dealing import Dealer, Share
 from mixpanel_aep_assets.mixpanel.doubt import Judge
-from mixpanel_aep_assets.mixpanel.export import DOUBT, Progress, commit, is_believed, manifest_of, receive
+from mixpanel_aep_assets.mixpanel.export import Progress, commit, is_believed, manifest_of, receive
 from mixpanel_aep_assets.mixpanel.parts import PartWriter, one_thread
 from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.storage import Day, now
@@ -42,13 +43,13 @@ def export_window(
     log: Callable[[str], None] = lambda _: None,
     judge: Judge | None = None,
     only: Collection[datetime.date] | None = None,
-) -> dict[datetime.date, dict[str, Any]]:
-    """Exports consecutive days by one request and commits each; their manifests (see `export.manifest_of`).
+) -> dict[datetime.date, Exported]:
+    """Exports consecutive days by one request and commits each; what came of each.
 
     With `only`, just these of the days are committed and returned; the others stay as they are, and so does what earlier
     requests left.
 
-    Each manifest also has `window`: `from` and `to`. `line` counts the lines of the window's body. `wire_bytes` and
+    Each manifest has its `window`. `line` counts the lines of the window's body. `wire_bytes` and
     `seconds` are the day's part by its bytes. Lines of no day of the window are kept with the request (`outside`).
     Retries, errors and unchanged days as in `export.export_day`; a body that is not whole commits no day. Raises Scattered,
     with no day committed, where `too_many` says so.
@@ -57,7 +58,7 @@ def export_window(
     first, last = dates[0], dates[-1]
     known = mode or time_mode.configured(client.source.time_mode, client.source.timezone)
 
-    def attempt() -> dict[datetime.date, dict[str, Any]]:
+    def attempt() -> dict[datetime.date, Exported]:
         request, asked_at = outside.request_of(days[first], first, last), now()
         with ExitStack() as stack:
             stagings = {date: stack.enter_context(days[date].stage()) for date in dates}
@@ -89,11 +90,11 @@ def export_window(
                 share.content.wire_bytes = round(received.wire_bytes * part)
                 share.content.seconds = received.seconds * part
                 manifest = manifest_of(client, date, share.content, decision)
-                manifest["window"] = {"from": first.isoformat(), "to": last.isoformat()}
-                manifest |= {"parts": parts, "quarantine": aside}
+                window = Window(first.isoformat(), last.isoformat())
+                manifest = replace(manifest, window=window, parts=parts, quarantine=aside)
                 committed[date] = commit(days[date], stagings[date], manifest, log, judge)
             if only is None and is_believed(judge):
-                alone = [date for date in dates if DOUBT in committed[date]]
+                alone = [date for date in dates if committed[date].doubt is not None]
                 privacy = client.source.privacy
                 outside.finish(request, beside, first, last, asked_at, [astray], privacy, left_alone=alone)
             return committed

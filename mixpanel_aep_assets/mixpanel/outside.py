@@ -24,7 +24,10 @@ import polars as pl
 import polars_hash  # noqa: F401 - gives expressions `nchash`
 import pyarrow as pa
 import pyarrow.parquet as pq
+from msgspec.structs import replace
 
+from mixpanel_aep_assets import manifests
+from mixpanel_aep_assets.manifests import Part, RawManifest, RequestManifest
 from mixpanel_aep_assets.mixpanel.dedup import stable_key
 from mixpanel_aep_assets.mixpanel.odd import Broken
 from mixpanel_aep_assets.mixpanel.parts import OPTIONS, QUARANTINE_BYTES, ROW_GROUP, SHARED_BUFFER, Files
@@ -83,7 +86,7 @@ class OutsideWriter:
         self._waiting: list[pa.Table] = []
         self._rows = self._bytes = 0
         self.reasons: Counter[str] = Counter()
-        self.entries: list[dict[str, Any]] = []
+        self.entries: tuple[Part, ...] = ()
 
     def __enter__(self) -> OutsideWriter:
         return self
@@ -134,8 +137,8 @@ class OutsideWriter:
         """Takes rows of an earlier request as they are."""
         self._put({name: rows[name].to_arrow() for name in SCHEMA.names})
 
-    def close(self) -> list[dict[str, Any]]:
-        """Finishes the files: entries (name, rows, bytes) for the manifest."""
+    def close(self) -> tuple[Part, ...]:
+        """Finishes the files."""
         self._flush()
         self.entries = self._files.close()
         return self.entries
@@ -198,21 +201,21 @@ def finish(
     events cannot come with the request, so that those of earlier ones stay. `left_alone`: days of the request that were not
     committed, so that lines of theirs which earlier requests kept stay, too.
     """
-    before = request.manifest()
+    before = manifests.read(request, RequestManifest)
     reasons: Counter[str] = sum((writer.reasons for writer in outside), Counter())
     if reasons:
-        manifest = {
-            "from": first.isoformat(),
-            "to": last.isoformat(),
-            "asked_at": asked_at.isoformat(),
-            "events_only": events_only,
-            "left_alone": sorted(day.isoformat() for day in left_alone),
-            "lines": reasons.total(),
-            "reasons": dict(reasons.most_common()),
-            "privacy": None if privacy is None else privacy.fingerprint,
-            "quarantine": [entry for writer in outside for entry in writer.entries],
-        }
-        staging.commit(manifest)
+        manifest = RequestManifest(
+            first=first.isoformat(),
+            last=last.isoformat(),
+            asked_at=asked_at.isoformat(),
+            events_only=events_only,
+            left_alone=tuple(sorted(day.isoformat() for day in left_alone)),
+            lines=reasons.total(),
+            reasons=dict(reasons.most_common()),
+            privacy=None if privacy is None else privacy.fingerprint,
+            quarantine=tuple(entry for writer in outside for entry in writer.entries),
+        )
+        manifests.commit(staging, manifest)
     elif before is not None:
         request.remove()
     _take_away(request, first, last, asked_at, events_only, left_alone)
@@ -220,7 +223,7 @@ def finish(
 
 def carried_over(request: Day) -> Iterator[pl.DataFrame]:
     """The lines of a request that are no events: one by event filters, which they never pass, keeps them."""
-    manifest = request.manifest()
+    manifest = manifests.read(request, RequestManifest)
     for path in request.files(manifest, "quarantine") if manifest else []:
         frame = _read(request.storage, path)
         yield frame.filter(pl.col("reason") != OTHER_DAY)
@@ -260,25 +263,21 @@ class _Kept:
     """What is stored of a request."""
 
     table: Day
-    manifest: Mapping[str, Any]
+    manifest: RequestManifest
     first: datetime.date
     last: datetime.date
 
     @classmethod
     def read(cls, table: Day) -> _Kept | None:
-        manifest = table.manifest()
+        manifest = manifests.read(table, RequestManifest)
         if manifest is None:
             return None
-        return cls(
-            table,
-            manifest,
-            datetime.date.fromisoformat(manifest["from"]),
-            datetime.date.fromisoformat(manifest["to"]),
-        )
+        first, last = map(datetime.date.fromisoformat, (manifest.first, manifest.last))
+        return cls(table, manifest, first, last)
 
     @property
     def asked_at(self) -> datetime.datetime:
-        return datetime.datetime.fromisoformat(self.manifest["asked_at"])
+        return datetime.datetime.fromisoformat(self.manifest.asked_at)
 
     def overlaps(self, first: datetime.date, last: datetime.date) -> bool:
         return self.first <= last and first <= self.last
@@ -290,11 +289,11 @@ class _Kept:
     @property
     def answered(self) -> set[datetime.date]:
         """Days of the request that newer ones answer for: what they returned was taken away from the lines here."""
-        return {datetime.date.fromisoformat(day) for day in self.manifest.get("answered", ())}
+        return {datetime.date.fromisoformat(day) for day in self.manifest.answered}
 
     @property
     def left_alone(self) -> set[datetime.date]:
-        return {datetime.date.fromisoformat(day) for day in self.manifest["left_alone"]}
+        return {datetime.date.fromisoformat(day) for day in self.manifest.left_alone}
 
     def days_within(self, first: datetime.date, last: datetime.date) -> set[datetime.date]:
         """The days that both this request and one from `first` to `last` asked for."""
@@ -333,9 +332,9 @@ class _Kept:
             writer.keep(frame)
             entries = writer.close()
             reasons = dict(writer.reasons.most_common())
-            answered = sorted(day.isoformat() for day in self.answered | asked_again)
-            changed = {"lines": frame.height, "reasons": reasons, "quarantine": entries, "answered": answered}
-            staging.commit({**self.manifest, **changed})
+            answered = tuple(sorted(day.isoformat() for day in self.answered | asked_again))
+            changed = replace(self.manifest, lines=frame.height, reasons=reasons, quarantine=entries, answered=answered)
+            manifests.commit(staging, changed)
 
 
 @dataclass(frozen=True)
@@ -348,7 +347,7 @@ class Request:
     reasons: Mapping[str, int]
     counts: pl.Series
     table: Day
-    manifest: Mapping[str, Any]
+    manifest: RequestManifest
 
     @property
     def name(self) -> str:
@@ -392,7 +391,7 @@ def standing(
         frame = own.frame(_JUDGED)
         gone = held(frame, day_of)
         for one in newer:
-            gone = gone | own.superseded_by(one.first, one.last, one, one.manifest["events_only"], one.left_alone)
+            gone = gone | own.superseded_by(one.first, one.last, one, one.manifest.events_only, one.left_alone)
         reasons = Counter(frame["reason"].filter(~gone).to_list())
         if reasons:
             ordered = dict(reasons.most_common())
@@ -403,7 +402,7 @@ def standing(
 def staged(staging: Staging, writer: OutsideWriter) -> pl.DataFrame:
     """The lines of a request that is not committed, after `close`, as `held` takes them."""
     storage = staging.day.storage
-    return pl.concat(_read(storage, staging.path(entry["name"]), _JUDGED) for entry in writer.entries)
+    return pl.concat(_read(storage, staging.path(entry.name), _JUDGED) for entry in writer.entries)
 
 
 def held(frame: pl.DataFrame, day_of: DayOf) -> pl.Series:
@@ -412,7 +411,7 @@ def held(frame: pl.DataFrame, day_of: DayOf) -> pl.Series:
     for (day,), lines in frame.filter(pl.col("day").is_not_null()).group_by("day"):
         assert isinstance(day, datetime.date)
         table = day_of(day)
-        manifest = table.manifest()
+        manifest = manifests.read(table, RawManifest)
         if manifest is None:
             continue
         times = lines["time_ms"].drop_nulls().unique()

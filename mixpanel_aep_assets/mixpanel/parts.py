@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mixpanel_aep_assets.manifests import Part
 from mixpanel_aep_assets.mixpanel.dedup import CONTENT, content_hash
 from mixpanel_aep_assets.mixpanel.events import QUARANTINE_SCHEMA, RAW_SCHEMA, quarantine
 from mixpanel_aep_assets.mixpanel.odd import Broken
@@ -105,8 +106,8 @@ class PartWriter:
         if self._pending_rows:
             self._flush(self._pending_rows)
 
-    def close(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Finishes all files: entries (name, rows, bytes) of the parts and of the quarantine."""
+    def close(self) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
+        """Finishes all files: the parts, and those of the quarantine."""
         self.spill()
         if self._broken:
             self._flush_broken()
@@ -146,7 +147,7 @@ class Files:
     def __init__(self, staging: Staging, kind: str, schema: pa.Schema, options: dict[str, Any], buffer: int) -> None:
         self._staging, self._kind, self._schema, self._options = staging, kind, schema, options
         self._buffer = buffer
-        self._entries: list[dict[str, Any]] = []
+        self._entries: list[Part] = []
         self._file: Any = None
         self._sink: Any = None
         self._writer: Any = None
@@ -163,10 +164,10 @@ class Files:
         if self._rows >= PART_ROWS:
             self._finish()
 
-    def close(self) -> list[dict[str, Any]]:
+    def close(self) -> tuple[Part, ...]:
         if self._writer is not None:
             self._finish()
-        return self._entries
+        return tuple(self._entries)
 
     def abandon(self) -> None:
         """Lets go of an unfinished file, which nobody will read."""
@@ -185,5 +186,5 @@ class Files:
         self._writer.close()
         self._sink.close()
         self._file.close()
-        self._entries.append({"name": self._name, "rows": self._rows, "bytes": self._file.size})
+        self._entries.append(Part(self._name, self._rows, self._file.size))
         self._writer, self._rows = None, 0

@@ -16,12 +16,14 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec.structs import replace
 
+from mixpanel_aep_assets.manifests import Exported, Part, Slices
 from mixpanel_aep_assets.mixpanel import errors, events, outside, time_evidence, time_mode
 from mixpanel_aep_assets.mixpanel.client import NAMES_IN_URL, MixpanelClient
 from mixpanel_aep_assets.mixpanel.content import Content
@@ -92,11 +94,11 @@ def export_slices(
     progress: Progress | None = None,
     log: Callable[[str], None] = lambda _: None,
     judge: Judge | None = None,
-) -> dict[str, Any]:
-    """Exports one day by `count` requests and commits it once all of them are whole; the manifest.
+) -> Exported:
+    """Exports one day by `count` requests and commits it once all of them are whole.
 
     `names` are numbers of events by name, as seen in the day itself or in others. By event lists where they divide the
-    day well and Mixpanel tells names apart, else by time. The manifest also has `slices` (`by`, `requests`, `complete`).
+    day well and Mixpanel tells names apart, else by time. The manifest has `slices`.
     Raises SliceNotHonoured where neither filter is followed, and the errors of `export.export_day`.
     """
     closed = bool(client.source.events)
@@ -117,16 +119,17 @@ def _export(
     day: Day,
     date: datetime.date,
     slices: Sequence[Slice],
-    by: str,
+    by: Literal["event", "time"],
     known: time_mode.Decision | None,
     others: time_evidence.Evidence | None,
     retry: Retry | None,
     progress: Progress | None,
     log: Callable[[str], None],
     judge: Judge | None,
-) -> dict[str, Any]:
+) -> Exported:
     total, complete, numbered = Content(), True, 0
-    files: dict[str, list[dict[str, Any]]] = {"parts": [], "quarantine": []}
+    parts: list[Part] = []
+    aside: list[Part] = []
     request, asked_at = outside.request_of(day, date, date), now()
     astray: list[OutsideWriter] = []
     with day.stage() as staging, request.stage() as beside:
@@ -140,8 +143,8 @@ def _export(
             log(f"{date}: slice {number} of {len(slices)} by {by}: {read.content.rows} events")
             total.merge(read.content)
             numbered += read.numbered
-            files["parts"] += read.parts
-            files["quarantine"] += read.quarantine
+            parts += read.parts
+            aside += read.quarantine
             astray.append(read.astray)
             complete = complete and not (piece.rest and read.content.rows == 0)
         with OutsideWriter(beside, client.source.privacy, date.isoformat(), "kept-") as kept:
@@ -149,8 +152,9 @@ def _export(
                 kept.keep(rows)
             kept.close()
         manifest = manifest_of(client, date, total, known, others)
-        manifest["slices"] = {"by": by, "requests": len(slices), "complete": complete}
-        committed = commit(day, staging, manifest | files, log, judge)
+        made = Slices(by, len(slices), complete)
+        manifest = replace(manifest, slices=made, parts=tuple(parts), quarantine=tuple(aside))
+        committed = commit(day, staging, manifest, log, judge)
         if is_believed(judge):
             alone = () if judge is None else judge.held
             writers = [*astray, kept]
@@ -172,8 +176,8 @@ def _export(
 class _Read:
     content: Content
     numbered: int
-    parts: list[dict[str, Any]]
-    quarantine: list[dict[str, Any]]
+    parts: tuple[Part, ...]
+    quarantine: tuple[Part, ...]
     astray: OutsideWriter
 
 

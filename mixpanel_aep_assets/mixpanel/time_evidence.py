@@ -11,11 +11,12 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from mixpanel_aep_assets.manifests import RawManifest
 from mixpanel_aep_assets.mixpanel import time_mode
 from mixpanel_aep_assets.mixpanel.time_mode import QUARTER, Decision
 from mixpanel_aep_assets.mixpanel.zones import zone
@@ -222,7 +223,6 @@ def _sign(minutes: int) -> str:
     return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}"
 
 
-def kept(manifest: Mapping[str, Any]) -> Evidence | None:
+def kept(manifest: RawManifest) -> Evidence | None:
     """The evidence that a day's manifest holds; None for one without."""
-    stored = manifest.get("time_evidence")
-    return Evidence.of(stored.get("zone"), stored.get("counts")) if isinstance(stored, Mapping) else None
+    return Evidence.of(manifest.time_evidence.zone, manifest.time_evidence.counts)

@@ -11,14 +11,15 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
+from mixpanel_aep_assets import manifests
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.growth import field_types
 from mixpanel_aep_assets.growth.field_types import Type
 from mixpanel_aep_assets.growth.properties import NO_VALUE, Property
+from mixpanel_aep_assets.manifests import Drifted, DriftManifest
 from mixpanel_aep_assets.pipeline import grow, previews, profile, redaction
 from mixpanel_aep_assets.storage import StorageError
 
@@ -30,6 +31,8 @@ DAYS_BEFORE = 7
 
 HISTORY = 30
 """Days in the table of the days before."""
+
+FINDINGS = ("new", "changed", "vanished")
 
 _UNPLANNED = ("", profile.OTHER)
 """Names for which there can be no field, so that no plan ever knows them."""
@@ -62,39 +65,44 @@ class Known:
     expected: frozenset[str]
 
 
-def drift_day(opened: Opened, day: str, *, log: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+def drift_day(opened: Opened, day: str, *, log: Callable[[str], None] = lambda _: None) -> DriftManifest:
     """Finds the day's drift and commits it; made anew only where the day's profile or what it is held against changed.
 
-    The manifest: `against` (in words, empty where nothing was known), the numbers `properties`, `new`, `changed`,
-    `vanished`, `conflicts`, `rows`, and under `found` a row for each of the first `LISTED` of each finding (`finding`,
-    `property`, `before`, `now`, `events`, `examples`). Raises extract.NotExported, OtherPrivacyRules, StorageError.
+    The manifest lists the first `LISTED` of each finding. Raises extract.NotExported, OtherPrivacyRules, StorageError.
     """
     seen = _profile(opened, day)
     known = _known(opened, day)
     version = _version(_source(opened, day), known)
     table = opened.day(TABLE, day)
-    current = table.manifest()
-    if current is not None and current["data_version"] == version:
+    current = stored(opened, day)
+    if current is not None and current.data_version == version:
         log(f"{day}: the properties and what they are held against are unchanged")
         return current
-    found = _found(seen, known) if known is not None and seen.rows else {"new": [], "changed": [], "vanished": []}
+    found = _found(seen, known) if known is not None and seen.rows else {kind: [] for kind in FINDINGS}
     valued = [one for one in seen.properties.values() if one.count]
-    manifest = {
-        "day": day,
-        "rows": seen.rows,
-        "against": known.text if known else "",
-        "properties": len(valued),
-        "conflicts": sum(one.is_conflict for one in valued),
-        **{finding: len(rows) for finding, rows in found.items()},
-        "found": [{"finding": finding, **row} for finding, rows in found.items() for row in rows[:LISTED]],
-        "data_version": version,
-    }
+    made = DriftManifest(
+        day=day,
+        rows=seen.rows,
+        against=known.text if known else "",
+        properties=len(valued),
+        conflicts=sum(one.is_conflict for one in valued),
+        new=len(found["new"]),
+        changed=len(found["changed"]),
+        vanished=len(found["vanished"]),
+        found=tuple(row for rows in found.values() for row in rows[:LISTED]),
+        data_version=version,
+    )
     log(f"{day}: {len(valued)} properties, " + ", ".join(f"{len(rows)} {finding}" for finding, rows in found.items()))
     with table.stage() as staging:
-        return staging.commit(manifest)
+        return manifests.commit(staging, made)
 
 
-def _version(source: Any, known: Known | None) -> str:
+def stored(opened: Opened, day: str) -> DriftManifest | None:
+    """The manifest of the judged day, None where there is none. Raises StorageError."""
+    return manifests.read(opened.day(TABLE, day), DriftManifest)
+
+
+def _version(source: list[str | None], known: Known | None) -> str:
     """Of the day's profile and what it is held against."""
     held = None
     if known is not None:
@@ -107,14 +115,14 @@ def _version(source: Any, known: Known | None) -> str:
 def history(opened: Opened, day: str) -> previews.Rows:
     """The numbers of the day and of the days before it that were judged, newest first."""
     days = [one for one in opened.storage.days(opened.settings.name, TABLE) if one <= day][-HISTORY:]
-    manifests = (opened.day(TABLE, one).manifest() for one in reversed(days))
+    judged = (stored(opened, one) for one in reversed(days))
     columns = ("day", "rows", "properties", "new", "changed", "vanished", "conflicts")
-    return [{column: manifest[column] for column in columns} for manifest in manifests if manifest is not None]
+    return [{column: getattr(manifest, column) for column in columns} for manifest in judged if manifest is not None]
 
 
-def _source(opened: Opened, day: str) -> Any:
-    manifest = opened.day(profile.TABLE, day).manifest() or {}
-    return [manifest.get(key) for key in ("raw_digest", "version")]
+def _source(opened: Opened, day: str) -> list[str | None]:
+    manifest = profile.stored(opened, day)
+    return [None, None] if manifest is None else [manifest.raw_digest, manifest.version]
 
 
 def _known(opened: Opened, day: str) -> Known | None:
@@ -166,14 +174,16 @@ def _families_of(found: Property) -> frozenset[str]:
     return frozenset(_FAMILIES.get(kind, kind) for kind in found.kinds if kind not in NO_VALUE)
 
 
-def _found(seen: profile.Profile, known: Known) -> dict[str, previews.Rows]:
+def _found(seen: profile.Profile, known: Known) -> dict[str, list[Drifted]]:
     """The rows of each finding, those of the most events first."""
     valued = sorted((one for one in seen.properties.values() if one.count), key=lambda one: (-one.count, one.name))
     missing = sorted(known.expected - {one.name for one in valued})
     return {
-        "new": [_row(one.name, "", one) for one in valued if one.name not in {*known.names, *_UNPLANNED}],
-        "changed": [_row(one.name, before, one) for one in valued if (before := _other_type(one, known)) is not None],
-        "vanished": [_row(name, _before(name, known), None) for name in missing],
+        "new": [_row("new", one.name, "", one) for one in valued if one.name not in {*known.names, *_UNPLANNED}],
+        "changed": [
+            _row("changed", one.name, before, one) for one in valued if (before := _other_type(one, known)) is not None
+        ],
+        "vanished": [_row("vanished", name, _before(name, known), None) for name in missing],
     }
 
 
@@ -194,12 +204,13 @@ def _before(name: str, known: Known) -> str:
     return f"planned as {planned}" if planned is not None else ", ".join(sorted(known.families.get(name, ())))
 
 
-def _row(name: str, before: str, now: Property | None) -> dict[str, Any]:
+def _row(finding: str, name: str, before: str, now: Property | None) -> Drifted:
     shown = now.examples if now is not None else {}
-    return {
-        "property": name,
-        "before": before,
-        "now": ", ".join(f"{kind} {count:,}" for kind, count in now.kinds.items()) if now is not None else "",
-        "events": ", ".join(list(now.events)[: previews.EXAMPLES]) if now is not None else "",
-        "examples": " · ".join(texts[0] for texts in shown.values() if texts),
-    }
+    return Drifted(
+        finding=finding,
+        property=name,
+        before=before,
+        now=", ".join(f"{kind} {count:,}" for kind, count in now.kinds.items()) if now is not None else "",
+        events=", ".join(list(now.events)[: previews.EXAMPLES]) if now is not None else "",
+        examples=" · ".join(texts[0] for texts in shown.values() if texts),
+    )

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from mixpanel_aep_assets import manifests
 from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.manifests import BatchManifest, Exported
 from mixpanel_aep_assets.mixpanel import doubt
 from mixpanel_aep_assets.mixpanel.doubt import Judge
 from mixpanel_aep_assets.mixpanel.errors import EvidenceMissing, MixpanelError
-from mixpanel_aep_assets.mixpanel.export import DOUBT, UNCHANGED
 from mixpanel_aep_assets.mixpanel.history import export_window
 from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.storage import Day
@@ -26,22 +26,22 @@ HANDED_OVER = "aep_batch"
 """The table of `load`, which stands above this module."""
 
 Say = Callable[[str], None]
-Manifests = dict[datetime.date, dict[str, Any]]
+Days = dict[datetime.date, Exported]
 
 
 def read(
     opened: Opened,
     table: str,
     dates: Sequence[datetime.date],
-    request: Callable[[Judge], Manifests],
+    request: Callable[[Judge], Days],
     *,
     force: bool = False,
     log: Say = lambda _: None,
     retry: Retry | None = None,
-) -> Manifests:
+) -> Days:
     """What `request` gives, which reads and commits these days; at most one request more where a reading is doubted.
 
-    The days that are doubted even then stay as they are, their manifests have `doubt`. Raises EvidenceMissing where the
+    The days that are doubted even then stay as they are, with their `doubt`. Raises EvidenceMissing where the
     extra request fails, or where a first reading is empty and Mixpanel counts events; and what `request` raises.
     """
 
@@ -49,8 +49,8 @@ def read(
         return opened.day(table, date.isoformat())
 
     def live(date: datetime.date) -> int:
-        batch = opened.day(HANDED_OVER, date.isoformat()).manifest()
-        return int(batch["rows"]) if batch is not None and batch["batch_id"] else 0
+        batch = manifests.read(opened.day(HANDED_OVER, date.isoformat()), BatchManifest)
+        return batch.rows if batch is not None and batch.batch_id else 0
 
     settings = opened.settings
     thresholds = doubt.Thresholds(settings.shrink_percent, settings.shrink_floor, settings.empty_floor)
@@ -81,8 +81,10 @@ def read(
             )
         log(f"{date}: {note.text}")
     # A day that was committed by the first request is not unchanged because the second one found it so.
-    return {date: found[date] if made.get(UNCHANGED) and DOUBT not in made and date not in doubted else made
-            for date, made in second.items()}  # fmt: skip
+    return {
+        date: found[date] if made.unchanged and made.doubt is None and date not in doubted else made
+        for date, made in second.items()
+    }
 
 
 def _first(doubted: dict[datetime.date, doubt.Doubt]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TypedDict
 
 import polars as pl
 
@@ -19,6 +19,9 @@ from mixpanel_aep_assets.mixpanel.outside import Request
 from mixpanel_aep_assets.pipeline import extract
 from mixpanel_aep_assets.pipeline.trifle import is_more_than_a_trifle, is_past_allowance
 from mixpanel_aep_assets.storage import Day
+
+Beside = TypedDict("Beside", {"from": str, "to": str, "quarantined": int, "reasons": dict[str, int]})
+"""A request's row of a report."""
 
 
 def of_days(opened: Opened, days: Iterable[str]) -> list[Request]:
@@ -60,7 +63,7 @@ def too_many(opened: Opened) -> TooMany:
     return judge
 
 
-def as_json(request: Request) -> dict[str, Any]:
+def as_json(request: Request) -> Beside:
     """The request's row of a report."""
     return {
         "from": request.first.isoformat(),
@@ -70,7 +73,7 @@ def as_json(request: Request) -> dict[str, Any]:
     }
 
 
-def reason_rows(requests: Iterable[Request]) -> list[dict[str, Any]]:
+def reason_rows(requests: Iterable[Request]) -> list[dict[str, object]]:
     """The lines of requests by reason, for a table."""
     return [
         {"request": one.name, "reason": reason, "lines": lines}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
+from mixpanel_aep_assets import manifests
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.errors import ExplainedError
+from mixpanel_aep_assets.manifests import Exported, RawManifest
 from mixpanel_aep_assets.mixpanel import calendar, export
 from mixpanel_aep_assets.mixpanel.doubt import Judge
 from mixpanel_aep_assets.mixpanel.errors import DateTooLate
@@ -45,6 +46,11 @@ class NotExported(ExplainedError):
     """The day has no raw files yet."""
 
 
+def stored(opened: Opened, day: str) -> RawManifest | None:
+    """What was committed last of the day; None where it was never exported."""
+    return manifests.read(opened.day(TABLE, day), RawManifest)
+
+
 def extract_day(
     opened: Opened,
     day: str,
@@ -52,8 +58,8 @@ def extract_day(
     force: bool = False,
     log: Callable[[str], None] = lambda _: None,
     retry: Retry | None = None,
-) -> dict[str, Any]:
-    """Exports the day and commits it; the manifest (see `mixpanel.export`). The digest is the data version.
+) -> Exported:
+    """Exports the day and commits it (see `mixpanel.export`). The digest is the data version.
 
     An answer that has lost events is only believed with evidence (`mixpanel.doubt`), or with `force`. Raises the errors of
     `mixpanel.errors` and `storage.StorageError`; what was committed before stays.
@@ -64,7 +70,7 @@ def extract_day(
     date, table = datetime.date.fromisoformat(day), opened.day(TABLE, day)
     others = time_modes.pool(opened, [date])
 
-    def request(judge: Judge) -> evidence.Manifests:
+    def request(judge: Judge) -> evidence.Days:
         return {
             date: export.export_day(
                 opened.mixpanel,
@@ -79,9 +85,9 @@ def extract_day(
             )
         }
 
-    manifest = evidence.read(opened, TABLE, [date], request, force=force, log=log, retry=retry)[date]
-    time_modes.remember(opened, manifest)
-    return manifest
+    made = evidence.read(opened, TABLE, [date], request, force=force, log=log, retry=retry)[date]
+    time_modes.remember(opened, made.manifest)
+    return made
 
 
 def _make_ready(rows: int, _bytes: int) -> None:
@@ -109,11 +115,10 @@ def last_closed_day(opened: Opened, decided: Decision | None) -> tuple[datetime.
     return last, [calendar.partition_zone(mode, zone) for mode in modes]
 
 
-def preview(opened: Opened, day: str, rows: int) -> list[dict[str, Any]]:
+def preview(opened: Opened, day: str, rows: int) -> list[dict[str, object]]:
     """The first events of the day after the privacy rules, for a person."""
-    table = opened.day(TABLE, day)
-    manifest = table.manifest()
-    files = table.locations(manifest)
+    manifest = stored(opened, day)
+    files = opened.day(TABLE, day).locations(manifest) if manifest is not None else []
     if manifest is None or not files:
         return []
     frame = redaction.redacted(opened, manifest, pl.scan_parquet(files[0], glob=False).head(rows).collect())

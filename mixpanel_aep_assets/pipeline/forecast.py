@@ -4,39 +4,72 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
 
 from mixpanel_aep_assets.aep import limits
 from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.manifests import RawManifest
 from mixpanel_aep_assets.mixpanel import windows
 from mixpanel_aep_assets.mixpanel.settings import REQUESTS_AN_HOUR
-from mixpanel_aep_assets.mixpanel.windows import Size, Sizes
 from mixpanel_aep_assets.pipeline import history, load, passes
 
 SAMPLED_BATCHES = 60
 """Newest committed days whose batches tell how large an event is when it is uploaded."""
 
 
-def forecast(opened: Opened, days: Sequence[str]) -> dict[str, Any]:
-    """Reads what is committed and asks nobody. `days` are consecutive, oldest first.
+class Hours(TypedDict):
+    """`budget`: until the last request may begin, `receiving`: what the bodies take, `uploading`: what the Platform's hourly
+    guardrail takes; None where unknown."""
 
-    Keys: `from`, `to`, `days`, `read_already` (days that a stopped command has read), `requests`, `requests_by_day` (what
-    runs of one day each would take), `requests_an_hour`, `hours` (`budget`: until the last request may begin, `receiving`:
-    what the bodies take, `uploading`: what the Platform's hourly guardrail takes; None where unknown), `bytes`, `events`,
-    `upload_bytes`, `batches`, `batches_a_day`, `days_of_batches`, `windows` (newest first), `assumptions` (sentences).
-    """
+    budget: float
+    receiving: float | None
+    uploading: float | None
+
+
+WindowForecast = TypedDict(
+    "WindowForecast",
+    {"from": str, "to": str, "days": int, "requests": int, "bytes": int | None, "events": int | None},
+)
+
+Forecast = TypedDict(
+    "Forecast",
+    {
+        "from": str,
+        "to": str,
+        "days": int,
+        "read_already": int,
+        "requests": int,
+        "requests_by_day": int,
+        "requests_an_hour": int,
+        "hours": Hours,
+        "bytes": int | None,
+        "events": int | None,
+        "upload_bytes": int | None,
+        "batches": int,
+        "batches_a_day": int,
+        "days_of_batches": int,
+        "windows": list[WindowForecast],
+        "assumptions": list[str],
+    },
+)
+"""`read_already`: days that a stopped command has read · `requests_by_day`: what runs of one day each would take · `windows`:
+newest first · `assumptions`: sentences. Sizes are None where unknown."""
+
+
+def forecast(opened: Opened, days: Sequence[str]) -> Forecast:
+    """Reads what is committed and asks nobody. `days` are consecutive, oldest first."""
     settings = opened.settings
-    manifests = history.committed(opened)
-    sizes = Sizes({day: Size(raw["body"]["bytes"], raw["exported"]) for day, raw in manifests.items()})
+    known = history.committed(opened)
+    sizes = history.sizes_of(known)
     stopped = passes.unfinished(opened.storage, settings.name, days)
     read = passes.Notes(opened.storage, settings.name, stopped.id).days_read() if stopped else set()
     waiting = [datetime.date.fromisoformat(day) for day in days if day not in read]
     made = windows.plan(waiting, sizes, history.limits(opened))
     hourly = max(1, int(REQUESTS_AN_HOUR * settings.budget_share))
-    rate = _rate(manifests)
+    rate = _rate(known)
     found = windows.forecast(made, hourly, rate)
-    upload = _upload_bytes_an_event(opened, manifests)
+    upload = _upload_bytes_an_event(opened, known)
     upload_bytes = found.size.events * upload if found.size and upload else None
     return {
         "from": days[0],
@@ -51,9 +84,9 @@ def forecast(opened: Opened, days: Sequence[str]) -> dict[str, Any]:
             "receiving": _rounded(found.receiving and found.receiving / 3600),
             "uploading": _rounded(upload_bytes and upload_bytes / limits.BYTES_AN_HOUR),
         },
-        "bytes": found.size and round(found.size.bytes),
-        "events": found.size and round(found.size.events),
-        "upload_bytes": upload_bytes and round(upload_bytes),
+        "bytes": None if found.size is None else round(found.size.bytes),
+        "events": None if found.size is None else round(found.size.events),
+        "upload_bytes": None if upload_bytes is None else round(upload_bytes),
         "batches": len(days),
         "batches_a_day": limits.BATCHES_A_DAY,
         "days_of_batches": math.ceil(len(days) / limits.BATCHES_A_DAY),
@@ -63,40 +96,40 @@ def forecast(opened: Opened, days: Sequence[str]) -> dict[str, Any]:
                 "to": window.last.isoformat(),
                 "days": len(window.days),
                 "requests": window.requests,
-                "bytes": window.size and round(window.size.bytes),
-                "events": window.size and round(window.size.events),
+                "bytes": None if window.size is None else round(window.size.bytes),
+                "events": None if window.size is None else round(window.size.events),
             }
             for window in made
         ],
-        "assumptions": _assumptions(opened, manifests, waiting, rate, hourly),
+        "assumptions": _assumptions(opened, known, waiting, rate, hourly),
     }
 
 
-def _rate(manifests: dict[datetime.date, Any]) -> float | None:
+def _rate(known: Mapping[datetime.date, RawManifest]) -> float | None:
     """Bytes a second at which the committed days' bodies were received and parsed."""
-    seconds = sum(raw["body"]["seconds"] for raw in manifests.values())
-    return sum(raw["body"]["bytes"] for raw in manifests.values()) / seconds if seconds else None
+    seconds = sum(raw.body.seconds for raw in known.values())
+    return sum(raw.body.bytes for raw in known.values()) / seconds if seconds else None
 
 
-def _upload_bytes_an_event(opened: Opened, manifests: dict[datetime.date, Any]) -> float | None:
+def _upload_bytes_an_event(opened: Opened, known: Mapping[datetime.date, RawManifest]) -> float | None:
     size = events = 0
-    for day in sorted(manifests, reverse=True)[:SAMPLED_BATCHES]:
-        batch = opened.day(load.TABLE, day.isoformat()).manifest()
+    for day in sorted(known, reverse=True)[:SAMPLED_BATCHES]:
+        batch = load.stored(opened, day.isoformat())
         if batch is not None:
-            size += batch["bytes"]
-            events += manifests[day]["exported"]
+            size += batch.bytes
+            events += known[day].exported
     return size / events if events else None
 
 
 def _assumptions(
     opened: Opened,
-    manifests: dict[datetime.date, Any],
+    known: Mapping[datetime.date, RawManifest],
     waiting: Sequence[datetime.date],
     rate: float | None,
     hourly: int,
 ) -> list[str]:
     carried = history.limits(opened)
-    known = sum(day in manifests for day in waiting)
+    seen = sum(day in known for day in waiting)
     texts = [
         (
             f"A request carries at most {carried.target_bytes / 1e6:,.0f} MB of body, {carried.most_events:,} events and "
@@ -108,14 +141,14 @@ def _assumptions(
             "request fails."
         ),
     ]
-    if not manifests:
+    if not known:
         texts.append(
             "No day is committed yet, so no size is known: the requests are the fewest that there can be. Run one day "
             "first to plan with its size."
         )
     else:
         texts.append(
-            f"{known} of the {len(waiting)} days have the size that they had when they were committed, the others that of "
+            f"{seen} of the {len(waiting)} days have the size that they had when they were committed, the others that of "
             "the committed days nearest to them, of the same weekday where there are two."
         )
     if rate:

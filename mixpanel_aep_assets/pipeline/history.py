@@ -10,9 +10,10 @@ from __future__ import annotations
 import datetime
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from functools import partial
 
 from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.manifests import Exported, RawManifest
 from mixpanel_aep_assets.mixpanel import export, slices
 from mixpanel_aep_assets.mixpanel.doubt import Judge
 from mixpanel_aep_assets.mixpanel.errors import ExportIncomplete, ServerFault
@@ -49,8 +50,8 @@ def extract_day(
     force: bool = False,
     log: Say = lambda _: None,
     retry: Retry | None = None,
-) -> dict[str, Any]:
-    """The day's manifest as of `extract.extract_day`, read with the days of `together` around it.
+) -> Exported:
+    """The day as of `extract.extract_day`, read with the days of `together` around it.
 
     A day that the pass has read already is not asked for again; one that another run of the pass is reading is waited
     for. Raises the errors of `extract.extract_day`; days that were committed before an error stay read.
@@ -74,7 +75,7 @@ def extract_day(
                 _read(opened, window, notes, log, retry or Retry(tries=TRIES), force=force)
         except EntryExists:
             continue
-    log(f"{day}: {found['rows']} events; the day was read with others of the same backfill")
+    log(f"{day}: {found.manifest.rows} events; the day was read with others of the same backfill")
     return found
 
 
@@ -86,22 +87,27 @@ def limits(opened: Opened) -> Limits:
 
 def sizes(opened: Opened, around: datetime.date | None = None) -> Sizes:
     """Sizes of the committed days that are nearest to a day, or of all."""
-    manifests = committed(opened, around, KNOWN_DAYS if around else None)
-    return Sizes({day: Size(raw["body"]["bytes"], raw["exported"]) for day, raw in manifests.items()})
+    return sizes_of(committed(opened, around, KNOWN_DAYS if around else None))
 
 
-def committed(opened: Opened, around: datetime.date | None = None, most: int | None = None) -> dict[datetime.date, Any]:
+def sizes_of(stored: Mapping[datetime.date, RawManifest]) -> Sizes:
+    return Sizes({day: Size(raw.body.bytes, raw.exported) for day, raw in stored.items()})
+
+
+def committed(
+    opened: Opened, around: datetime.date | None = None, most: int | None = None
+) -> dict[datetime.date, RawManifest]:
     """Manifests of the `most` days that are nearest to a day, of those that are committed; of all without `most`."""
-    manifests = {day: opened.day(extract.TABLE, day.isoformat()).manifest() for day in _days(opened, around)[:most]}
-    return {day: manifest for day, manifest in manifests.items() if manifest is not None}
+    stored = {day: extract.stored(opened, day.isoformat()) for day in _days(opened, around)[:most]}
+    return {day: manifest for day, manifest in stored.items() if manifest is not None}
 
 
-def _found(opened: Opened, day: str, notes: Notes) -> dict[str, Any] | None:
+def _found(opened: Opened, day: str, notes: Notes) -> Exported | None:
     note = notes.read(day)
-    manifest = opened.day(extract.TABLE, day).manifest() if note is not None else None
+    manifest = extract.stored(opened, day) if note is not None else None
     if note is None or manifest is None:
         return None
-    return {**manifest, export.UNCHANGED: True} if note["unchanged"] else manifest
+    return Exported(manifest, unchanged=note.unchanged)
 
 
 def _days(opened: Opened, around: datetime.date | None) -> list[datetime.date]:
@@ -134,7 +140,7 @@ def _read(opened: Opened, window: Window, notes: Notes, log: Say, retry: Retry, 
     while waiting:
         days = waiting.pop(0)
         try:
-            manifests = _believed(opened, days, window.requests, log, retry, force=force)
+            read = _believed(opened, days, window.requests, log, retry, force=force)
         except (ExportIncomplete, ServerFault) as error:
             if len(days) == 1 or not _too_much(error):
                 raise
@@ -146,18 +152,17 @@ def _read(opened: Opened, window: Window, notes: Notes, log: Say, retry: Retry, 
             waiting = [*halves(days), *waiting]
             continue
         for day in days:
-            manifest = manifests[day]
-            time_modes.remember(opened, manifest)
-            unchanged = bool(manifest.get(export.UNCHANGED))
-            notes.mark_read(day.isoformat(), manifest["generation"], unchanged=unchanged)
+            made = read[day]
+            time_modes.remember(opened, made.manifest)
+            notes.mark_read(day.isoformat(), made.manifest.generation, unchanged=made.unchanged)
 
 
 def _believed(
     opened: Opened, days: Sequence[datetime.date], requests: int, log: Say, retry: Retry, *, force: bool
-) -> evidence.Manifests:
-    """The days' manifests, read with what it takes to believe them."""
+) -> evidence.Days:
+    """The days, read with what it takes to believe them."""
 
-    def request(judge: Judge) -> evidence.Manifests:
+    def request(judge: Judge) -> evidence.Days:
         return _requested(opened, days, requests, log, retry, judge)
 
     return evidence.read(opened, extract.TABLE, days, request, force=force, log=log, retry=retry)
@@ -165,8 +170,8 @@ def _believed(
 
 def _requested(
     opened: Opened, days: Sequence[datetime.date], count: int, log: Say, retry: Retry, judge: Judge
-) -> evidence.Manifests:
-    """The days' manifests: of several by one request, of one by as many as it needs."""
+) -> evidence.Days:
+    """The days: several by one request, one by as many as it needs."""
     mode, others = opened.time_mode(), time_modes.pool(opened, days)
     tables = {day: opened.day(extract.TABLE, day.isoformat()) for day in days}
     if len(days) > 1:
@@ -176,10 +181,11 @@ def _requested(
             opened.mixpanel, tables, mode=mode, others=others, too_many=too_many, retry=retry, log=log, judge=judge
         )
     (day,) = days
-    options: dict[str, Any] = {"mode": mode, "others": others, "retry": retry, "log": log, "judge": judge}
+    by_one = partial(export.export_day, mode=mode, others=others, retry=retry, log=log, judge=judge)
+    by_slices = partial(slices.export_slices, mode=mode, others=others, retry=retry, log=log, judge=judge)
     if count == 1:
         try:
-            return {day: export.export_day(opened.mixpanel, tables[day], day, **options)}
+            return {day: by_one(opened.mixpanel, tables[day], day)}
         except (ExportIncomplete, ServerFault) as error:
             if not _too_much(error):
                 raise
@@ -187,7 +193,7 @@ def _requested(
             count = parts(size.bytes if size else 0, limits(opened))
             log(f"{day}: one request cannot carry it ({error.what}); in {count}")
     names = _names(opened, day)
-    return {day: slices.export_slices(opened.mixpanel, tables[day], day, names, count, **options)}
+    return {day: by_slices(opened.mixpanel, tables[day], day, names, count)}
 
 
 def _too_much(error: ExportIncomplete | ServerFault) -> bool:
@@ -199,5 +205,5 @@ def _names(opened: Opened, day: datetime.date) -> Mapping[str, int]:
     """Numbers of events by name in the committed days nearest to a day."""
     names: Counter[str] = Counter()
     for manifest in committed(opened, day, NAMED_DAYS).values():
-        names.update(manifest["events"])
+        names.update(manifest.events)
     return names

@@ -19,11 +19,11 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
-import orjson
-
+from mixpanel_aep_assets import manifests
 from mixpanel_aep_assets.aep.owner import Owner
+from mixpanel_aep_assets.manifests import Stored
 from mixpanel_aep_assets.storage import Log, Storage, StorageError, now
 
 FOLDER = "windows"
@@ -42,6 +42,10 @@ KEPT = datetime.timedelta(days=7)
 RESUMED = datetime.timedelta(hours=24)
 """A command that was stopped goes on where it was for so long; later its days are read anew, for what came late."""
 
+S = TypeVar("S", bound=Stored)
+
+NOBODY = Owner("", 0, 0.0)
+
 _ENDED = b"ended"
 _CLAIM = re.compile(r"\d{6}\.json")
 
@@ -58,14 +62,20 @@ class Pass:
             raise ValueError(f"{self.id!r} cannot name a pass")
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(Stored, frozen=True, kw_only=True):
     """Days that a process is reading. `token` tells its claims apart."""
 
-    number: int
+    number: int = 0
     days: tuple[str, ...]
     owner: Owner
     token: str
+
+
+class Read(Stored, frozen=True, kw_only=True):
+    """The note of a day that was read: the committed generation, and whether the day stayed as it was."""
+
+    generation: str
+    unchanged: bool
 
 
 class Notes:
@@ -76,26 +86,31 @@ class Notes:
         self._folder = f"{connection}/{FOLDER}/{pass_id}"
         self._log = Log(storage, self._folder)
 
-    def read(self, day: str) -> dict[str, Any] | None:
-        """The note of a day that was read (`generation`, `unchanged`); None: it was not."""
-        data = self._storage.read(f"{self._folder}/read/{day}")
-        return None if data is None else orjson.loads(data)
+    def read(self, day: str) -> Read | None:
+        """The note of a day that was read; None: it was not."""
+        return self._stored(f"{self._folder}/read/{day}", Read)
 
     def days_read(self) -> set[str]:
         return {stored.path.rsplit("/", 1)[-1] for stored in self._storage.objects(f"{self._folder}/read")}
 
     def mark_read(self, day: str, generation: str, *, unchanged: bool) -> None:
-        note = {"generation": generation, "unchanged": unchanged}
-        self._storage.write(f"{self._folder}/read/{day}", orjson.dumps(note))
+        self._storage.write(
+            f"{self._folder}/read/{day}", manifests.encoded(Read(generation=generation, unchanged=unchanged))
+        )
 
     def claims(self) -> list[Claim]:
         """All claims, oldest first, those that ended too."""
         found = []
         for stored in self._storage.objects(self._folder):
             if _CLAIM.fullmatch(stored.path.removeprefix(f"{self._folder}/")):
-                body = orjson.loads(self._storage.read(stored.path) or b"{}")
-                found.append(Claim(body["number"], tuple(body["days"]), Owner.of(body["owner"]), body["token"]))
+                number = int(stored.path.rsplit("/", 1)[-1].removesuffix(".json"))
+                # One that was cut claims nothing, and its number is taken.
+                found.append(self._stored(stored.path, Claim) or Claim(number=number, days=(), owner=NOBODY, token=""))
         return sorted(found, key=lambda claim: claim.number)
+
+    def _stored(self, path: str, kind: type[S]) -> S | None:
+        data = self._storage.read(path)
+        return None if data is None else manifests.decoded(data, kind, self._storage.location(path))
 
     def lives(self, claim: Claim) -> bool:
         """False where the claim ended, or this host can see that its process is dead."""
@@ -118,7 +133,8 @@ class Notes:
         token = uuid.uuid4().hex
         Owner.living(token)
         try:
-            self._log.append(number, {"days": list(days), "owner": Owner.this().as_json(), "token": token})
+            claim = Claim(number=number, days=tuple(days), owner=Owner.this(), token=token, format=manifests.FORMAT)
+            self._log.append(number, manifests.as_json(claim))
             with self._beating(number):
                 yield
         finally:

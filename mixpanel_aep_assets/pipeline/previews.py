@@ -7,10 +7,9 @@ day's beginning, XDM fields are counted in the footers of the files. Raw values 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import orjson
 import polars as pl
@@ -18,8 +17,10 @@ import pyarrow.parquet as pq
 
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.growth.properties import Property
+from mixpanel_aep_assets.manifests import RawManifest, XdmManifest
 from mixpanel_aep_assets.mixpanel import dedup
 from mixpanel_aep_assets.pipeline import extract, profile, redaction, transform
+from mixpanel_aep_assets.storage import Committed, Day
 
 SAMPLE_ROWS = 2_000
 """Raw events that are looked at: some 0.2 s."""
@@ -38,7 +39,7 @@ SEARCHED = 200
 
 _MAP_KEY = ".key_value.key"
 
-Rows = list[dict[str, Any]]
+Rows = list[dict[str, object]]
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,13 @@ class RawPreview:
     values: Rows
 
 
-def of_raw_events(opened: Opened, manifest: Mapping[str, Any]) -> RawPreview:
+def of_raw_events(opened: Opened, manifest: RawManifest) -> RawPreview:
     """The preview of a committed raw day. Raises StorageError, OtherPrivacyRules."""
-    frame = _first(opened, extract.TABLE, manifest, SAMPLE_ROWS, ["event", "properties"])
+    frame = _first(opened.day(extract.TABLE, manifest.day), manifest, SAMPLE_ROWS, ["event", "properties"])
     if frame is None:
         return RawPreview(0, 0, [], [])
     seen = profile.profile_frames([redaction.redacted(opened, manifest, frame)])
-    return RawPreview(frame.height, manifest["rows"], property_rows(seen), value_rows(seen))
+    return RawPreview(frame.height, manifest.rows, property_rows(seen), value_rows(seen))
 
 
 def property_rows(seen: profile.Profile) -> Rows:
@@ -97,13 +98,13 @@ def _most_common(seen: profile.Profile) -> list[Property]:
     return sorted(seen.properties.values(), key=lambda found: (-found.count, found.name))
 
 
-def field_rows(opened: Opened, manifest: Mapping[str, Any]) -> Rows:
+def field_rows(opened: Opened, manifest: XdmManifest) -> Rows:
     """A row for each XDM field that has a value or a violation: values in the day's files, share of events, violations.
 
     Counted in the Parquet footers. The share is left out below arrays and maps, which have several values an event.
     """
     filled: dict[str, int] = {}
-    for path in opened.day(transform.TABLE, manifest["day"]).files(manifest):
+    for path in opened.day(transform.TABLE, manifest.day).files(manifest):
         with opened.storage.open_read(path) as file:
             footer = pq.read_metadata(file)
         for group in map(footer.row_group, range(footer.num_row_groups)):
@@ -112,12 +113,12 @@ def field_rows(opened: Opened, manifest: Mapping[str, Any]) -> Rows:
                     field = _field(column.path_in_schema)
                     filled[field] = filled.get(field, 0) + column.num_values - column.statistics.null_count
     broken: dict[str, list[str]] = {}
-    for violation in (*manifest["violations"], *manifest["warnings"]):
-        told = f"{violation['rule']} {violation['rows']:,}"
-        broken.setdefault(_field_of_pointer(violation["pointer"]), []).append(told)
+    for violation in (*manifest.violations, *manifest.warnings):
+        told = f"{violation.rule} {violation.rows:,}"
+        broken.setdefault(_field_of_pointer(violation.pointer), []).append(told)
     names = [name for name, count in filled.items() if count or name in broken]
     names += [name for name in broken if name not in filled]
-    rows = manifest["rows"]
+    rows = manifest.rows
     return [
         {
             "field": name,
@@ -138,13 +139,13 @@ def _field_of_pointer(pointer: str) -> str:
     return re.sub(r"\.(\d+|\*)(?=\.|$)", "[*]", pointer.strip("/").replace("/", ".")) or "(the event)"
 
 
-def before_and_after(opened: Opened, manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+def before_and_after(opened: Opened, manifest: XdmManifest) -> list[tuple[str, str]]:
     """The first events of a committed XDM day: as stored raw and as they will be uploaded, both as JSON text."""
-    raw = opened.day(extract.TABLE, manifest["day"]).manifest()
-    made = _first(opened, transform.TABLE, manifest, SEARCHED)
+    raw = extract.stored(opened, manifest.day)
+    made = _first(opened.day(transform.TABLE, manifest.day), manifest, SEARCHED)
     if raw is None or made is None:
         return []
-    source = _first(opened, extract.TABLE, raw, SEARCHED)
+    source = _first(opened.day(extract.TABLE, raw.day), raw, SEARCHED)
     if source is None:
         return []
     source = redaction.redacted(opened, raw, source).with_columns(dedup.stable_id().alias("_id"))
@@ -159,14 +160,12 @@ def before_and_after(opened: Opened, manifest: Mapping[str, Any]) -> list[tuple[
     ]
 
 
-def _first(
-    opened: Opened, table: str, manifest: Mapping[str, Any], rows: int, columns: Iterable[str] | None = None
-) -> pl.DataFrame | None:
+def _first(day: Day, manifest: Committed, rows: int, columns: Iterable[str] | None = None) -> pl.DataFrame | None:
     """The first rows of a day's files, None where it has none. Reads no more of the first file than it must."""
-    files = opened.day(table, manifest["day"]).files(manifest)
+    files = day.files(manifest)
     if not files:
         return None
-    with opened.storage.open_read(files[0]) as file:
+    with day.storage.open_read(files[0]) as file:
         batch = next(pq.ParquetFile(file).iter_batches(rows, columns=list(columns) if columns else None), None)
     return None if batch is None else pl.DataFrame(pl.from_arrow(batch))
 

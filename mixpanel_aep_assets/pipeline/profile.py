@@ -43,9 +43,11 @@ import polars as pl
 import polars_hash as plh
 import pyarrow.parquet as pq
 
+from mixpanel_aep_assets import manifests
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.dataprep.interpreter.records import decode_object
 from mixpanel_aep_assets.growth.properties import DATE_PATTERN, DATE_TIME_PATTERN, NO_VALUE, NUMBER_PATTERN, Property
+from mixpanel_aep_assets.manifests import Conflict, Part, ProfileManifest
 from mixpanel_aep_assets.pipeline import extract, redaction
 
 TABLE = "property_profile"
@@ -121,56 +123,55 @@ class Profile:
         }
 
 
-def profile_day(opened: Opened, day: str) -> dict[str, Any]:
+def profile_day(opened: Opened, day: str) -> ProfileManifest:
     """Profiles the day's raw events, after the privacy rules, and commits the result, unless that was done before.
 
-    The manifest: `day`, `rows`, `events` (name -> rows), `properties` (their number), `conflicts` (property and kinds, of
-    those whose kinds share no type), `raw_digest`, `version`, and the files `parts` (`CELLS`) and `values` (`VALUES`).
-    Raises NotExported, OtherPrivacyRules, storage.StorageError.
+    The files are `parts` (`CELLS`) and `values` (`VALUES`). Raises NotExported, OtherPrivacyRules, storage.StorageError.
     """
     raw = opened.day(extract.TABLE, day)
-    source = raw.manifest()
+    source = extract.stored(opened, day)
     if source is None:
         raise extract.NotExported(
             f"{opened.settings.name} {day}: no raw files; materialize raw_events of the day first."
         )
     table = opened.day(TABLE, day)
-    current = table.manifest()
-    rules = redaction.pending(opened, source)
+    current = stored(opened, day)
+    rules = redaction.pending(opened, source.privacy, source.day)
     version = VERSION if rules is None else f"{VERSION} {rules.fingerprint}"
-    if current is not None and (current["raw_digest"], current["version"]) == (source["digest"], version):
+    if current is not None and (current.raw_digest, current.version) == (source.digest, version):
         return current
     batches = _batches(opened, raw.files(source))
     made = profile_frames((redaction.redacted(opened, source, batch) for batch in batches), (day,))
     with table.stage() as staging:
-        files = {}
+        files: dict[str, tuple[Part, ...]] = {}
         for kind, frame in (("parts", made.cells), ("values", made.values)):
             name = f"{kind}.parquet"
             with staging.open(name) as file:
                 pq.write_table(frame.to_arrow(), file, compression="zstd")
-            files[kind] = [{"name": name, "rows": frame.height, "bytes": file.size}]
-        return staging.commit(
-            {
-                "day": day,
-                **files,
-                "rows": made.rows,
-                "events": dict(made.events),
-                "properties": len(made.properties),
-                "conflicts": [
-                    {"property": one.name, "kinds": dict(one.kinds)}
-                    for one in made.properties.values()
-                    if one.is_conflict
-                ],
-                "raw_digest": source["digest"],
-                "version": version,
-            }
+            files[kind] = (Part(name, frame.height, file.size),)
+        described = ProfileManifest(
+            day=day,
+            parts=files["parts"],
+            values=files["values"],
+            rows=made.rows,
+            events=dict(made.events),
+            properties=len(made.properties),
+            conflicts=tuple(Conflict(one.name, dict(one.kinds)) for one in made.properties.values() if one.is_conflict),
+            raw_digest=source.digest,
+            version=version,
         )
+        return manifests.commit(staging, described)
+
+
+def stored(opened: Opened, day: str) -> ProfileManifest | None:
+    """The manifest of the profiled day, None where there is none. Raises StorageError."""
+    return manifests.read(opened.day(TABLE, day), ProfileManifest)
 
 
 def read_day(opened: Opened, day: str) -> Profile | None:
     """The committed profile of the day, None where there is none."""
     table = opened.day(TABLE, day)
-    manifest = table.manifest()
+    manifest = stored(opened, day)
     if manifest is None:
         return None
     frames = []
@@ -179,7 +180,7 @@ def read_day(opened: Opened, day: str) -> Profile | None:
         with opened.storage.open_read(path) as file:
             frames.append(pl.DataFrame(pl.from_arrow(pq.read_table(file))))
     cells, values = frames
-    return Profile((day,), manifest["rows"], manifest["events"], cells.cast(CELLS), values.cast(VALUES))
+    return Profile((day,), manifest.rows, manifest.events, cells.cast(CELLS), values.cast(VALUES))
 
 
 def profile_days(opened: Opened, days: Iterable[str]) -> Profile:

@@ -10,17 +10,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, NotRequired, TypedDict
 
 import polars as pl
 
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.pipeline import export_requests, extract, load, redaction, replay, rows, transform
+from mixpanel_aep_assets.pipeline.rows import Stage as Stage
 
-Stage = Literal["request", "raw", "xdm", "aep"]
-STAGES: tuple[Stage, ...] = ("request", "raw", "xdm", "aep")
-TOGETHER: Stage = "request"
-"""The stage whose rows may be of a request for several days."""
+
+class Shown(TypedDict):
+    """A row in quarantine; `source` is its text, or the bytes of a line, `request` the days that were asked for with it."""
+
+    stage: Stage
+    request: NotRequired[str]
+    line: int | None
+    id: str | None
+    reason: str
+    pointer: str | None
+    detail: str
+    event: str | None
+    source: str | bytes | None
 
 
 def summary(opened: Opened, day: str) -> dict[Stage, dict[str, int]]:
@@ -31,8 +41,8 @@ def summary(opened: Opened, day: str) -> dict[Stage, dict[str, int]]:
     found: dict[Stage, dict[str, int]] = {}
     others = export_requests.alone(opened, day)
     if others is not None:
-        found[TOGETHER] = dict(others.reasons)
-    for stage in STAGES[1:]:
+        found[Stage.REQUEST] = dict(others.reasons)
+    for stage in (Stage.RAW, Stage.XDM, Stage.AEP):
         counts: Counter[str] = Counter()
         for frame in read(opened, day, stage):
             counts.update(frame["reason"].to_list())
@@ -44,7 +54,7 @@ def summary(opened: Opened, day: str) -> dict[Stage, dict[str, int]]:
 def read(opened: Opened, day: str, stage: Stage) -> Iterator[pl.DataFrame]:
     """The rows of a stage, some at a time. `request` and `raw`: line, reason, detail, bytes, `request` of the former (its
     days); else `transform.QUARANTINE_SCHEMA`."""
-    if stage == TOGETHER:
+    if stage is Stage.REQUEST:
         for request in export_requests.of_day(opened, day):
             for frame in request.rows():
                 yield redaction.redacted_lines(opened, request, frame).with_columns(request=pl.lit(request.name))
@@ -52,22 +62,22 @@ def read(opened: Opened, day: str, stage: Stage) -> Iterator[pl.DataFrame]:
     made = replay.standing(opened, day)
     if replay.refused(made):
         made = None  # all is as it was before
-    if stage == "raw":
-        yield from rows.read_groups(opened.day(extract.TABLE, day))
+    if stage is Stage.RAW:
+        yield from rows.read_groups(opened.day(extract.TABLE, day), extract.stored(opened, day))
         return
     again = opened.day(replay.TABLE, day)
     if made is not None:
         for frame in rows.read_groups(again, made, "left"):
-            yield frame.filter(pl.col("stage") == stage).drop("stage")
-    if stage == "xdm":
+            yield frame.filter(pl.col("stage") == stage.value).drop("stage")
+    if stage is Stage.XDM:
         if made is None:
-            yield from rows.read_groups(opened.day(transform.TABLE, day))
+            yield from rows.read_groups(opened.day(transform.TABLE, day), transform.stored(opened, day))
         return
     tried = (
         [frame["id"] for kind in ("left", "replayed") for frame in rows.read_groups(again, made, kind)] if made else []
     )
     known = pl.concat(tried) if tried else pl.Series([], dtype=pl.String)
-    for frame in rows.read_groups(opened.day(load.TABLE, day)):
+    for frame in rows.read_groups(opened.day(load.TABLE, day), load.stored(opened, day)):
         yield frame.filter(pl.col("id").is_null() | ~pl.col("id").is_in(known.implode()))
     if made is not None:
         yield from rows.read_groups(again, made)
@@ -75,14 +85,10 @@ def read(opened: Opened, day: str, stage: Stage) -> Iterator[pl.DataFrame]:
 
 def show(
     opened: Opened, day: str, *, stage: Stage | None = None, reason: str | None = None, limit: int = 20
-) -> Iterator[dict[str, Any]]:
-    """The first `limit` rows: `stage`, `line`, `id`, `reason`, `pointer`, `detail`, `event`, `source` (text or bytes),
-    and of stage `request` the days that were asked for with it.
-
-    `reason` keeps the rows that have it among their reasons.
-    """
+) -> Iterator[Shown]:
+    """The first `limit` rows; `reason` keeps those that have it among their reasons."""
     left = limit
-    for one in STAGES if stage is None else (stage,):
+    for one in Stage if stage is None else (stage,):
         for frame in read(opened, day, one):
             if reason is not None:
                 frame = frame.filter(pl.col("reason").str.split(",").list.contains(reason))
@@ -93,15 +99,17 @@ def show(
                 return
 
 
-def _shown(stage: Stage, row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
+def _shown(stage: Stage, row: Mapping[str, Any]) -> Shown:
+    shown: Shown = {
         "stage": stage,
-        **({"request": row["request"]} if stage == TOGETHER else {}),
         "line": row["line"],
         "id": row.get("id"),
         "reason": row["reason"],
         "pointer": row.get("pointer"),
         "detail": row["detail"],
         "event": row.get("event"),
-        "source": row["bytes"] if stage in ("raw", TOGETHER) else row["properties"],
+        "source": row["bytes"] if stage in (Stage.RAW, Stage.REQUEST) else row["properties"],
     }
+    if stage is Stage.REQUEST:
+        shown["request"] = row["request"]
+    return shown

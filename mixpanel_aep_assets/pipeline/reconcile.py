@@ -15,14 +15,16 @@ import logging
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import NotRequired, TypedDict
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from mixpanel_aep_assets import manifests
 from mixpanel_aep_assets.aep import batch, follow, receipts
 from mixpanel_aep_assets.aep.errors import AepError
 from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.manifests import RawManifest, XdmManifest
 from mixpanel_aep_assets.mixpanel import changes, lexicon
 from mixpanel_aep_assets.mixpanel.errors import MixpanelError, PlanLacksExport
 from mixpanel_aep_assets.mixpanel.odd import HOT_SHARD, HOT_SHARD_EVENT
@@ -37,6 +39,8 @@ from mixpanel_aep_assets.pipeline import (
     rows,
     transform,
 )
+from mixpanel_aep_assets.pipeline.report import Status
+from mixpanel_aep_assets.pipeline.rows import Stage
 from mixpanel_aep_assets.storage import PASSING, open_storage
 
 log = logging.getLogger(__name__)
@@ -55,43 +59,82 @@ class NotComparable(Exception):
     """Mixpanel's count is of other hours than the stored day; the text says what lacks to compare them."""
 
 
-def report_of(opened: Opened, days: Iterable[str], *, reread: bool = False) -> dict[str, Any]:
-    """The report of `report.report` with `mixpanel`, `live` and `differences` for each day, and their totals.
+class Difference(TypedDict):
+    """Between two neighbouring numbers of a day, `count` being the first less the second; None: nothing explains it."""
 
-    `mixpanel` and `live` are None where they cannot be had, then `mixpanel_error` or `live_error` says why. A difference
-    is `{"between": [a, b], "count": a - b, "explanation": text or None}`; those of zero are left out. With `reread` a day
-    whose count is not Mixpanel's is exported once more, to a passing folder, to see whether it has changed since.
+    between: list[str]
+    count: int
+    explanation: str | None
+
+
+class OtherSides(TypedDict):
+    """What the other sides say of a day: numbers that cannot be had are None, then `…_error` says why.
+
+    `unanswered` names the sides that were asked and failed to answer: nothing is proven then.
+    """
+
+    mixpanel: int | None
+    live: int | None
+    differences: list[Difference]
+    unanswered: list[str]
+    mixpanel_error: NotRequired[str]
+    live_error: NotRequired[str]
+
+
+class Row(report.Row, OtherSides):
+    """A day of the reconciliation."""
+
+
+class Reconciliation(TypedDict):
+    """`report.Report` with the other sides of each day."""
+
+    days: list[Row]
+    requests: list[export_requests.Beside]
+    totals: dict[str, int | None]
+
+
+def report_of(opened: Opened, days: Iterable[str], *, reread: bool = False) -> Reconciliation:
+    """The report of `report.report` with what the other sides say of each day, and their totals.
+
+    With `reread` a day whose count is not Mixpanel's is exported once more, to a passing folder, to see whether it has changed
+    since.
     """
     found = report.report(opened, days)
-    for row in found["days"]:
-        row |= of_day(opened, row["day"], row, reread=reread)
-    for count in ("mixpanel", "live"):
-        known = [row[count] for row in found["days"]]
-        found["totals"][count] = None if None in known else sum(known)
-    return found
+    rows: list[Row] = [{**row, **of_day(opened, row["day"], row, reread=reread)} for row in found["days"]]
+    totals: dict[str, int | None] = {**found["totals"]}
+    totals["mixpanel"] = _total(row["mixpanel"] for row in rows)
+    totals["live"] = _total(row["live"] for row in rows)
+    return {"days": rows, "requests": found["requests"], "totals": totals}
 
 
-def unexplained(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _total(counts: Iterable[int | None]) -> int | None:
+    """None where one of them is not known."""
+    total = 0
+    for count in counts:
+        if count is None:
+            return None
+        total += count
+    return total
+
+
+def unexplained(row: OtherSides) -> list[Difference]:
     """The differences of a day that need a person."""
     return [difference for difference in row["differences"] if difference["explanation"] is None]
 
 
-def of_day(opened: Opened, day: str, row: Mapping[str, Any] | None = None, *, reread: bool = False) -> dict[str, Any]:
-    """`mixpanel`, `live`, `differences`, `unanswered` of one day whose books are `row`, read anew without it.
-
-    `unanswered` names the sides that were asked and failed to answer: nothing is proven then.
-    """
+def of_day(opened: Opened, day: str, row: report.Row | None = None, *, reread: bool = False) -> OtherSides:
+    """What the other sides say of one day whose books are `row`, read again without it; differences of zero are left out."""
     row = report.counts_of(opened, day) if row is None else row
-    raw = opened.day(extract.TABLE, day).manifest()
-    xdm = opened.day(transform.TABLE, day).manifest()
-    told: dict[str, Any] = {"mixpanel": None, "live": None, "differences": [], "unanswered": []}
-    differences: list[dict[str, Any]] = told["differences"]
+    raw = extract.stored(opened, day)
+    xdm = transform.stored(opened, day)
+    told: OtherSides = {"mixpanel": None, "live": None, "differences": [], "unanswered": []}
+    differences = told["differences"]
 
     def differ(first: str, second: str, count: int, explanation: str | None) -> None:
         if count:
             differences.append({"between": [first, second], "count": count, "explanation": explanation})
 
-    if raw is not None and xdm is not None and row["status"] != "missing":
+    if raw is not None and xdm is not None and row["status"] != Status.MISSING:
         try:
             count, why = _mixpanel(opened, day, raw, xdm, reread=reread)
         except MixpanelError as error:
@@ -99,12 +142,12 @@ def of_day(opened: Opened, day: str, row: Mapping[str, Any] | None = None, *, re
             told["unanswered"].append("mixpanel")
         told["mixpanel"] = count
         if count is None:
-            told["mixpanel_error"] = why
+            told["mixpanel_error"] = why or ""
         else:
             differ("mixpanel", "exported", count - row["exported"], why)
     differ("exported", "uploaded", row["exported"] - row["uploaded"], _not_uploaded(opened, day, row))
     differ("uploaded", "ingested", row["uploaded"] - row["ingested"], _not_ingested(opened, day, row))
-    if row["status"] not in ("missing", "in_progress"):
+    if row["status"] not in (Status.MISSING, Status.IN_PROGRESS):
         try:
             count, why = _live(opened, day, row)
         except AepError as error:
@@ -112,17 +155,17 @@ def of_day(opened: Opened, day: str, row: Mapping[str, Any] | None = None, *, re
             told["unanswered"].append("live")
         told["live"] = count
         if count is None:
-            told["live_error"] = why
+            told["live_error"] = why or ""
         else:
             differ("ingested", "live", row["ingested"] - count, why)
     return told
 
 
-def _not_uploaded(opened: Opened, day: str, row: Mapping[str, Any]) -> str | None:
-    if row["status"] == "missing" or row["exported"] - row["uploaded"] != row["duplicates"] + row["quarantined"]:
+def _not_uploaded(opened: Opened, day: str, row: report.Row) -> str | None:
+    if row["status"] == Status.MISSING or row["exported"] - row["uploaded"] != row["duplicates"] + row["quarantined"]:
         return None
     texts = [_events(row["duplicates"], "duplicate")] if row["duplicates"] else []
-    found = {stage: reasons for stage, reasons in quarantine.summary(opened, day).items() if stage != "aep"}
+    found = {stage: reasons for stage, reasons in quarantine.summary(opened, day).items() if stage is not Stage.AEP}
     if sum(sum(reasons.values()) for reasons in found.values()) != row["quarantined"]:
         return None
     for stage, reasons in found.items():
@@ -131,21 +174,22 @@ def _not_uploaded(opened: Opened, day: str, row: Mapping[str, Any]) -> str | Non
     return "; ".join(texts)
 
 
-def _not_ingested(opened: Opened, day: str, row: Mapping[str, Any]) -> str | None:
-    if row["status"] == "in_progress":
+def _not_ingested(opened: Opened, day: str, row: report.Row) -> str | None:
+    if row["status"] == Status.IN_PROGRESS:
         return "the Platform is still at work on it"
     if row["uploaded"] - row["ingested"] != row["rejected"]:
         return None
-    outcome = (opened.day(load.TABLE, day).manifest() or {}).get("outcome") or {}
-    if row["status"] == "failed":
-        reasons = "; ".join(f"{e['code']}: {e['description']}" for e in outcome.get("errors", [])[:3])
+    if row["status"] == Status.FAILED:
+        batch = load.stored(opened, day)
+        errors = batch.outcome.errors if batch is not None and batch.outcome is not None else ()
+        reasons = "; ".join(f"{error.code}: {error.description}" for error in errors[:3])
         return f"the Platform refused the batch: {reasons or 'it gave no reason'}"
-    codes = quarantine.summary(opened, day).get("aep", {})
+    codes = quarantine.summary(opened, day).get(Stage.AEP, {})
     told = ", ".join(f"{code} {count:,}" for code, count in codes.items()) or "no diagnostics could be read"
     return f"{_events(row['rejected'], 'row')} rejected by the Platform ({told})"
 
 
-def _live(opened: Opened, day: str, row: Mapping[str, Any]) -> tuple[int | None, str | None]:
+def _live(opened: Opened, day: str, row: report.Row) -> tuple[int | None, str | None]:
     """Rows of the day's live batches by the Catalog, and why they are not what the books say; or why there are none."""
     partition = batch.partition_name(str(opened.settings.project_id or ""), opened.settings.name, day)
     found = follow.live(opened.platform, opened.dataset, partition)
@@ -154,8 +198,8 @@ def _live(opened: Opened, day: str, row: Mapping[str, Any]) -> tuple[int | None,
     count = sum(outcome.ingested or 0 for outcome in found)
     if count == row["ingested"]:
         return count, None
-    again = replay.standing(opened, day) or {}
-    known = {row["batch_id"], again.get("batch_id")}
+    again = replay.standing(opened, day)
+    known = {row["batch_id"], again.batch_id if again is not None else None}
     state = receipts.read(opened.storage, opened.settings.name, day)
     parts = {attempt.batch_id: attempt.part for attempt in state.attempts}
     beside = {outcome.batch_id: outcome.ingested or 0 for outcome in found if outcome.batch_id not in known}
@@ -164,13 +208,13 @@ def _live(opened: Opened, day: str, row: Mapping[str, Any]) -> tuple[int | None,
         return count, None
     if new and all(parts.get(batch_id) == receipts.REPLAY for batch_id in new):
         return count, "a replay was stopped before it was written down: `mixpanel-aep quarantine replay` finishes it"
-    if new and row["status"] == "failed":
+    if new and row["status"] == Status.FAILED:
         return count, f"the day's earlier batch {', '.join(new)} is live, because the refused one did not replace it"
     return count, None
 
 
 def _mixpanel(
-    opened: Opened, day: str, raw: Mapping[str, Any], xdm: Mapping[str, Any], *, reread: bool
+    opened: Opened, day: str, raw: RawManifest, xdm: XdmManifest, *, reread: bool
 ) -> tuple[int | None, str | None]:
     """Mixpanel's own count of the day, and why it is not the number exported; without a count, why there is none."""
     if opened.settings.events or opened.settings.where:
@@ -179,13 +223,13 @@ def _mixpanel(
         counts = _counts(opened, day)
     except PlanLacksExport as error:
         return None, str(error)
-    theirs, ours = sum(counts.values()), raw["rows"] - xdm["duplicates"]
+    theirs, ours = sum(counts.values()), raw.rows - xdm.duplicates
     others = export_requests.alone(opened, day)
     strays = 0 if others is None else others.reasons.get(OTHER_DAY, 0)
-    broken = raw["quarantined"] + (0 if others is None else others.count - strays)
+    broken = raw.quarantined + (0 if others is None else others.count - strays)
     texts = [_events(broken, "line") + " without an event"] if broken else []
-    if xdm["duplicates"]:
-        texts.append(f"{_events(xdm['duplicates'], 'duplicate')}, which Mixpanel's numbers leave out")
+    if xdm.duplicates:
+        texts.append(f"{_events(xdm.duplicates, 'duplicate')}, which Mixpanel's numbers leave out")
     if others is not None and strays and theirs == ours + (distinct := _distinct(others)):
         if strays > distinct:
             texts.append(f"{_events(strays - distinct, 'duplicate')} among the events of other days")
@@ -212,9 +256,7 @@ def _distinct(request: Request) -> int:
     return found.filter("repeats")["key"].n_unique() + found.filter(~pl.col("repeats")).height
 
 
-def explain_count(
-    opened: Opened, day: str, raw: Mapping[str, Any], counts: Mapping[str, int], *, reread: bool
-) -> str | None:
+def explain_count(opened: Opened, day: str, raw: RawManifest, counts: Mapping[str, int], *, reread: bool) -> str | None:
     """What makes Mixpanel's counts of the day (by name) differ from the rows exported, duplicates left out.
 
     None where nothing does; see `report_of` for `reread`. Raises NotComparable, the errors of `mixpanel.errors`, StorageError.
@@ -233,7 +275,7 @@ def explain_count(
             texts.append(text)
         return "; ".join(texts)
     zone = opened.mixpanel.source.timezone or "UTC"
-    in_zone = raw["time_mode"] == "utc" and zone != "UTC"
+    in_zone = raw.time_mode == "utc" and zone != "UTC"
     if in_zone and (why := _in_zone(opened, day, ZoneInfo(zone), counts)) is not None:
         return why
     return _changed(opened, day, raw, counts) if reread else None
@@ -268,7 +310,7 @@ def _in_zone(opened: Opened, day: str, zone: ZoneInfo, counts: Mapping[str, int]
         moment.astimezone(datetime.UTC).date() for moment in (start, end - datetime.timedelta(microseconds=1))
     )
     days = [(first + datetime.timedelta(n)).isoformat() for n in range((last - first).days + 1)]
-    missing = [one for one in days if opened.day(extract.TABLE, one).manifest() is None]
+    missing = [one for one in days if extract.stored(opened, one) is None]
     if missing:
         raise NotComparable(
             f"Mixpanel counts the day in {zone.key}, the export's is UTC; to compare them, {', '.join(missing)} is missing"
@@ -285,19 +327,19 @@ def _in_zone(opened: Opened, day: str, zone: ZoneInfo, counts: Mapping[str, int]
     )
 
 
-def _changed(opened: Opened, day: str, raw: Mapping[str, Any], counts: Mapping[str, int]) -> str | None:
+def _changed(opened: Opened, day: str, raw: RawManifest, counts: Mapping[str, int]) -> str | None:
     """Exports the day again, to a passing folder, and compares."""
     stored = opened.day(extract.TABLE, day).locations(raw)
     with (
         tempfile.TemporaryDirectory(prefix=PASSING) as folder,
         opened.with_storage(open_storage(folder)) as again,
     ):
-        now = extract.extract_day(again, day)
-        if now["digest"] == raw["digest"] or _by_name(rows.source_rows(again, day), counts)[0] != +Counter(counts):
+        now = extract.extract_day(again, day).manifest
+        if now.digest == raw.digest or _by_name(rows.source_rows(again, day), counts)[0] != +Counter(counts):
             return None
         found = changes.compare(stored, again.day(extract.TABLE, day).locations(now))
-    told = ", ".join(f"{count:,} {what}" for what, count in found.items() if count)
-    return f"the day has changed since it was exported at {raw['committed_at'][:16]} UTC ({told}); run it again"
+    told = ", ".join(f"{count:,} {what}" for what, count in manifests.as_json(found).items() if count)
+    return f"the day has changed since it was exported at {raw.committed_at[:16]} UTC ({told}); run it again"
 
 
 def _counts(opened: Opened, day: str) -> Counter[str]:
@@ -308,11 +350,11 @@ def _counts(opened: Opened, day: str) -> Counter[str]:
     """
     date = datetime.date.fromisoformat(day)
     names = {HOT_SHARD}
-    for frame in rows.read_groups(opened.day(extract.TABLE, day), kind="parts", columns=["event"]):
+    for frame in rows.read_groups(opened.day(extract.TABLE, day), extract.stored(opened, day), "parts", ["event"]):
         names.update(frame["event"].unique().to_list())
     for number in range(-AROUND, AROUND + 1):
-        near = opened.day(extract.TABLE, (date + datetime.timedelta(number)).isoformat()).manifest()
-        names.update((near or {}).get("events", ()))
+        near = extract.stored(opened, (date + datetime.timedelta(number)).isoformat())
+        names.update(near.events if near else ())
     counts = opened.mixpanel.daily_counts(date, date, sorted(names))
     return Counter({name: days.get(date, 0) for name, days in counts.items()})
 

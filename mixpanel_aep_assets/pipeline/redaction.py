@@ -7,15 +7,15 @@ were rules) go through the rules when they are read.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import polars as pl
 import pyarrow.parquet as pq
 
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.errors import ExplainedError
+from mixpanel_aep_assets.manifests import RawManifest
 from mixpanel_aep_assets.mixpanel.events import RAW_SCHEMA
 from mixpanel_aep_assets.mixpanel.outside import OTHER_DAY, Request
 from mixpanel_aep_assets.mixpanel.parts import ROW_GROUP
@@ -27,25 +27,26 @@ class OtherPrivacyRules(ExplainedError):
     """The day was stored under other rules than the connection has now."""
 
 
-def pending(opened: Opened, manifest: Mapping[str, Any]) -> Privacy | None:
-    """The rules that the raw files of a manifest have yet to go through, None where there are none to apply.
+def pending(opened: Opened, applied: str | None, name: str) -> Privacy | None:
+    """The rules that raw files have yet to go through, None where there are none to apply.
 
-    Raises OtherPrivacyRules where the files went through others: hashed values would be hashed again.
+    `applied` is the fingerprint of the rules that they were stored under, `name` the day's or the request's. Raises
+    OtherPrivacyRules where the files went through others: hashed values would be hashed again.
     """
-    privacy, applied = opened.privacy, manifest.get("privacy")
+    privacy = opened.privacy
     if privacy is None or applied == privacy.fingerprint:
         return None
     if applied is not None:
         raise OtherPrivacyRules(
-            f"{opened.settings.name} {manifest['day']}: the raw events were stored under other privacy rules, or another "
+            f"{opened.settings.name} {name}: the raw events were stored under other privacy rules, or another "
             "salt, than the connection has now. Materialize raw_events of the day again."
         )
     return privacy
 
 
-def redacted(opened: Opened, manifest: Mapping[str, Any], frame: pl.DataFrame) -> pl.DataFrame:
+def redacted(opened: Opened, manifest: RawManifest, frame: pl.DataFrame) -> pl.DataFrame:
     """Rows of a day's raw files (`properties` among the columns) after the rules. Raises OtherPrivacyRules."""
-    privacy = pending(opened, manifest)
+    privacy = pending(opened, manifest.privacy, manifest.day)
     return frame if privacy is None else privacy.frame(frame)
 
 
@@ -54,7 +55,7 @@ def redacted_lines(opened: Opened, request: Request, frame: pl.DataFrame) -> pl.
 
     Raises OtherPrivacyRules.
     """
-    privacy = pending(opened, {**request.manifest, "day": request.name})
+    privacy = pending(opened, request.manifest.privacy, request.name)
     if privacy is None:
         return frame
     shown = [
@@ -65,14 +66,14 @@ def redacted_lines(opened: Opened, request: Request, frame: pl.DataFrame) -> pl.
 
 
 @contextmanager
-def readable(opened: Opened, day: Day, manifest: Mapping[str, Any]) -> Iterator[tuple[Storage, list[str]]]:
+def readable(opened: Opened, day: Day, manifest: RawManifest) -> Iterator[tuple[Storage, list[str]]]:
     """The day's raw parts after the rules: a storage and paths in it.
 
     Where rules are still to be applied, the parts are a copy in a passing folder, so that all that is computed from them
     (which rows are duplicates, ids) is what it would be had the rules been applied before they were stored.
     """
     files = day.files(manifest)
-    privacy = pending(opened, manifest)
+    privacy = pending(opened, manifest.privacy, manifest.day)
     if privacy is None:
         yield day.storage, files
         return

@@ -7,7 +7,8 @@ whole day (`transform`), and what is done with the rows found (`load`, `replay`)
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from enum import StrEnum
 from typing import Any
 
 import polars as pl
@@ -17,12 +18,22 @@ import pyarrow.parquet as pq
 from mixpanel_aep_assets.aep.diagnostics import RowError
 from mixpanel_aep_assets.connection import DERIVED, Opened
 from mixpanel_aep_assets.dataprep.columnar.compiled_mapping import compile_mapping
+from mixpanel_aep_assets.manifests import Part
 from mixpanel_aep_assets.mixpanel import dedup, identity, time_mode
 from mixpanel_aep_assets.pipeline import extract, redaction
 from mixpanel_aep_assets.pipeline.transform import QUARANTINE_SCHEMA
-from mixpanel_aep_assets.storage import Day, Staging, Storage
+from mixpanel_aep_assets.storage import Committed, Day, Staging, Storage
 
 QUARANTINE_FILE = "quarantine-00000.parquet"
+
+
+class Stage(StrEnum):
+    """Where rows were set aside: with the export request, as lines, as events, by the Platform (`quarantine`)."""
+
+    REQUEST = "request"
+    RAW = "raw"
+    XDM = "xdm"
+    AEP = "aep"
 
 
 def source_rows(opened: Opened, day: str, ids: Collection[str] | None = None) -> Iterator[pl.DataFrame]:
@@ -30,11 +41,10 @@ def source_rows(opened: Opened, day: str, ids: Collection[str] | None = None) ->
 
     `ids`: only the rows with these `mixpanel.id`s. Memory holds a row group. Raises StorageError, OtherPrivacyRules.
     """
-    table = opened.day(extract.TABLE, day)
-    manifest = table.manifest()
+    table, manifest = opened.day(extract.TABLE, day), extract.stored(opened, day)
     if manifest is None:
         return
-    utc = time_mode.to_utc(manifest["time_mode"], manifest["timezone"])
+    utc = time_mode.to_utc(manifest.time_mode, manifest.timezone)
     wanted = None if ids is None else pl.Series(sorted(ids), dtype=pl.String)
     with redaction.readable(opened, table, manifest) as (storage, files):
         for kept in _without_duplicates(storage, files):
@@ -91,23 +101,23 @@ def rejected_rows(opened: Opened, day: str, errors: Sequence[RowError]) -> pl.Da
     )
 
 
-def write_quarantine(staging: Staging, rows: pl.DataFrame, name: str = QUARANTINE_FILE) -> list[dict[str, Any]]:
+def write_quarantine(staging: Staging, rows: pl.DataFrame, name: str = QUARANTINE_FILE) -> tuple[Part, ...]:
     """Writes the rows (QUARANTINE_SCHEMA, more columns stay) as one Parquet file; the manifest's entry for it."""
     if rows.is_empty():
-        return []
+        return ()
     table = rows.to_arrow()
     kept = [field for field in QUARANTINE_SCHEMA if field.name in rows.columns]
     more = [pa.field(name, pa.string()) for name in rows.columns if name not in QUARANTINE_SCHEMA.names]
     with staging.open(name) as file:
         pq.write_table(table.cast(pa.schema([*kept, *more])), file, compression="zstd")
-    return [{"name": name, "rows": rows.height, "bytes": file.size}]
+    return (Part(name, rows.height, file.size),)
 
 
 def read_groups(
-    day: Day, manifest: Mapping[str, Any] | None = None, kind: str = "quarantine", columns: list[str] | None = None
+    day: Day, manifest: Committed | None, kind: str = "quarantine", columns: list[str] | None = None
 ) -> Iterator[pl.DataFrame]:
-    """The committed files of a kind, a row group at a time."""
-    for path in day.files(manifest, kind):
+    """The committed files of a kind, a row group at a time; none where nothing is committed."""
+    for path in day.files(manifest, kind) if manifest is not None else ():
         with day.storage.open_read(path) as file:
             parquet = pq.ParquetFile(file)
             for group in range(parquet.num_row_groups):

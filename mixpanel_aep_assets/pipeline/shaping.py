@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from mixpanel_aep_assets.dataprep.columnar.compiled_mapping import CompiledMapping
 from mixpanel_aep_assets.growth.strict_fields import with_refused
+from mixpanel_aep_assets.manifests import Part, RowSetAside
 from mixpanel_aep_assets.mixpanel import dedup, identity, time_mode
 from mixpanel_aep_assets.storage import Day, Staging, Storage, reading
 from mixpanel_aep_assets.xdm.conformance import Conformance, reasons
@@ -70,9 +71,9 @@ class Counted:
     duplicates: int = 0
     quarantined: int = 0
     oversized: int = 0
-    parts: list[dict[str, Any]] = field(default_factory=list)
-    quarantine: list[dict[str, Any]] = field(default_factory=list)
-    examples: list[dict[str, Any]] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+    quarantine: list[Part] = field(default_factory=list)
+    examples: list[RowSetAside] = field(default_factory=list)
     violations: Counter[Place] = field(default_factory=Counter)
     warnings: Counter[Place] = field(default_factory=Counter)
     mapping_errors: Counter[str] = field(default_factory=Counter)
@@ -238,8 +239,8 @@ class _Parts:
             )
         self._writer.write(frame, shaped=True)
 
-    def close(self) -> list[dict[str, Any]]:
-        return [] if self._writer is None else [dict(part) for part in self._writer.close()]
+    def close(self) -> list[Part]:
+        return [] if self._writer is None else self._writer.close()
 
 
 class _Aside:
@@ -260,7 +261,7 @@ class _Aside:
         )
         room = EXAMPLES - len(counted.examples)
         if room > 0:
-            counted.examples += rows.head(room).drop("properties").to_dicts()
+            counted.examples += (RowSetAside(**row) for row in rows.head(room).drop("properties").to_dicts())
         if self._writer is None:
             self._file = self._staging.open(self._name)
             self._writer = pq.ParquetWriter(self._file, QUARANTINE_SCHEMA, compression="zstd")
@@ -268,9 +269,9 @@ class _Aside:
         self._rows += rows.height
         counted.quarantined += rows.height
 
-    def close(self) -> list[dict[str, Any]]:
+    def close(self) -> list[Part]:
         if self._writer is None:
             return []
         self._writer.close()
         self._file.close()
-        return [{"name": self._name, "rows": self._rows, "bytes": self._file.size}]
+        return [Part(self._name, self._rows, self._file.size)]

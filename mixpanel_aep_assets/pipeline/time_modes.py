@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import datetime
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterator
 
+from msgspec.structs import replace
+
+from mixpanel_aep_assets import manifests
 from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.manifests import RawManifest
 from mixpanel_aep_assets.mixpanel import time_evidence
-from mixpanel_aep_assets.mixpanel.export import UNCHANGED
 from mixpanel_aep_assets.mixpanel.time_evidence import Evidence
 from mixpanel_aep_assets.mixpanel.time_mode import Decision, configured
 
@@ -52,15 +54,15 @@ def decide(opened: Opened) -> Decision | None:
     return opened.time_mode()
 
 
-def remember(opened: Opened, manifest: Mapping[str, Any]) -> None:
+def remember(opened: Opened, manifest: RawManifest) -> None:
     """Keeps the decision that a day was exported under, if its events made it and it lasts."""
-    grounds = manifest["time_evidence"]
-    decision = Decision(manifest["time_mode"], manifest["timezone"], grounds["text"], grounds["lasting"])
-    if grounds["sure"] and opened.time_mode() is None:
-        opened.remember_time_mode(decision, manifest["day"])
+    grounds = manifest.time_evidence
+    decision = Decision(manifest.time_mode, manifest.timezone, grounds.text, grounds.lasting)
+    if grounds.sure and opened.time_mode() is None:
+        opened.remember_time_mode(decision, manifest.day)
 
 
-def settle_day(opened: Opened, day: str, *, log: Callable[[str], None] = lambda _: None) -> dict[str, Any] | None:
+def settle_day(opened: Opened, day: str, *, log: Callable[[str], None] = lambda _: None) -> RawManifest | None:
     """Gives a day that was exported before the mode was known the mode known now; its manifest.
 
     None where the day does not wait, or the mode is still not known. No request: the raw events are as sent in either mode.
@@ -68,30 +70,24 @@ def settle_day(opened: Opened, day: str, *, log: Callable[[str], None] = lambda 
     run is just replacing.
     """
     table = opened.day(TABLE, day)
-    before = table.manifest()
-    if before is None or before["time_evidence"]["sure"]:
+    before = manifests.read(table, RawManifest)
+    if before is None or before.time_evidence.sure:
         return None
-    zone = opened.settings.timezone or before["timezone"]
+    zone = opened.settings.timezone or before.timezone
     set_now = configured(opened.settings.time_mode, zone) if opened.settings.time_mode != "auto" else None
     decision = set_now or decide(opened)
     if decision is None:
         return None
-    grounds = {"sure": True, "lasting": decision.lasting, "text": decision.evidence}
+    grounds = replace(before.time_evidence, sure=True, lasting=decision.lasting, text=decision.evidence)
+    settled = replace(before, time_mode=decision.required(), timezone=decision.timezone, time_evidence=grounds)
     with table.stage() as staging:
         for kind in ("parts", "quarantine"):
-            for path, entry in zip(table.files(before, kind), before[kind], strict=True):
-                with opened.storage.open_read(path) as stored, staging.open(entry["name"]) as copy:
+            for path, name in zip(table.files(before, kind), before.names(kind), strict=True):
+                with opened.storage.open_read(path) as stored, staging.open(name) as copy:
                     shutil.copyfileobj(stored, copy, COPY_BYTES)
-        manifest = staging.commit(
-            {
-                **before,
-                "time_mode": decision.required(),
-                "timezone": decision.timezone,
-                "time_evidence": {**before["time_evidence"], **grounds},
-            }
-        )
+        settled = manifests.commit(staging, settled)
     log(f"{day}: `time` is {_meaning(decision)}, {decision.evidence}; the day is not exported again for that")
-    return {**manifest, UNCHANGED: True}
+    return settled
 
 
 def _meaning(decision: Decision) -> str:
@@ -111,7 +107,7 @@ def _evidence(
     near = around or datetime.date.max
     days = sorted(set(days) - set(without), key=lambda day: abs(day - near))
     for day in days[:POOL_DAYS]:
-        manifest = opened.day(TABLE, day.isoformat()).manifest()
+        manifest = manifests.read(opened.day(TABLE, day.isoformat()), RawManifest)
         kept = None if manifest is None else time_evidence.kept(manifest)
         if kept is not None:
             yield day, kept

@@ -20,9 +20,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mixpanel_aep_assets import manifests
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.dataprep.interpreter.evaluate import failure
 from mixpanel_aep_assets.dataprep.language.mapping_set import MappingSet
+from mixpanel_aep_assets.manifests import MappingError, RawManifest, Violations, XdmManifest
 from mixpanel_aep_assets.mixpanel import dedup, identity
 from mixpanel_aep_assets.mixpanel.errors import TimeModeUnsure
 from mixpanel_aep_assets.pipeline import extract, redaction, time_modes, workers
@@ -55,33 +57,31 @@ SOURCE_TOLD = 60
 
 def transform_day(
     opened: Opened, day: str, *, log: Callable[[str], None] = lambda _: None, target: Storage | None = None
-) -> dict[str, Any]:
+) -> XdmManifest:
     """Transforms the day and commits it, to `target` instead of the connection's storage where that is given.
 
-    A day whose raw digest, mapping and schema are unchanged is left as it is (`VERSION`). The manifest: `rows` (to upload),
-    `duplicates`, `quarantined`, `violations` (pointer, rule, rows), `examples`, `mapping_errors`, `raw_digest`,
-    `data_version`, `schema`, `mapping`, `seconds`.
+    A day whose raw digest, mapping and schema are unchanged is left as it is (`VERSION`).
     Raises NotExported, TimeModeUnsure (not for `target`, a preview), OtherPrivacyRules, the errors of `dataprep`,
     `aep.errors` (schema) and `storage.StorageError`.
     """
     began = time.perf_counter()
     raw = opened.day(extract.TABLE, day)
-    source = raw.manifest()
+    source = extract.stored(opened, day)
     if source is None:
         raise extract.NotExported(
             f"{opened.settings.name} {day}: no raw files; materialize raw_events of the day first."
         )
-    if target is None and source["rows"] and not source["time_evidence"]["sure"]:
+    if target is None and source.rows and not source.time_evidence.sure:
         source = time_modes.settle_day(opened, day, log=log)
         if source is None:
             raise TimeModeUnsure("It is not known yet what `time` means, so the day is not turned into XDM")
     written = (target or opened.storage).day(opened.settings.name, TABLE, day)
     version = _data_version(opened, source)
-    current = written.manifest()
+    current = manifests.read(written, XdmManifest)
     if current is not None and (
-        current["data_version"] == version
+        current.data_version == version
         or (
-            current["data_version"] == _data_version(opened, source, "1")
+            current.data_version == _data_version(opened, source, "1")
             and not _differs_from_version_1(raw, source, current)
         )
     ):
@@ -90,29 +90,33 @@ def transform_day(
     with written.stage() as staging, redaction.readable(opened, raw, source) as (storage, files):
         counted = _transform(opened, storage, files, source, staging)
         log(f"{day}: {counted.rows} events, {counted.duplicates} duplicates, {counted.quarantined} set aside")
-        return staging.commit(
-            {
-                "day": day,
-                "parts": counted.parts,
-                "quarantine": counted.quarantine,
-                "rows": counted.rows,
-                "duplicates": counted.duplicates,
-                "quarantined": counted.quarantined,
-                "violations": _listed(counted.violations),
-                "warnings": _listed(counted.warnings),
-                "examples": counted.examples,
-                "mapping_errors": _errors(counted, opened.mapping_set),
-                "oversized": counted.oversized,
-                "raw_digest": source["digest"],
-                "data_version": version,
-                "schema": opened.schema.id,
-                "mapping": opened.mapping_name,
-                "seconds": time.perf_counter() - began,
-            }
+        made = XdmManifest(
+            day=day,
+            parts=tuple(counted.parts),
+            quarantine=tuple(counted.quarantine),
+            rows=counted.rows,
+            duplicates=counted.duplicates,
+            quarantined=counted.quarantined,
+            violations=_listed(counted.violations),
+            warnings=_listed(counted.warnings),
+            examples=tuple(counted.examples),
+            mapping_errors=_errors(counted, opened.mapping_set),
+            oversized=counted.oversized,
+            raw_digest=source.digest,
+            data_version=version,
+            schema=opened.schema.id,
+            mapping=opened.mapping_name,
+            seconds=time.perf_counter() - began,
         )
+        return manifests.commit(staging, made)
 
 
-def _transform(opened: Opened, storage: Storage, files: list[str], source: dict[str, Any], staging: Staging) -> Counted:
+def stored(opened: Opened, day: str) -> XdmManifest | None:
+    """The manifest of the committed day, None where there is none. Raises StorageError."""
+    return manifests.read(opened.day(TABLE, day), XdmManifest)
+
+
+def _transform(opened: Opened, storage: Storage, files: list[str], source: RawManifest, staging: Staging) -> Counted:
     shaper = Shaper(
         source=storage,
         target=staging.day,
@@ -120,12 +124,12 @@ def _transform(opened: Opened, storage: Storage, files: list[str], source: dict[
         schema=opened.schema,
         mapping=opened.mapping,
         conformance=opened.conformance,
-        time_mode=source["time_mode"],
-        timezone=source["timezone"],
+        time_mode=source.time_mode,
+        timezone=source.timezone,
         strict=opened.strict_destinations,
         own_identities=builds_identities(opened.mapping_set),
     )
-    processes = workers.cores() if source["rows"] >= workers.LARGE else 1
+    processes = workers.cores() if source.rows >= workers.LARGE else 1
     counted = Counted()
     with workers.workers(processes) as over:
         twice = dedup.find([storage.location(path) for path in files], over)
@@ -142,32 +146,43 @@ def builds_identities(mapping_set: MappingSet) -> bool:
     )
 
 
-def _listed(counts: Counter[Place]) -> list[dict[str, Any]]:
-    return [{"pointer": pointer, "rule": rule, "rows": rows} for (pointer, rule), rows in sorted(counts.items())]
+def _listed(counts: Counter[Place]) -> tuple[Violations, ...]:
+    return tuple(Violations(pointer, rule, rows) for (pointer, rule), rows in sorted(counts.items()))
 
 
-def _errors(counted: Counted, mapping_set: MappingSet) -> list[dict[str, Any]]:
+def _errors(counted: Counted, mapping_set: MappingSet) -> tuple[MappingError, ...]:
     """Mappings that could not be computed in some rows, the most frequent first: Adobe's shape of an error, and the rows."""
     known = {mapping.destination: mapping for mapping in mapping_set.mappings}
     found = sorted(counted.mapping_errors.items(), key=lambda item: (-item[1], item[0]))
-    return [{**failure(known[where], counted.exceptions[where]).to_json(), "rows": rows} for where, rows in found]
+    failures = ((failure(known[where], counted.exceptions[where]), rows) for where, rows in found)
+    return tuple(
+        MappingError(
+            source=one.source,
+            destination=one.destination,
+            source_type=one.source_type,
+            column_name=one.column_name,
+            exception=one.exception,
+            rows=rows,
+        )
+        for one, rows in failures
+    )
 
 
-def _data_version(opened: Opened, source: dict[str, Any], rules: str = VERSION) -> str:
+def _data_version(opened: Opened, source: RawManifest, rules: str = VERSION) -> str:
     """Of everything that the XDM files are a function of."""
-    parts = [rules, source["digest"], source["time_mode"], source["timezone"], opened.fingerprint]
-    if (privacy := redaction.pending(opened, source)) is not None:
+    parts = [rules, source.digest, source.time_mode, source.timezone, opened.fingerprint]
+    if (privacy := redaction.pending(opened, source.privacy, source.day)) is not None:
         parts.append(privacy.fingerprint)
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()[:32]
 
 
 @reading()
-def _differs_from_version_1(raw: Day, source: dict[str, Any], current: dict[str, Any]) -> bool:
+def _differs_from_version_1(raw: Day, source: RawManifest, current: XdmManifest) -> bool:
     """Whether events were set aside, which may conform now, or rows have another `_id` or other identities than in version 1.
 
     Reads the columns of ids alone.
     """
-    if current["quarantined"]:
+    if current.quarantined:
         return True
     concerned = (dedup.keyed_otherwise_in_version_1() | identity.refused_since_version_1()).any()
     return any(
@@ -176,9 +191,9 @@ def _differs_from_version_1(raw: Day, source: dict[str, Any], current: dict[str,
     )
 
 
-def preview(opened: Opened, day: str, rows: int) -> list[dict[str, Any]]:
+def preview(opened: Opened, day: str, rows: int) -> list[dict[str, object]]:
     """The first events of the day as they will be uploaded, for a person."""
-    files = opened.day(TABLE, day).files()
+    files = opened.day(TABLE, day).files(stored(opened, day))
     if not files:
         return []
     with opened.storage.open_read(files[0]) as file:
@@ -186,8 +201,8 @@ def preview(opened: Opened, day: str, rows: int) -> list[dict[str, Any]]:
     return [_compact(row) for row in group.to_pylist()]
 
 
-def _compact(row: dict[str, Any]) -> dict[str, Any]:
-    shown = {}
+def _compact(row: dict[str, object]) -> dict[str, object]:
+    shown: dict[str, object] = {}
     for key, value in row.items():
         if isinstance(value, datetime.datetime):
             shown[key] = value.isoformat(timespec="milliseconds")
@@ -215,12 +230,12 @@ def violations_left(opened: Opened, day: str) -> int:
     which takes one process; else large days are checked by as many as there are cores.
     """
     table = opened.day(TABLE, day)
-    manifest = table.manifest()
+    manifest = stored(opened, day)
     files = table.files(manifest)
     if any(m.destination == "_id" and m.source != "mixpanel.id" for m in opened.mapping_set.mappings):
         seen = SeenIds()
         return sum(_violations_in(file, opened.storage, opened.conformance, seen) for file in files)
-    large = manifest is not None and manifest["rows"] >= workers.LARGE
+    large = manifest is not None and manifest.rows >= workers.LARGE
     with workers.workers(workers.cores() if large else 1) as over:
         return sum(over(partial(_violations_in, storage=opened.storage, conformance=opened.conformance), files))
 
@@ -243,7 +258,7 @@ def _violations_in(path: str, storage: Storage, conformance: Conformance, seen: 
 
 def arrow_schema(opened: Opened, day: str) -> pa.Schema | None:
     """The Parquet schema of the day's files, None for an empty day."""
-    files = opened.day(TABLE, day).files()
+    files = opened.day(TABLE, day).files(stored(opened, day))
     if not files:
         return None
     with opened.storage.open_read(files[0]) as file:
@@ -266,14 +281,14 @@ def lineage(opened: Opened, day: str) -> dict[str, list[str]]:
 
     Raises NotExported: which columns tell an event's instant depends on the day's time mode.
     """
-    source = opened.day(extract.TABLE, day).manifest()
+    source = extract.stored(opened, day)
     if source is None:
         raise extract.NotExported(
             f"{opened.settings.name} {day}: no raw files; materialize raw_events of the day first."
         )
     made_of = {
         name: frozenset(expression.meta.root_names())
-        for name, expression in derived(source["time_mode"], source["timezone"]).items()
+        for name, expression in derived(source.time_mode, source.timezone).items()
     }
     read = {
         root: frozenset[str]().union(*(made_of.get(column, {column}) for column in columns))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import pyarrow.parquet as pq
 
+from mixpanel_aep_assets import manifests
 from mixpanel_aep_assets.aep import limits
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.mixpanel import doubt
@@ -23,6 +24,7 @@ from mixpanel_aep_assets.pipeline import (
     time_modes,
     transform,
 )
+from mixpanel_aep_assets.pipeline.rows import Stage
 from mixpanel_aep_assets.pipeline.trifle import is_more_than_a_trifle
 
 EXAMPLES = 10
@@ -44,65 +46,62 @@ class Finding:
     passed: bool
     text: str
     severe: bool = True
-    numbers: dict[str, Any] = field(default_factory=dict)
+    numbers: Mapping[str, object] = field(default_factory=dict)
     waits: bool = False
 
 
 def body_is_whole(opened: Opened, day: str) -> Finding:
     """The committed files still hold the rows that the whole body had."""
-    table = opened.day(extract.TABLE, day)
-    manifest = table.manifest()
+    table, manifest = opened.day(extract.TABLE, day), extract.stored(opened, day)
     if manifest is None:
         return Finding(passed=False, text="The day was never exported.")
     stored = _rows(opened, table.files(manifest))
     aside = _rows(opened, table.files(manifest, "quarantine"))
-    numbers: dict[str, Any] = {
-        "exported": manifest["exported"],
+    numbers: dict[str, object] = {
+        "exported": manifest.exported,
         "rows_in_files": stored,
         "quarantined": aside,
-        "body_bytes": manifest["body"]["bytes"],
-        "quarantine_reasons": report.reason_rows(manifest["reasons"]),
+        "body_bytes": manifest.body.bytes,
+        "quarantine_reasons": report.reason_rows(manifest.reasons),
     }
-    if manifest.get("changes"):
-        numbers["changes_since_last_export"] = [manifest["changes"]]
-        numbers["last_changed"] = manifest["committed_at"]
-    if stored + aside != manifest["exported"] or stored != manifest["rows"]:
-        return Finding(
-            False, f"The files hold {stored:,} + {aside:,} rows of {manifest['exported']:,}.", numbers=numbers
-        )
-    if not manifest.get("slices", {}).get("complete", True):
+    if manifest.changes is not None:
+        numbers["changes_since_last_export"] = [manifests.as_json(manifest.changes)]
+        numbers["last_changed"] = manifest.committed_at
+    if stored + aside != manifest.exported or stored != manifest.rows:
+        return Finding(False, f"The files hold {stored:,} + {aside:,} rows of {manifest.exported:,}.", numbers=numbers)
+    if manifest.slices is not None and not manifest.slices.complete:
         text = (
-            f"{stored:,} events by {manifest['slices']['requests']} requests for event names, and none by the one for "
+            f"{stored:,} events by {manifest.slices.requests} requests for event names, and none by the one for "
             "all other names: that the day has no others is not proven."
         )
         return Finding(False, text, severe=False, numbers=numbers)
     if aside:
-        text = f"Whole; {aside:,} of {manifest['exported']:,} lines are no events and lie in quarantine."
+        text = f"Whole; {aside:,} of {manifest.exported:,} lines are no events and lie in quarantine."
         return Finding(False, text, severe=False, numbers=numbers)
     return Finding(True, f"Whole: {stored:,} events.", numbers=numbers)
 
 
 def lines_belong_to_day(opened: Opened, day: str) -> Finding:
     """Of the lines that came with a request for the day, alone or with others, few belong to no day that it asked for."""
-    manifest = opened.day(extract.TABLE, day).manifest()
+    manifest = extract.stored(opened, day)
     if manifest is None:
         return Finding(passed=False, text="The day was never exported.")
     settings = opened.settings
     found = export_requests.of_day(opened, day)
-    numbers: dict[str, Any] = {
-        "lines_of_day": manifest["exported"],
+    numbers: dict[str, object] = {
+        "lines_of_day": manifest.exported,
         "lines_outside": sum(one.count for one in found),
         "allowed_percent": settings.max_nonconforming_percent,
         "allowed_rows": settings.max_nonconforming_rows,
     }
     if not found:
-        return Finding(True, f"All {manifest['exported']:,} lines are of the day.", numbers=numbers)
+        return Finding(True, f"All {manifest.exported:,} lines are of the day.", numbers=numbers)
     numbers["requests"] = export_requests.reason_rows(found)
     told = "; ".join(_outside(one) for one in found)
-    bad = [one for one in found if export_requests.stops(one, manifest["exported"], settings)]
+    bad = [one for one in found if export_requests.stops(one, manifest.exported, settings)]
     if not bad:
-        return Finding(True, f"{manifest['exported']:,} lines are of the day. Set aside: {told}.", numbers=numbers)
-    count, total = bad[0].count, bad[0].count + manifest["exported"]
+        return Finding(True, f"{manifest.exported:,} lines are of the day. Set aside: {told}.", numbers=numbers)
+    count, total = bad[0].count, bad[0].count + manifest.exported
     text = (
         f"{count:,} of {total:,} lines ({100 * count / total:.1f} %) do not belong to the day, the connection allows "
         f"{settings.max_nonconforming_percent:g} % or {settings.max_nonconforming_rows} lines, and never all of them: {told}. "
@@ -133,59 +132,58 @@ def time_mode_is_sure(opened: Opened, day: str) -> Finding:
     A day that was exported while the mode was not known takes the one that is known by now.
     """
     time_modes.settle_day(opened, day)
-    manifest = opened.day(extract.TABLE, day).manifest()
+    manifest = extract.stored(opened, day)
     if manifest is None:
         return Finding(passed=False, text="The day was never exported.")
-    mode, evidence = manifest["time_mode"], manifest["time_evidence"]
+    mode, evidence = manifest.time_mode, manifest.time_evidence
     numbers = {
-        "mode": mode if evidence["sure"] else "not known yet",
-        "time_zone": manifest["timezone"],
-        "because": evidence["text"],
-        "evidence_of_day": evidence["observed_text"],
+        "mode": mode if evidence.sure else "not known yet",
+        "time_zone": manifest.timezone,
+        "because": evidence.text,
+        "evidence_of_day": evidence.observed_text,
     }
-    if manifest["rows"] == 0:
+    if manifest.rows == 0:
         return Finding(True, "The day has no events.", numbers=numbers)
-    if not evidence["sure"]:
+    if not evidence.sure:
         text = (
-            f"It is not known yet what `time` means: {evidence['text']}. Once other days tell, the sensor "
+            f"It is not known yet what `time` means: {evidence.text}. Once other days tell, the sensor "
             f"{opened.settings.name}_requeue runs this day again, without another export. Or set MIXPANEL_TIME_MODE to utc "
             "or project (projects made before 2023 mostly use project) and run it again."
         )
         return Finding(False, text, numbers=numbers, waits=True)
     decided = opened.time_mode()
-    if evidence["lasting"] and decided is not None and decided.mode != mode:
+    if evidence.lasting and decided is not None and decided.mode != mode:
         text = (
             f"The day was exported under the mode {mode}, but {decided.mode} was {decided.evidence}. Export the day again; "
             "if that is wrong, set MIXPANEL_TIME_MODE."
         )
         return Finding(False, text, numbers=numbers)
-    if evidence["observed"] == "neither":
-        text = f"The mode is {mode}, but {evidence['observed_text']}: was the project's zone changed?"
+    if evidence.observed == "neither":
+        text = f"The mode is {mode}, but {evidence.observed_text}: was the project's zone changed?"
         found_out = opened.settings.time_mode == "auto" and decided is not None
         if found_out:
             text += " Set MIXPANEL_TIMEZONE and MIXPANEL_TIME_MODE to what holds for this day and export it again."
         return Finding(False, text, severe=found_out, numbers=numbers)
-    if evidence["observed"] in ("utc", "project") and evidence["observed"] != mode:
+    if evidence.observed in ("utc", "project") and evidence.observed != mode:
         return Finding(
             False,
-            f"The mode is {mode}, but {evidence['observed_text']}: was the project's zone changed? "
+            f"The mode is {mode}, but {evidence.observed_text}: was the project's zone changed? "
             "Check MIXPANEL_TIME_MODE and MIXPANEL_TIMEZONE.",
             numbers=numbers,
         )
-    meaning = "UTC" if mode == "utc" else f"the wall clock of {manifest['timezone']}"
+    meaning = "UTC" if mode == "utc" else f"the wall clock of {manifest.timezone}"
     return Finding(True, f"`time` is {meaning}.", numbers=numbers)
 
 
 def loss_is_proven(opened: Opened, day: str) -> Finding:
     """No answer of Mixpanel that the committed day contradicts waits for evidence."""
-    table = opened.day(extract.TABLE, day)
-    manifest = table.manifest()
+    table, manifest = opened.day(extract.TABLE, day), extract.stored(opened, day)
     if manifest is None:
         return Finding(passed=False, text="The day was never exported.")
     note = doubt.read(table)
     if note is None:
         return Finding(True, "What is committed is what Mixpanel said last.")
-    numbers: dict[str, Any] = {
+    numbers: dict[str, object] = {
         "events_committed": note.had,
         "events_missing": note.lost,
         "mixpanel_count": note.why if note.counted is None else note.counted,
@@ -200,31 +198,30 @@ def loss_is_proven(opened: Opened, day: str) -> Finding:
 
 def conforms_to_xdm(opened: Opened, day: str) -> Finding:
     """Reads the committed XDM files back and checks every row of them; tells what was set aside before."""
-    table = opened.day(transform.TABLE, day)
-    manifest = table.manifest()
+    manifest = transform.stored(opened, day)
     if manifest is None:
         return Finding(passed=False, text="The day was never transformed.")
     left = transform.violations_left(opened, day)
-    aside, total = manifest["quarantined"], manifest["rows"] + manifest["quarantined"]
+    aside, total = manifest.quarantined, manifest.rows + manifest.quarantined
     percent = 100 * aside / total if total else 0.0
     settings = opened.settings
-    numbers: dict[str, Any] = {
-        "conforming": manifest["rows"],
+    numbers: dict[str, object] = {
+        "conforming": manifest.rows,
         "set_aside": aside,
         "set_aside_percent": round(percent, 3),
         "allowed_percent": settings.max_nonconforming_percent,
         "allowed_rows": settings.max_nonconforming_rows,
-        "oversized_events": manifest["oversized"],
-        "violations": manifest["violations"],
-        "warnings": manifest["warnings"],
-        "first_offending_rows": manifest["examples"][:EXAMPLES],
+        "oversized_events": manifest.oversized,
+        "violations": manifests.as_json(manifest.violations),
+        "warnings": manifests.as_json(manifest.warnings),
+        "first_offending_rows": manifests.as_json(manifest.examples[:EXAMPLES]),
     }
     if left:
         text = f"{left:,} rows in the committed XDM files do not conform, or have an `_id` that an earlier row has."
         return Finding(False, text, numbers=numbers)
     if is_more_than_a_trifle(aside, total, settings):
-        most = sorted(manifest["violations"], key=lambda one: -one["rows"])[:MOST_FREQUENT]
-        told = ", ".join(f"{one['pointer'] or 'the event'} ({one['rule']}, {one['rows']:,} events)" for one in most)
+        most = sorted(manifest.violations, key=lambda one: -one.rows)[:MOST_FREQUENT]
+        told = ", ".join(f"{one.pointer or 'the event'} ({one.rule}, {one.rows:,} events)" for one in most)
         text = (
             f"{aside:,} of {total:,} events ({percent:.1f} %) cannot conform, the connection allows "
             f"{settings.max_nonconforming_percent:g} % or {settings.max_nonconforming_rows:,} events, and never all of them: "
@@ -234,20 +231,20 @@ def conforms_to_xdm(opened: Opened, day: str) -> Finding:
         return Finding(False, text, numbers=numbers)
     if aside:
         text = (
-            f"{manifest['rows']:,} events conform; {aside:,} of {total:,} ({percent:.1f} %) cannot and were set aside: see "
+            f"{manifest.rows:,} events conform; {aside:,} of {total:,} ({percent:.1f} %) cannot and were set aside: see "
             f"`mixpanel-aep quarantine show --day {day} --stage xdm`."
         )
         return Finding(False, text, severe=False, numbers=numbers)
-    return Finding(True, f"All {manifest['rows']:,} events conform.", numbers=numbers)
+    return Finding(True, f"All {manifest.rows:,} events conform.", numbers=numbers)
 
 
 def mapping_has_no_errors(opened: Opened, day: str) -> Finding:
-    manifest = opened.day(transform.TABLE, day).manifest()
+    manifest = transform.stored(opened, day)
     if manifest is None:
         return Finding(passed=False, text="The day was never transformed.")
-    errors = manifest["mapping_errors"]
-    rows = sum(error["rows"] for error in errors)
-    numbers: dict[str, Any] = {"fields_missing_in_schema": len(opened.left_out)} if opened.left_out else {}
+    errors = manifest.mapping_errors
+    rows = sum(error.rows for error in errors)
+    numbers: dict[str, object] = {"fields_missing_in_schema": len(opened.left_out)} if opened.left_out else {}
     if not errors and opened.left_out and not opened.keeps_properties:
         text = (
             f"The dataset's schema lacks {len(opened.left_out)} fields of the standard mapping, also the one that keeps "
@@ -262,21 +259,28 @@ def mapping_has_no_errors(opened: Opened, day: str) -> Finding:
         f"{rows:,} attributes could not be computed and are left out; the source text stays in "
         + ("`properties`." if opened.keeps_properties else "raw_events."),
         severe=False,
-        numbers=numbers | {"errors": errors},
+        numbers=numbers | {"errors": manifests.as_json(errors)},
     )
 
 
 def properties_have_not_drifted(opened: Opened, day: str) -> Finding:
     """What `drift` found, as a warning."""
-    manifest = opened.day(drift.TABLE, day).manifest()
+    manifest = drift.stored(opened, day)
     if manifest is None:
         return Finding(False, "The day was never looked at.", severe=False)
-    numbers = {key: manifest[key] for key in ("properties", "new", "changed", "vanished", "conflicts", "found")}
-    if not manifest["against"]:
+    numbers = {
+        "properties": manifest.properties,
+        "new": manifest.new,
+        "changed": manifest.changed,
+        "vanished": manifest.vanished,
+        "conflicts": manifest.conflicts,
+        "found": manifests.as_json(manifest.found),
+    }
+    if not manifest.against:
         return Finding(True, "There is nothing to hold the day against yet.", severe=False, numbers=numbers)
-    told = ", ".join(f"{manifest[key]:,} {key}" for key in ("new", "changed", "vanished"))
-    drifted = any(manifest[key] for key in ("new", "changed", "vanished"))
-    text = f"{manifest['properties']:,} properties, {told}, against {manifest['against']}."
+    told = f"{manifest.new:,} new, {manifest.changed:,} changed, {manifest.vanished:,} vanished"
+    drifted = manifest.new or manifest.changed or manifest.vanished
+    text = f"{manifest.properties:,} properties, {told}, against {manifest.against}."
     return Finding(not drifted, text, severe=False, numbers=numbers)
 
 
@@ -288,26 +292,25 @@ def counts_add_up(opened: Opened, day: str) -> Finding:
         f"{row['exported']:,} exported, {row['duplicates']:,} duplicates, {row['quarantined']:,} quarantined, "
         f"{row['uploaded']:,} uploaded."
     )
-    return Finding(row["status"] != "missing" and row["exported"] == accounted, text, numbers=numbers)
+    return Finding(row["status"] != report.Status.MISSING and row["exported"] == accounted, text, numbers=numbers)
 
 
 def within_guardrails(opened: Opened, day: str) -> Finding:
     """Adobe's limits (platform.md#limits), before they bite: as warned of before the upload, and as they stand now."""
-    batch = opened.day(load.TABLE, day).manifest()
-    xdm = opened.day(transform.TABLE, day).manifest()
+    batch, xdm = load.stored(opened, day), transform.stored(opened, day)
     if batch is None or xdm is None:
         return Finding(False, "The day was never handed over.", severe=False)
     used = limits.usage(opened.platform)
-    found = [*batch.get("guardrails", []), *(finding.text for finding in limits.forecast(used, batches=0, size=0))]
+    found = [*batch.guardrails, *(finding.text for finding in limits.forecast(used, batches=0, size=0))]
     numbers = {
-        "files": len(xdm["parts"]),
+        "files": len(xdm.parts),
         "files_allowed": limits.FILES_A_BATCH,
-        "bytes": batch["bytes"],
+        "bytes": batch.bytes,
         "batches_today": used.batches_today,
         "batches_a_day_recommended": limits.BATCHES_A_DAY,
         "bytes_this_hour": used.bytes_this_hour,
         "bytes_an_hour_recommended": limits.BYTES_AN_HOUR,
-        "oversized_events": xdm["oversized"],
+        "oversized_events": xdm.oversized,
     }
     return Finding(not found, " ".join(found) or "Within Adobe's limits.", severe=False, numbers=numbers)
 
@@ -317,62 +320,74 @@ def ingested_by_aep(opened: Opened, day: str) -> Finding:
     manifest = load.confirm_day(opened, day)
     if manifest is None:
         return Finding(False, "The day was never handed over.", severe=False)
-    if not manifest["batch_id"]:
+    if not manifest.batch_id:
         return Finding(True, "The day has no events.")
     again = replay.confirm_day(opened, day)
-    numbers: dict[str, Any] = {
-        "batch_id": manifest["batch_id"],
-        "status": manifest["status"],
-        "uploaded": manifest["rows"],
+    numbers: dict[str, object] = {
+        "batch_id": manifest.batch_id,
+        "status": manifest.status,
+        "uploaded": manifest.rows,
     }
-    if again is not None and again["batch_id"]:
-        numbers |= {"replay_batch_id": again["batch_id"], "replay_status": again["status"], "replayed": again["rows"]}
-    outcome = manifest.get("outcome")
-    if not outcome:
-        text = f"The Platform is still at work on it ({manifest['status']}); the sensor asks again."
+    if again is not None and again.batch_id:
+        numbers |= {"replay_batch_id": again.batch_id, "replay_status": again.status, "replayed": again.rows}
+    outcome = manifest.outcome
+    if outcome is None:
+        text = f"The Platform is still at work on it ({manifest.status}); the sensor asks again."
         return Finding(False, text, severe=False, numbers=numbers)
-    numbers |= {"errors": outcome["errors"]} | _refused(opened, day)
-    if not outcome["ok"]:
-        reasons = "; ".join(f"{e['code']}: {e['description']}" for e in outcome["errors"][:3]) or manifest["status"]
+    numbers |= {"errors": manifests.as_json(outcome.errors)} | _refused(opened, day)
+    if not outcome.ok:
+        reasons = "; ".join(f"{error.code}: {error.description}" for error in outcome.errors[:3]) or manifest.status
         text = (
-            f"The Platform did not take the batch {manifest['batch_id']}, and nothing of it is live: {reasons.rstrip('. ')}. "
+            f"The Platform did not take the batch {manifest.batch_id}, and nothing of it is live: {reasons.rstrip('. ')}. "
             f"See the rows with `mixpanel-aep quarantine show --day {day} --stage aep`, mend the mapping or the schema, and "
             "run the day again (`--force` if the fault was the Platform's and there is nothing to mend)."
         )
         return Finding(False, text, numbers=numbers)
     row = report.counts_of(opened, day)
-    numbers |= {key: row[key] for key in ("uploaded", "ingested", "rejected")}
-    if outcome["ingested"] + outcome["rejected"] != manifest["rows"] or row["status"] == "unbalanced":
+    numbers |= {"uploaded": row["uploaded"], "ingested": row["ingested"], "rejected": row["rejected"]}
+    if outcome.ingested + outcome.rejected != manifest.rows or row["status"] == report.Status.UNBALANCED:
         return Finding(False, "uploaded ≠ ingested + rejected.", numbers=numbers)
     if replay.refused(again):
         return Finding(False, "The Platform refused the replay; its rows stay in quarantine.", numbers=numbers)
-    if row["status"] == "in_progress":
+    if row["status"] == report.Status.IN_PROGRESS:
         return Finding(False, "The Platform is still at work on the replay.", severe=False, numbers=numbers)
     if row["rejected"]:
         text = f"{row['rejected']:,} rows were rejected; `mixpanel-aep quarantine show --day {day} --stage aep`."
-        if outcome["problem"]:
-            text += f" Their diagnostics cannot be read yet, `mixpanel-aep reconcile` tries again: {outcome['problem']}"
-        if outcome["truncated"]:
+        if outcome.problem:
+            text += f" Their diagnostics cannot be read yet, `mixpanel-aep reconcile` tries again: {outcome.problem}"
+        if outcome.truncated:
             text += " They are more than are read of a batch: not all of them lie in quarantine."
         return Finding(False, text, severe=False, numbers=numbers)
     return Finding(True, f"All {row['ingested']:,} events are ingested.", numbers=numbers)
 
 
-def _refused(opened: Opened, day: str) -> dict[str, Any]:
+def _refused(opened: Opened, day: str) -> dict[str, object]:
     """The first rows that the Platform refused, for the check's table."""
-    rows = list(quarantine.show(opened, day, stage="aep", limit=REFUSED))
-    shown = ("line", "event", "reason", "pointer", "detail", "source")
-    return {"first_refused_rows": [{key: row[key] for key in shown} for row in rows]} if rows else {}
+    rows = list(quarantine.show(opened, day, stage=Stage.AEP, limit=REFUSED))
+    shown = [
+        {
+            "line": row["line"],
+            "event": row["event"],
+            "reason": row["reason"],
+            "pointer": row["pointer"],
+            "detail": row["detail"],
+            "source": row["source"],
+        }
+        for row in rows
+    ]
+    return {"first_refused_rows": shown} if shown else {}
 
 
 def reconciles_with_mixpanel(opened: Opened, day: str) -> Finding:
     """Mixpanel's own count of the day (Query API, where the plan has it), ours, and what is live, difference by difference."""
     row = report.counts_of(opened, day)
-    if row["status"] == "missing":
+    if row["status"] == report.Status.MISSING:
         return Finding(False, "The day as it is now was never handed over.", severe=False)
     found = reconcile.of_day(opened, day, row)
-    numbers: dict[str, Any] = {
-        "mixpanel": found["mixpanel"] if found["mixpanel"] is not None else f"not known: {found['mixpanel_error']}",
+    numbers: dict[str, object] = {
+        "mixpanel": found["mixpanel"]
+        if found["mixpanel"] is not None
+        else f"not known: {found.get('mixpanel_error', '')}",
         **{key: value for key in report.COUNTS if (value := report.known(row)[key]) is not None},
         "live": found["live"] if found["live"] is not None else "not known yet",
         "differences": [{**one, "between": " and ".join(one["between"])} for one in found["differences"]],
@@ -383,7 +398,8 @@ def reconciles_with_mixpanel(opened: Opened, day: str) -> Finding:
         text = f"Nothing explains: {text}. `mixpanel-aep reconcile` looks whether the day has changed."
         return Finding(False, text, severe=False, numbers=numbers)
     if found["unanswered"]:
-        text = "Not known: " + "; ".join(found[f"{side}_error"] for side in found["unanswered"])
+        errors = {"mixpanel": found.get("mixpanel_error", ""), "live": found.get("live_error", "")}
+        text = "Not known: " + "; ".join(errors[side] for side in found["unanswered"])
         return Finding(False, text, severe=False, numbers=numbers)
     theirs = "Mixpanel's count is not known" if found["mixpanel"] is None else f"Mixpanel counts {found['mixpanel']:,}"
     return Finding(True, f"{theirs}; every difference is explained.", severe=False, numbers=numbers)

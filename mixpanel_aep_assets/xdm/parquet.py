@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import IO, TypedDict, cast
+from typing import IO, cast
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from mixpanel_aep_assets.manifests import Part
 from mixpanel_aep_assets.xdm.empty import without_empty
 from mixpanel_aep_assets.xdm.schema import Field, Schema, SchemaError
 
@@ -102,14 +103,6 @@ def to_arrow(frame: pl.DataFrame, schema: Schema, columns: Columns = None, *, sh
     columns = frame.schema if columns is None else columns
     whole = frame if shaped else shape(frame, schema, columns)
     return whole.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(arrow_schema(schema, columns))
-
-
-class Part(TypedDict):
-    """One finished file, as manifests list it."""
-
-    name: str
-    rows: int
-    bytes: int
 
 
 class XdmWriter:
@@ -205,7 +198,7 @@ class XdmWriter:
         cast("pq.ParquetWriter", self._writer).close()
         size = self._position()
         cast("IO[bytes]", self._file).close()
-        self.parts.append({"name": self._name.format(number=len(self.parts)), "rows": self._rows, "bytes": size})
+        self.parts.append(Part(self._name.format(number=len(self.parts)), self._rows, size))
         self._writer = self._sink = self._file = None
         self._rows = 0
 

@@ -10,15 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from mixpanel_aep_assets.aep import receipts
+from mixpanel_aep_assets.aep import entries, receipts
+from mixpanel_aep_assets.aep.entries import Intended, Kind, Released
 from mixpanel_aep_assets.aep.errors import ClaimLost, PartitionBusy, ReceiptsDamaged
 from mixpanel_aep_assets.aep.owner import Owner
 from mixpanel_aep_assets.aep.receipts import Receipts, State
+from mixpanel_aep_assets.manifests import NewerFormat
 from mixpanel_aep_assets.storage import Log, Storage, open_storage
 
 DAY = "2026-01-31"
@@ -32,8 +35,10 @@ def storage(tmp_path: Path) -> Storage:
 
 def intend(claim: Receipts, version: str = "v1", part: str = receipts.MAIN) -> int:
     claim.record(
-        "intend", external_id=f"mp-{version}", target="t", dataset_id="d", data_version=version, files="f", rows=3,
-        bytes=9, predecessors=[], part=part,
+        Intended(
+            external_id=f"mp-{version}", target="t", dataset_id="d", data_version=version, files="f", rows=3,
+            bytes=9, predecessors=(), part=part,
+        )
     )  # fmt: skip
     return len(claim.state.attempts)
 
@@ -59,7 +64,7 @@ def test_a_released_partition_can_be_claimed_at_once(storage: Storage) -> None:
 def test_the_claim_of_a_killed_process_on_this_host_is_taken_over_at_once(storage: Storage) -> None:
     log = f"open_storage({storage.url!r}).log('default', receipts.LOG, {DAY!r})"
     code = (
-        "import os; from mixpanel_aep_assets.aep import receipts\n"
+        "import os; from mixpanel_aep_assets.aep import entries, receipts\n"
         "from mixpanel_aep_assets.storage import open_storage\n"
         f"receipts.take({log}, claim_seconds=3600, clock_skew=30); os._exit(9)"
     )
@@ -99,10 +104,10 @@ def test_an_owner_that_was_overtaken_cannot_write_any_more(storage: Storage) -> 
     Owner.ended(slow.token)
     quick = receipts.take(log, claim_seconds=1, clock_skew=0, clock=lambda: START + datetime.timedelta(seconds=5))
     with pytest.raises(ClaimLost):
-        slow.step(number, "created", batch_id="b1")
+        slow.step(number, Kind.CREATED, batch_id="b1")
     with pytest.raises(ClaimLost):
         slow.check()
-    quick.step(number, "created", batch_id="b2")
+    quick.step(number, Kind.CREATED, batch_id="b2")
     assert receipts.read(storage, "default", DAY).attempts[0].batch_id == "b2"
 
 
@@ -172,6 +177,37 @@ def test_a_receipt_of_an_unknown_kind_is_told(storage: Storage) -> None:
         State.fold([{"number": 1, "kind": "teleported", "token": "t"}])
 
 
+def test_a_receipt_of_a_newer_format_is_refused_with_its_place_and_what_to_do(storage: Storage) -> None:
+    entry = {"number": 1, "kind": "release", "token": "t", "format": entries.FORMAT + 1}
+    storage.write(f"default/{receipts.LOG}/{DAY}/000001.json", orjson.dumps(entry))
+    with pytest.raises(NewerFormat, match=rf"format 3.*{DAY}.*Update"):
+        receipts.read(storage, "default", DAY)
+
+
+def test_receipts_with_and_without_a_format_number_add_up_in_one_log() -> None:
+    claim = {"kind": "claim", "token": "t", "owner": Owner.this().as_json(), "expires_at": "2026-02-01T00:00:00+00:00"}
+    intended = {"external_id": "mp", "target": "t", "dataset_id": "d", "data_version": "v", "files": "f", "rows": 3}
+    state = State.fold(
+        [
+            {"number": 1, **claim},
+            {"number": 2, "kind": "intend", "token": "t", **intended, "bytes": 9, "predecessors": ["b0"]},
+            {"number": 3, "kind": "created", "token": "t", "attempt": 1, "batch_id": "b1", "format": 2},
+        ]
+    )
+    (attempt,) = state.attempts
+    assert (attempt.step, attempt.batch_id, attempt.part) == (Kind.CREATED, "b1", receipts.MAIN)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"attempt": 0}, {"attempt": 2}, {"attempt": "first"}, {"attempt": 1, "batch_id": 7}, {}], ids=str
+)
+def test_a_receipt_that_cannot_be_is_told(storage: Storage, wrong: dict[str, object]) -> None:
+    claim = receipts.take(storage.log("default", receipts.LOG, DAY), claim_seconds=60, clock_skew=0)
+    intend(claim)
+    with pytest.raises(ReceiptsDamaged, match="Receipt 3 "):
+        claim.state.after(entries.entry_of({"number": 3, "kind": "created", "token": "t", **wrong}))
+
+
 class Processes(RuleBasedStateMachine):
     """Several processes on hosts that cannot see each other work on one partition, die, sleep and wake.
 
@@ -225,13 +261,13 @@ class Processes(RuleBasedStateMachine):
             if kind == "renew":
                 hand.renew()
             elif kind == "release":
-                hand.record("release")
+                hand.record(Released())
             elif kind == "intend":
                 part = data.draw(st.sampled_from([receipts.MAIN, receipts.REPLAY]))
                 intend(hand, f"v{before}", part)
                 assert hand.state.attempts[-1].part == part
             else:
-                hand.step(data.draw(st.integers(1, len(hand.state.attempts))), kind, batch_id=f"b{before}")
+                hand.step(data.draw(st.integers(1, len(hand.state.attempts))), Kind(kind), batch_id=f"b{before}")
         except ClaimLost:
             assert process != self.owner
             assert len(self.log.entries()) == before

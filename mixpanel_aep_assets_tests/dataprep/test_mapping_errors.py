@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mixpanel_aep_assets.emulator import EmulatorThread
+from mixpanel_aep_assets.manifests import Violations, as_json
 from mixpanel_aep_assets.pipeline import extract, transform, verify
 from mixpanel_aep_assets_tests.connections import DAY, event, lines, opened, provisioned
 
@@ -34,8 +35,8 @@ def test_a_failing_expression_is_counted_and_keeps_the_rows_other_fields(
     ]
     rows = [event(0, width="12"), event(1, width="wide"), event(2)]
     manifest, events, finding = transformed(emulator, tmp_path, mappings, rows)
-    assert (manifest["rows"], manifest["quarantined"]) == (3, 0)
-    assert manifest["mapping_errors"] == [
+    assert (manifest.rows, manifest.quarantined) == (3, 0)
+    assert as_json(manifest.mapping_errors) == [
         {
             "source": "to_integer(properties.width)",
             "destination": "device.screenWidth",
@@ -57,7 +58,7 @@ def test_a_required_field_that_failed_sends_the_row_aside(emulator: EmulatorThre
     ]
     rows = [event(0, at="2026-03-10T12:00:00Z"), event(1, at="someday"), event(2)]
     manifest, events, _ = transformed(emulator, tmp_path, mappings, rows)
-    assert (manifest["rows"], manifest["quarantined"]) == (1, 2)
-    assert [error["rows"] for error in manifest["mapping_errors"]] == [1]
-    assert manifest["violations"] == [{"pointer": "", "rule": "required", "rows": 2}]
+    assert (manifest.rows, manifest.quarantined) == (1, 2)
+    assert [error.rows for error in manifest.mapping_errors] == [1]
+    assert manifest.violations == (Violations("", "required", 2),)
     assert len(events) == 1

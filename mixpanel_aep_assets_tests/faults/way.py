@@ -13,6 +13,7 @@ from typing import Any
 
 from mixpanel_aep_assets.aep import PlatformClient
 from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.manifests import BatchManifest
 from mixpanel_aep_assets.mixpanel.budget import open_budget
 from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.pipeline import extract, load, transform
@@ -57,10 +58,10 @@ def connection(url: str, folder: Path, *, in_chunks: bool = False) -> Opened:
     return made
 
 
-def run(url: str, folder: Path, day: str, *, in_chunks: bool = False) -> dict[str, Any]:
+def run(url: str, folder: Path, day: str, *, in_chunks: bool = False) -> BatchManifest | None:
     """Export, XDM, upload, a look at the batch: one plain run of the day in a fresh connection."""
     with connection(url, folder, in_chunks=in_chunks) as made:
         extract.extract_day(made, day, retry=QUICK)
         transform.transform_day(made, day)
         load.load_day(made, day)
-        return load.confirm_day(made, day) or {}
+        return load.confirm_day(made, day)

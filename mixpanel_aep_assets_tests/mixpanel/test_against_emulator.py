@@ -14,6 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from mixpanel_aep_assets.emulator import EmulatorThread
+from mixpanel_aep_assets.manifests import Changes
 from mixpanel_aep_assets.mixpanel import dedup, errors, export, time_mode
 from mixpanel_aep_assets.mixpanel.budget import open_budget
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
@@ -83,8 +84,8 @@ def rows(day: Day) -> pl.DataFrame:
 
 
 def test_a_day_arrives_row_for_row(client: MixpanelClient, day: Day) -> None:
-    manifest = run(client, day)
-    assert (manifest["exported"], manifest["rows"]) == (COUNT, COUNT)
+    made = run(client, day)
+    assert (made.manifest.exported, made.manifest.rows) == (COUNT, COUNT)
     frame = rows(day)
     expected = {event["properties"]["$insert_id"]: event for event in model_events()}
     for event, insert_id, time_ms, text in frame.select("event", "insert_id", "time_ms", "properties").iter_rows():
@@ -117,7 +118,7 @@ def test_a_fault_once_costs_a_try_and_no_row(
     seeded: EmulatorThread, client: MixpanelClient, day: Day, fault: dict[str, Any]
 ) -> None:
     seeded.control.fault(**fault, match={"path": "*/export", "nth": 1})
-    assert run(client, day)["rows"] == COUNT
+    assert run(client, day).manifest.rows == COUNT
     assert rows(day)["insert_id"].n_unique() == COUNT
 
 
@@ -149,23 +150,23 @@ def test_a_fault_for_good_is_a_typed_error_and_leaves_nothing(
 def test_bad_lines_are_set_aside(seeded: EmulatorThread, client: MixpanelClient, day: Day) -> None:
     lines = ["empty", "spaces", "null", "list", "error", "utf8", "nan", "half"]
     seeded.control.fault("badline", lines=lines, at=50)
-    manifest = run(client, day)
+    made = run(client, day)
     aside = outside_of(day, DAY)["reason"].to_list()
-    assert (manifest["rows"], manifest["quarantined"] + len(aside)) == (COUNT, 7)
-    reasons = Counter(manifest["reasons"]) + Counter(aside)
+    assert (made.manifest.rows, made.manifest.quarantined + len(aside)) == (COUNT, 7)
+    reasons = Counter(made.manifest.reasons) + Counter(aside)
     assert reasons == {"nan": 1, "no_event": 1, "not_json": 2, "not_utf8": 1, "wrong_shape": 2}
 
 
 def test_a_line_of_a_megabyte_is_an_event(seeded: EmulatorThread, client: MixpanelClient, day: Day) -> None:
     seeded.control.fault("bigline", bytes=1_000_000)
-    manifest = run(client, day)
-    assert manifest["rows"] == COUNT + 1
+    made = run(client, day)
+    assert made.manifest.rows == COUNT + 1
     assert max(len(text) for text in rows(day)["properties"]) > 900_000
 
 
 def test_a_stream_of_many_gzip_members_is_read_whole(seeded: EmulatorThread, client: MixpanelClient, day: Day) -> None:
     seeded.control.settings(gzip_member_bytes=2_000)
-    assert run(client, day)["rows"] == COUNT
+    assert run(client, day).manifest.rows == COUNT
 
 
 def test_odd_times_are_the_same_instants(seeded: EmulatorThread, client: MixpanelClient, day: Day) -> None:
@@ -180,27 +181,27 @@ def test_resent_rows_are_duplicates_of_the_same_events(
     seeded: EmulatorThread, client: MixpanelClient, day: Day
 ) -> None:
     seeded.control.fault("dups", every=10)
-    manifest = run(client, day)
-    assert manifest["rows"] == COUNT + dedup.find(day.locations()).duplicates
-    assert manifest["rows"] > COUNT
+    made = run(client, day)
+    assert made.manifest.rows == COUNT + dedup.find(day.locations()).duplicates
+    assert made.manifest.rows > COUNT
 
 
 def test_a_merge_between_two_exports_keeps_every_id(seeded: EmulatorThread, client: MixpanelClient, day: Day) -> None:
     run(client, day)
     first = set(rows(day).select(id=dedup.stable_id())["id"])
     seeded.control.fault("merge", ids={"U1": "canonical-1"})
-    manifest = run(client, day)
+    made = run(client, day)
     assert "canonical-1" in set(rows(day)["distinct_id"])
     assert set(rows(day).select(id=dedup.stable_id())["id"]) == first
-    assert manifest["changes"] == {"appeared": 0, "changed": COUNT // 40, "vanished": 0}
+    assert made.manifest.changes == Changes(changed=COUNT // 40)
 
 
 def test_late_and_vanished_rows_are_counted(seeded: EmulatorThread, client: MixpanelClient, day: Day) -> None:
     seeded.control.fault("late", share=0.1, match={"path": "*/export", "nth": 1})
     first = run(client, day)
     second = run(client, day)
-    assert second["changes"] == {"appeared": COUNT - first["rows"], "changed": 0, "vanished": 0}
-    assert run(client, day)["unchanged"] is True
+    assert second.manifest.changes == Changes(appeared=COUNT - first.manifest.rows)
+    assert run(client, day).unchanged is True
 
 
 @pytest.mark.parametrize("share", [0.3, 1.0])
@@ -249,8 +250,8 @@ def test_days_of_a_legacy_project_are_told_and_turned_into_utc(seeded: EmulatorT
     )
     day = open_storage(str(tmp_path / "data")).day("shop", "raw_events", DAY)
     with MixpanelClient(source, budget=Unlimited()) as client:
-        manifest = run(client, day)
-    assert (manifest["rows"], manifest["time_mode"]) == (60, "project")
+        made = run(client, day)
+    assert (made.manifest.rows, made.manifest.time_mode) == (60, "project")
     true = rows(day).select(time_mode.to_utc("project", "US/Pacific")).to_series().dt.epoch("ms")
     assert sorted(true) == [event["properties"]["time"] for event in model_events(60)]
 
@@ -264,7 +265,7 @@ def test_both_ways_in_are_let_in(seeded: EmulatorThread, day: Day, kind: str) ->
     with MixpanelClient(
         settings(seeded.url, credentials=credentials, project_id=project_id), budget=Unlimited()
     ) as client:
-        assert run(client, day)["rows"] == COUNT
+        assert run(client, day).manifest.rows == COUNT
 
 
 @pytest.mark.parametrize(
@@ -295,10 +296,10 @@ def test_a_day_that_has_not_begun_is_refused_by_name(client: MixpanelClient, tmp
 def test_an_event_filter_and_an_expression_choose_rows(seeded: EmulatorThread, day: Day) -> None:
     source = settings(seeded.url, events=("Purchase 検索",), where='properties["distinct_id"] == "U1"')
     with MixpanelClient(source, budget=Unlimited()) as client:
-        manifest = run(client, day)
+        made = run(client, day)
     assert set(rows(day)["event"]) == {"Purchase 検索"}
     assert set(rows(day)["distinct_id"]) == {"U1"}
-    assert manifest["rows"] == COUNT // 40
+    assert made.manifest.rows == COUNT // 40
 
 
 def test_the_project_the_accounts_and_the_counts_can_be_asked(client: MixpanelClient) -> None:

@@ -53,9 +53,9 @@ def test_a_line_with_event_or_properties_is_set_aside_and_never_an_answer(
     server: Scripted, client: MixpanelClient, day: Day, line: bytes, before: bytes
 ) -> None:
     server.answers = [answer(before + line)]
-    manifest = export.export_day(client, day, DAY, retry=NO_WAIT)
-    aside = manifest["quarantined"] + outside_of(day).height
-    assert (manifest["rows"], aside) == (len(before) > 0, 1)
+    made = export.export_day(client, day, DAY, retry=NO_WAIT)
+    aside = made.manifest.quarantined + outside_of(day).height
+    assert (made.manifest.rows, aside) == (len(before) > 0, 1)
     assert len(server.requests) == 1
 
 
@@ -63,8 +63,8 @@ def test_a_day_of_nothing_but_numbers_for_names_is_a_day_of_lines_set_aside(
     server: Scripted, client: MixpanelClient, day: Day
 ) -> None:
     server.answers = [answer(NUMBER + NUMBER.replace(b"100", b"101"))]
-    manifest = export.export_day(client, day, DAY, retry=NO_WAIT)
-    assert (manifest["rows"], manifest["reasons"]) == (0, {"no_event": 2})
+    made = export.export_day(client, day, DAY, retry=NO_WAIT)
+    assert (made.manifest.rows, made.manifest.reasons) == (0, {"no_event": 2})
 
 
 GIVEN_UP = {
@@ -134,14 +134,14 @@ def test_a_body_that_is_one_json_array_is_refused_in_one_sentence_and_not_asked_
 
 def test_a_line_that_is_an_array_before_events_is_set_aside(server: Scripted, client: MixpanelClient, day: Day) -> None:
     server.answers = [answer(b"[]\n" + BODY)]
-    manifest = export.export_day(client, day, DAY, retry=NO_WAIT)
-    assert (manifest["rows"], outside_of(day)["reason"].to_list()) == (5, ["wrong_shape"])
+    made = export.export_day(client, day, DAY, retry=NO_WAIT)
+    assert (made.manifest.rows, outside_of(day)["reason"].to_list()) == (5, ["wrong_shape"])
 
 
 @pytest.mark.parametrize("coding", ["gzip", "x-gzip", "X-GZIP", " gzip ", "identity, gzip"])
 def test_the_old_name_of_gzip_is_gzip(server: Scripted, client: MixpanelClient, day: Day, coding: str) -> None:
     server.answers = [answer(gzip.compress(BODY), headers={"Content-Encoding": coding})]
-    assert export.export_day(client, day, DAY, retry=NO_WAIT)["rows"] == 5
+    assert export.export_day(client, day, DAY, retry=NO_WAIT).manifest.rows == 5
 
 
 @pytest.mark.parametrize("coding", ["br", "deflate", "gzip, gzip", "gzip, br", "aws-chunked"])
@@ -160,13 +160,13 @@ def test_a_byte_order_mark_before_line_1_is_no_part_of_it(
 ) -> None:
     server.answers = [answer(MARK + BODY, chunk=chunk, packed=packed), answer(BODY)]
     marked = export.export_day(client, day, DAY, retry=NO_WAIT)
-    assert (marked["rows"], marked["quarantined"]) == (5, 0)
-    assert export.export_day(client, day, DAY, retry=NO_WAIT)["unchanged"]
+    assert (marked.manifest.rows, marked.manifest.quarantined) == (5, 0)
+    assert export.export_day(client, day, DAY, retry=NO_WAIT).unchanged
 
 
 def test_a_byte_order_mark_alone_is_an_empty_day(server: Scripted, client: MixpanelClient, day: Day) -> None:
     server.answers = [answer(MARK)]
-    assert export.export_day(client, day, DAY, retry=NO_WAIT)["exported"] == 0
+    assert export.export_day(client, day, DAY, retry=NO_WAIT).manifest.exported == 0
 
 
 EVENT_TEXT = NUMBER.decode().strip()

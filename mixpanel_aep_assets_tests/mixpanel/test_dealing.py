@@ -75,13 +75,15 @@ def test_a_day_gets_the_same_alone_and_in_any_window_and_no_line_is_lost(
         for date, into in target(storage, asked, "alone").items():
             alone = export.export_day(asking, into, date, retry=NO_WAIT)
             assert {key: together[date][key] for key in SAME} == {key: alone[key] for key in SAME}
-            assert together[date]["body"]["bytes"] == alone["body"]["bytes"]
+            assert together[date].manifest.body.bytes == alone.manifest.body.bytes
             for kind in ("parts", "quarantine"):
                 assert kept(days[date], kind) == kept(into, kind)
             elsewhere = outside_of(into, str(date))
-            assert alone["exported"] + elsewhere.height == sum(text != b"\n" for text in sent)
+            assert alone.manifest.exported + elsewhere.height == sum(text != b"\n" for text in sent)
         beside = outside_of(days[asked[0]], str(asked[0]), str(asked[-1]))
-        assert sum(m["exported"] for m in together.values()) + beside.height == sum(text != b"\n" for text in sent)
+        assert sum(m.manifest.exported for m in together.values()) + beside.height == sum(
+            text != b"\n" for text in sent
+        )
         assert Counter(beside["bytes"]) <= Counter(text.rstrip(b"\n") for text in sent)
         assert not [day for day in beside["day"] if day in asked]
 
@@ -106,5 +108,5 @@ def test_a_time_that_no_calendar_has_leaves_a_line_with_the_request(
 ) -> None:
     beyond = b'{"event":1,"properties":{"time":99999999999999999}}\n'
     mixpanel.answers = [answer(beyond + line(start(FIRST), 1))]
-    assert export.export_day(asking, day, FIRST, retry=NO_WAIT)["exported"] == 1
+    assert export.export_day(asking, day, FIRST, retry=NO_WAIT).manifest.exported == 1
     assert outside_of(day, str(FIRST))["day"].to_list() == [None]

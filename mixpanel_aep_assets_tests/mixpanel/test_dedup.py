@@ -9,6 +9,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+from mixpanel_aep_assets.manifests import Changes
 from mixpanel_aep_assets.mixpanel import buckets, changes, dedup, events
 from mixpanel_aep_assets_tests.mixpanel import samples
 from mixpanel_aep_assets_tests.mixpanel.conftest import event
@@ -190,6 +191,6 @@ def test_changes_between_two_exports_are_counted_by_event(
     before = [row(number, v=1) for number in range(10)] + [row(1, v="twice")]
     after = [row(1, v="twice")] + [row(number, v=2 if number in (4, 5) else 1) for number in range(1, 13)]
     old, new = part(tmp_path, before, "old"), part(tmp_path, after, "new")
-    assert changes.compare([old], [new]) == {"appeared": 3, "changed": 2, "vanished": 1}
-    assert changes.compare([old], []) == {"appeared": 0, "changed": 0, "vanished": 10}
-    assert changes.compare([], []) == {"appeared": 0, "changed": 0, "vanished": 0}
+    assert changes.compare([old], [new]) == Changes(3, 2, 1)
+    assert changes.compare([old], []) == Changes(vanished=10)
+    assert changes.compare([], []) == Changes()

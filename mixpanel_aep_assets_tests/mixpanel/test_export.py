@@ -9,6 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+from mixpanel_aep_assets import manifests
+from mixpanel_aep_assets.manifests import Changes, RawManifest
 from mixpanel_aep_assets.mixpanel import dedup, errors, export
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.mixpanel.parts import FILE_SCHEMA, ROW_GROUP
@@ -33,15 +35,15 @@ def test_a_day_is_stored_line_by_line(
     server: Scripted, client: MixpanelClient, day: Day, packed: bool, chunk: int
 ) -> None:
     server.answers = [answer(b"".join(GOOD), packed=packed, chunk=chunk)]
-    manifest = run(client, day)
+    made = run(client, day)
     frame = stored(day)
     assert frame.columns == FILE_SCHEMA.names
     assert frame["line"].to_list() == list(range(1, len(GOOD) + 1))
     texts = [line[line.index(b'"properties":') + 13 : -2].decode() for line in GOOD]
     assert frame["properties"].to_list() == texts
     assert frame["content"].equals(frame.select(content=dedup.content_hash())["content"])
-    assert (manifest["exported"], manifest["rows"], manifest["quarantined"]) == (len(GOOD), len(GOOD), 0)
-    assert day.manifest() == manifest
+    assert (made.manifest.exported, made.manifest.rows, made.manifest.quarantined) == (len(GOOD), len(GOOD), 0)
+    assert manifests.read(day, RawManifest) == made.manifest
     assert len(server.requests) == 1
 
 
@@ -66,10 +68,10 @@ def test_broken_lines_are_set_aside_and_the_counts_add_up(server: Scripted, clie
     broken = list(samples.BROKEN)
     lines = [GOOD[0], *(line + b"\n" for line in broken), b"\n", GOOD[1]]
     server.answers = [answer(b"".join(lines), packed=True)]
-    manifest = run(client, day)
+    made = run(client, day)
     mine = [line for line in broken if b'"time":1768024804' in line]
-    assert (manifest["exported"], manifest["rows"], manifest["quarantined"]) == (2 + len(mine), 2, len(mine))
-    assert sum(manifest["reasons"].values()) == sum(entry["rows"] for entry in manifest["quarantine"]) == len(mine)
+    assert (made.manifest.exported, made.manifest.rows, made.manifest.quarantined) == (2 + len(mine), 2, len(mine))
+    assert sum(made.manifest.reasons.values()) == sum(part.rows for part in made.manifest.quarantine) == len(mine)
     aside = pl.concat(pl.read_parquet(path) for path in day.locations(kind="quarantine"))
     every = pl.concat([aside, outside_of(day).select(aside.columns)]).sort("line")
     assert every["bytes"].to_list() == broken
@@ -83,26 +85,30 @@ def test_a_line_of_another_day_and_one_without_a_day_are_kept_with_the_request(
     astray, undated = event(7, time=1768024800000 + 20 * 365 * 86_400_000), b'{"event":"x","properties":{}}\n'
     server.answers = [answer(GOOD[0] + astray + undated), answer(GOOD[0])]
     alone, both = run(client, day), outside_of(day)
-    assert (alone["exported"], alone["first_ms"], alone["last_ms"]) == (1, 1768024800123, 1768024800123)
+    assert (alone.manifest.exported, alone.manifest.first_ms, alone.manifest.last_ms) == (
+        1,
+        1768024800123,
+        1768024800123,
+    )
     assert both["bytes"].to_list() == [astray.rstrip(b"\n"), undated.rstrip(b"\n")]
     assert both.select("line", "reason", "day").rows() == [
         (2, "other_day", datetime.date(2046, 1, 5)),
         (3, "no_time", None),
     ]
-    assert run(client, day)["unchanged"], "the day is what it is without them"
+    assert run(client, day).unchanged, "the day is what it is without them"
     assert outside_of(day).is_empty(), "Mixpanel does not send them any more"
 
 
 def test_an_empty_day_is_a_day_of_no_rows__mixpanel_utils(server: Scripted, client: MixpanelClient, day: Day) -> None:
     server.answers = [answer(b"")]
-    manifest = run(client, day)
-    assert (manifest["exported"], manifest["rows"], manifest["parts"]) == (0, 0, [])
+    made = run(client, day)
+    assert (made.manifest.exported, made.manifest.rows, made.manifest.parts) == (0, 0, ())
     assert day.manifest() is not None
 
 
 def test_an_empty_day_may_say_gzip_and_send_nothing(server: Scripted, client: MixpanelClient, day: Day) -> None:
     server.answers = [answer(b"", headers={"Content-Encoding": "gzip"})]
-    assert run(client, day)["rows"] == 0
+    assert run(client, day).manifest.rows == 0
 
 
 def test_many_rows_come_in_bounded_row_groups_and_in_order(server: Scripted, client: MixpanelClient, day: Day) -> None:
@@ -110,8 +116,8 @@ def test_many_rows_come_in_bounded_row_groups_and_in_order(server: Scripted, cli
 
     count = 2 * ROW_GROUP + 5
     server.answers = [answer(b"".join(event(number) for number in range(count)), packed=True, chunk=1 << 16)]
-    manifest = run(client, day)
-    assert manifest["rows"] == count
+    made = run(client, day)
+    assert made.manifest.rows == count
     (path,) = day.locations()
     metadata = pq.ParquetFile(path).metadata
     assert [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)] == [ROW_GROUP, ROW_GROUP, 5]
@@ -124,26 +130,26 @@ def test_the_same_lines_in_another_order_leave_the_day_as_it_is(
     server.answers = [answer(b"".join(GOOD)), answer(b"".join(reversed(GOOD)), packed=True)]
     first = run(client, day)
     again = run(client, day)
-    assert again["unchanged"] is True
-    assert again["generation"] == first["generation"]
-    assert day.manifest() == first
+    assert again.unchanged is True
+    assert again.manifest.generation == first.manifest.generation
+    assert manifests.read(day, RawManifest) == first.manifest
     assert stored(day)["line"].to_list() == list(range(1, len(GOOD) + 1))
 
 
 def test_a_changed_day_replaces_the_one_before(server: Scripted, client: MixpanelClient, day: Day) -> None:
     server.answers = [answer(b"".join(GOOD)), answer(b"".join(GOOD[:-1]))]
     first, second = run(client, day), run(client, day)
-    assert first["digest"] != second["digest"]
+    assert first.manifest.digest != second.manifest.digest
     assert stored(day).height == len(GOOD) - 1
-    assert "unchanged" not in second
-    assert "changes" not in first
-    assert second["changes"] == {"appeared": 0, "changed": 0, "vanished": 1}
+    assert not second.unchanged
+    assert first.manifest.changes is None
+    assert second.manifest.changes == Changes(vanished=1)
 
 
 def test_a_day_that_became_empty_is_a_change(server: Scripted, client: MixpanelClient, day: Day) -> None:
     server.answers = [answer(b"".join(GOOD)), answer(b"")]
     run(client, day)
-    assert run(client, day)["rows"] == 0
+    assert run(client, day).manifest.rows == 0
     assert day.manifest()["parts"] == []  # type: ignore[index]
 
 
@@ -152,7 +158,7 @@ def test_a_failed_export_leaves_the_committed_day_untouched(server: Scripted, cl
     first = run(client, day)
     with pytest.raises(errors.ExportIncomplete):
         run(client, day)
-    assert day.manifest() == first
+    assert manifests.read(day, RawManifest) == first.manifest
     assert stored(day).height == len(GOOD)
     assert len({stored.path.split("/")[-2] for stored in day.storage.objects(day.path) if "part" in stored.path}) == 1
 
@@ -160,7 +166,7 @@ def test_a_failed_export_leaves_the_committed_day_untouched(server: Scripted, cl
 def test_a_whole_body_after_a_torn_one_counts_its_rows_once(server: Scripted, client: MixpanelClient, day: Day) -> None:
     whole = b"".join(GOOD)
     server.answers = [answer(whole, last_chunk=False), answer(whole, packed=True, cut=200), answer(whole, packed=True)]
-    assert run(client, day)["rows"] == len(GOOD)
+    assert run(client, day).manifest.rows == len(GOOD)
     assert len(server.requests) == 3
 
 
@@ -203,12 +209,12 @@ def test_the_manifest_tells_the_highest_processing_time_and_the_bytes(
     server: Scripted, client: MixpanelClient, day: Day
 ) -> None:
     server.answers = [answer(b"".join(GOOD), packed=True)]
-    manifest = run(client, day)
-    assert manifest["max_processing_ms"] == 1768030000000
-    assert manifest["body"]["bytes"] == sum(map(len, GOOD))
-    assert 0 < manifest["body"]["wire_bytes"] < manifest["body"]["bytes"]
-    assert manifest["events"]["Purchase"] == 5
-    assert manifest["request"] == {"from_date": DAY, "to_date": DAY}
+    made = run(client, day)
+    assert made.manifest.max_processing_ms == 1768030000000
+    assert made.manifest.body.bytes == sum(map(len, GOOD))
+    assert 0 < made.manifest.body.wire_bytes < made.manifest.body.bytes
+    assert made.manifest.events["Purchase"] == 5
+    assert made.manifest.request == {"from_date": DAY, "to_date": DAY}
 
 
 def test_no_secret_is_in_what_is_stored_logged_or_shown(

@@ -67,20 +67,20 @@ def test_a_whole_body_after_a_torn_one_is_the_day(
     server: Scripted, client: MixpanelClient, day: Day, torn: bytes
 ) -> None:
     server.answers = [torn, answer(BODY)]
-    assert export.export_day(client, day, DAY, retry=NO_WAIT)["rows"] == len(GOOD)
+    assert export.export_day(client, day, DAY, retry=NO_WAIT).manifest.rows == len(GOOD)
 
 
 def test_text_in_an_event_that_says_terminated_early_is_an_event(
     server: Scripted, client: MixpanelClient, day: Day
 ) -> None:
     server.answers = [answer(BODY + event(9, "export terminated early", note="terminated early"))]
-    assert export.export_day(client, day, DAY, retry=NO_WAIT)["rows"] == len(GOOD) + 1
+    assert export.export_day(client, day, DAY, retry=NO_WAIT).manifest.rows == len(GOOD) + 1
 
 
 def test_a_body_of_known_length_is_whole(server: Scripted, client: MixpanelClient, day: Day) -> None:
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(BODY)}\r\nConnection: close\r\n\r\n".encode()
     server.answers = [head + BODY]
-    assert export.export_day(client, day, DAY, retry=NO_WAIT)["rows"] == len(GOOD)
+    assert export.export_day(client, day, DAY, retry=NO_WAIT).manifest.rows == len(GOOD)
 
 
 PLAN = b"Your plan does not support raw data export. Visit mixpanel.com/pricing to upgrade."
@@ -203,7 +203,7 @@ def test_a_failure_that_may_pass_is_asked_again_a_bounded_number_of_times(
 @pytest.mark.parametrize("given", PASSING.values(), ids=PASSING)
 def test_a_failure_that_passed_costs_nothing(server: Scripted, client: MixpanelClient, day: Day, given: bytes) -> None:
     server.answers = [given, given, answer(BODY, packed=True)]
-    assert export.export_day(client, day, DAY, retry=NO_WAIT)["rows"] == len(GOOD)
+    assert export.export_day(client, day, DAY, retry=NO_WAIT).manifest.rows == len(GOOD)
 
 
 def test_the_hint_of_refused_credentials_names_every_known_cause(

@@ -15,6 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from mixpanel_aep_assets.emulator import EmulatorThread
+from mixpanel_aep_assets.manifests import Changes
 from mixpanel_aep_assets.mixpanel import body, dealing, dedup, errors, export, history
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.mixpanel.settings import Credentials, MixpanelSource
@@ -127,7 +128,7 @@ def test_lines_without_a_day_and_from_outside_are_kept_with_the_request(
     server.answers = [answer(b"".join(sent))]
     days = target(storage, DAYS[:3])
     found = history.export_window(client, days, retry=NO_WAIT)
-    assert [found[day]["exported"] for day in DAYS[:3]] == [0, 1, 1]
+    assert [found[day].manifest.exported for day in DAYS[:3]] == [0, 1, 1]
     kept = outside_of(days[DAYS[0]], "2026-03-06", "2026-03-08")
     assert kept.sort("line").select("line", "reason", "day").rows() == [
         (2, "other_day", DAYS[0] - datetime.timedelta(days=1)),
@@ -157,9 +158,9 @@ def test_a_window_read_again_leaves_its_days_and_counts_what_changed(
     first = history.export_window(client, target(storage, DAYS), retry=NO_WAIT)
     second = history.export_window(client, target(storage, DAYS), retry=NO_WAIT)
     changed = DAYS[2]
-    assert [day for day in DAYS if not second[day].get(export.UNCHANGED)] == [changed]
-    assert second[changed]["changes"] == {"appeared": 1, "changed": 0, "vanished": 0}
-    assert all(second[day]["generation"] == first[day]["generation"] for day in DAYS if day != changed)
+    assert [day for day in DAYS if not second[day].unchanged] == [changed]
+    assert second[changed].manifest.changes == Changes(appeared=1)
+    assert all(second[day].manifest.generation == first[day].manifest.generation for day in DAYS if day != changed)
 
 
 def test_a_day_of_a_window_read_again_alone_is_the_same(
@@ -168,13 +169,13 @@ def test_a_day_of_a_window_read_again_alone_is_the_same(
     server.answers = [answer(b"".join(t for day in DAYS for t in quirks(day))), answer(b"".join(quirks(DAYS[1])))]
     days = target(storage, DAYS)
     history.export_window(client, days, retry=NO_WAIT)
-    assert export.export_day(client, days[DAYS[1]], DAYS[1], retry=NO_WAIT)["unchanged"] is True
+    assert export.export_day(client, days[DAYS[1]], DAYS[1], retry=NO_WAIT).unchanged is True
 
 
 def test_a_day_without_events_is_committed_empty(server: Scripted, client: MixpanelClient, storage: Storage) -> None:
     server.answers = [answer(line(start(DAYS[0]), "only"))]
     found = history.export_window(client, target(storage, DAYS), retry=NO_WAIT)
-    assert [found[day]["exported"] for day in DAYS] == [1, 0, 0, 0, 0]
+    assert [found[day].manifest.exported for day in DAYS] == [1, 0, 0, 0, 0]
 
 
 def test_shuffled_days_write_early_when_they_hold_too_much(
@@ -195,7 +196,7 @@ def test_shuffled_days_write_early_when_they_hold_too_much(
     monkeypatch.setattr(dealing.Dealer, "deal", watched)
     found = history.export_window(client, target(storage, DAYS), retry=NO_WAIT)
     assert max(held) <= 50_000
-    assert {manifest["rows"] for manifest in found.values()} == {400}
+    assert {manifest.manifest.rows for manifest in found.values()} == {400}
 
 
 @pytest.fixture
@@ -242,4 +243,4 @@ def test_days_are_cut_where_mixpanel_cuts_them_over_a_clock_change(
         alone = export.export_day(client, into, day, retry=NO_WAIT)
         assert {key: together[day][key] for key in SAME} == {key: alone[key] for key in SAME}
         assert outside_of(into, str(DAYS[0]), str(DAYS[-1])).is_empty()
-        assert alone["rows"] > 70
+        assert alone.manifest.rows > 70

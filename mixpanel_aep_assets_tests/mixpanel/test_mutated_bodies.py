@@ -123,15 +123,15 @@ def test_a_mutated_answer_is_a_typed_error_or_a_day_without_loss(
     server.answers = [raw]
     day = open_storage(str(tmp_path / "data")).day("shop", "raw_events", DAY)
     try:
-        manifest = export.export_day(client, day, DAY, retry=NO_WAIT)
+        made = export.export_day(client, day, DAY, retry=NO_WAIT)
     except errors.MixpanelError as error:
         assert error.fix  # noqa: PT017 - an error is one of two right ends
         assert day.manifest() is None
         return
-    assert manifest["exported"] == manifest["rows"] + manifest["quarantined"]
+    assert made.manifest.exported == made.manifest.rows + made.manifest.quarantined
     rows = {text for path in day.locations() for text in pl.read_parquet(path)["properties"].to_list()}
     assert texts(good) <= rows
-    assert manifest["exported"] + outside_of(day).height == sum(bool(line) for line in data.split(b"\n"))
+    assert made.manifest.exported + outside_of(day).height == sum(bool(line) for line in data.split(b"\n"))
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -36,15 +36,15 @@ def test_rows_are_not_given_again_after_a_retry_in_mid_body__headless_and_tap(
 ) -> None:
     whole = answer(BODY, chunk=512)
     server.answers = [whole[: len(whole) * 6 // 10], whole]
-    assert run(client, day)["rows"] == 300
+    assert run(client, day).manifest.rows == 300
     lines = pl.concat(pl.read_parquet(path) for path in day.locations())["line"].to_list()
     assert lines == list(range(1, 301))
 
 
 def test_malformed_lines_are_not_skipped__headless(server: Scripted, client: MixpanelClient, day: Day) -> None:
     server.answers = [answer(BODY + b'{"event":"x","properties":{"n":NaN,"time":1768024800}}\n' + event(300))]
-    manifest = run(client, day)
-    assert (manifest["exported"], manifest["rows"], manifest["reasons"]) == (302, 301, {"nan": 1})
+    made = run(client, day)
+    assert (made.manifest.exported, made.manifest.rows, made.manifest.reasons) == (302, 301, {"nan": 1})
 
 
 def test_a_missing_insert_id_gives_the_same_id_in_every_run__headless(
@@ -87,8 +87,8 @@ def test_project_time_is_not_read_as_utc__airbyte_and_tap(
 ) -> None:
     shifted = [event(n, mp_processing_time_ms=1768024800000 + n + 8 * 3_600_000 + 900) for n in range(50)]
     server.answers = [answer(b"".join(shifted))]
-    manifest = run(make_client(timezone="US/Pacific"), day)
-    assert (manifest["time_mode"], manifest["timezone"], manifest["time_evidence"]["sure"]) == (
+    made = run(make_client(timezone="US/Pacific"), day)
+    assert (made.manifest.time_mode, made.manifest.timezone, made.manifest.time_evidence.sure) == (
         "project",
         "US/Pacific",
         True,
@@ -113,7 +113,7 @@ def test_a_day_that_has_not_begun_is_an_error_and_no_success__airbyte(
 
 def test_unicode_line_separators_do_not_cut_a_line__airbyte(server: Scripted, client: MixpanelClient, day: Day) -> None:
     server.answers = [answer(samples.RAW_SEPARATORS + b"\n" + samples.RAW_CONTROLS + b"\n", packed=True, chunk=1)]
-    assert run(client, day)["rows"] == 2
+    assert run(client, day).manifest.rows == 2
 
 
 @pytest.mark.parametrize("headers", [{}, {"Retry-After": "1"}, {"Retry-After": "never"}])
@@ -123,7 +123,7 @@ def test_a_storm_of_429_is_waited_out_and_slows_the_project__mixpanel_utils(
     server.answers = [answer(b"slow down", "429 Too Many Requests", headers=headers)] * 2 + [answer(BODY)]
     if headers.get("Retry-After") == "1":
         waits: list[float] = []
-        assert run(client, day, retry=Retry(tries=5, sleep=waits.append))["rows"] == 300
+        assert run(client, day, retry=Retry(tries=5, sleep=waits.append)).manifest.rows == 300
         assert waits == [1.0, 1.0]
         assert client.budget.pauses == [1.0, 1.0]  # type: ignore[attr-defined]
     else:
@@ -147,5 +147,5 @@ def test_memory_does_not_hold_the_day__mixpanel_utils(server: Scripted, client: 
     server.answers = [answer(b"".join(event(n, text="x" * 500) for n in range(30_000)), packed=True, chunk=1 << 16)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export.events, "prepare", watched)
-        assert run(client, day)["rows"] == 30_000
+        assert run(client, day).manifest.rows == 30_000
     assert 0 < largest <= 8 << 20

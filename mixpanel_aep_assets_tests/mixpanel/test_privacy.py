@@ -296,13 +296,13 @@ def test_a_day_is_stored_after_the_rules_and_its_quarantine_keeps_no_content(
     server.answers = [answer(b"".join(lines), packed=True)]
     rules = privacy(drop=("email",), hash=("phone",))
     said: list[str] = []
-    manifest = export.export_day(make_client(privacy=rules), day, DAY, retry=NO_WAIT, log=said.append)
+    made = export.export_day(make_client(privacy=rules), day, DAY, retry=NO_WAIT, log=said.append)
     frame, aside = stored(day), outside_of(day)
     assert json.loads(frame["properties"][0])["phone"] == mac(SECRET)
     assert aside.select("line", "reason", "bytes").rows() == [(2, "no_time", b"")]
     assert aside["detail"].to_list() == ["29 bytes, withheld by the privacy settings"]
-    assert (manifest["exported"], manifest["rows"], manifest["quarantined"]) == (2, 2, 0)
-    assert SECRET not in str(frame.to_dicts()) + str(aside.to_dicts()) + json.dumps(manifest) + str(said) + caplog.text
+    assert (made.manifest.exported, made.manifest.rows, made.manifest.quarantined) == (2, 2, 0)
+    assert SECRET not in str(frame.to_dicts()) + str(aside.to_dicts()) + str(made) + str(said) + caplog.text
 
 
 def test_a_window_of_days_is_stored_after_the_rules_too(
@@ -316,10 +316,10 @@ def test_a_window_of_days_is_stored_after_the_rules_too(
     days = {date: day.storage.day("shop", "raw_events", date.isoformat()) for date in (first, second)}
     rules = privacy(drop=("email",))
     manifests = history.export_window(make_client(privacy=rules), days, retry=NO_WAIT)
-    assert [manifests[date]["quarantined"] for date in days] == [0, 1], "its time still tells its day"
+    assert [manifests[date].manifest.quarantined for date in days] == [0, 1], "its time still tells its day"
     kept = [stored(days[second], kind).to_dicts() for kind in ("parts", "quarantine")] + stored(days[first]).to_dicts()
     assert SECRET not in str(kept) + str(manifests)
-    assert {manifest["privacy"] for manifest in manifests.values()} == {rules.fingerprint}
+    assert {made.manifest.privacy for made in manifests.values()} == {rules.fingerprint}
 
 
 def test_the_same_lines_under_other_rules_are_another_day(
@@ -331,9 +331,9 @@ def test_the_same_lines_under_other_rules_are_another_day(
         return export.export_day(make_client(privacy=rules), day, DAY, retry=NO_WAIT)
 
     plain, ruled = run(None), run(privacy(drop=("not there",)))
-    assert plain["digest"] != ruled["digest"]
-    assert run(privacy(drop=("not there",)))["unchanged"] is True
-    assert run(None)["digest"] == plain["digest"]
+    assert plain.manifest.digest != ruled.manifest.digest
+    assert run(privacy(drop=("not there",))).unchanged is True
+    assert run(None).manifest.digest == plain.manifest.digest
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from mixpanel_aep_assets.emulator import EmulatorThread
+from mixpanel_aep_assets.manifests import Slices, as_json
 from mixpanel_aep_assets.mixpanel import errors, export, slices
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.mixpanel.settings import Credentials, MixpanelSource
@@ -84,7 +85,7 @@ def asked(emulator: EmulatorThread) -> list[dict[str, str]]:
 
 def assert_is_the_day(client: MixpanelClient, day: Day, alone: Day) -> None:
     manifest, whole = day.manifest() or {}, export.export_day(client, alone, DATE, retry=NO_WAIT)
-    assert {key: manifest[key] for key in SAME} == {key: whole[key] for key in SAME}
+    assert {key: manifest[key] for key in SAME} == {key: as_json(getattr(whole.manifest, key)) for key in SAME}
     assert contents(day).equals(contents(alone))
 
 
@@ -92,30 +93,30 @@ def test_a_day_by_event_lists_and_the_rest_is_the_whole_day(
     seeded: EmulatorThread, client: MixpanelClient, day: Day, alone: Day
 ) -> None:
     seen = {name: count for name, count in NAMES.items() if name != "Rare"}
-    manifest = slices.export_slices(client, day, DATE, seen, 3, retry=NO_WAIT)
-    assert manifest["slices"] == {"by": "event", "requests": 3, "complete": True}
+    made = slices.export_slices(client, day, DATE, seen, 3, retry=NO_WAIT)
+    assert made.manifest.slices == Slices("event", 3, complete=True)
     assert len(asked(seeded)) == 3
     assert_is_the_day(client, day, alone)
 
 
 def test_a_day_of_one_name_is_cut_by_time(seeded: EmulatorThread, client: MixpanelClient, day: Day, alone: Day) -> None:
-    manifest = slices.export_slices(client, day, DATE, {"View": 1}, 3, retry=NO_WAIT)
-    assert manifest["slices"] == {"by": "time", "requests": 3, "complete": True}
+    made = slices.export_slices(client, day, DATE, {"View": 1}, 3, retry=NO_WAIT)
+    assert made.manifest.slices == Slices("time", 3, complete=True)
     assert_is_the_day(client, day, alone)
 
 
 def test_the_connections_own_event_list_needs_no_rest(seeded: EmulatorThread, day: Day, alone: Day) -> None:
     only = ("View", "Purchase", "Login")
     with MixpanelClient(source(seeded.url, events=only, where='defined(properties["time"])'), budget=Unlimited()) as c:
-        manifest = slices.export_slices(c, day, DATE, NAMES, 2, retry=NO_WAIT)
-        assert manifest["slices"] == {"by": "event", "requests": 2, "complete": True}
+        made = slices.export_slices(c, day, DATE, NAMES, 2, retry=NO_WAIT)
+        assert made.manifest.slices == Slices("event", 2, complete=True)
         assert_is_the_day(c, day, alone)
 
 
 def test_a_rest_without_events_is_not_proven(seeded: EmulatorThread, client: MixpanelClient, day: Day) -> None:
     seed(seeded, {"View": 10, "Purchase": 10})
-    manifest = slices.export_slices(client, day, DATE, {"View": 10, "Purchase": 10, "Gone": 1}, 3, retry=NO_WAIT)
-    assert manifest["slices"] == {"by": "event", "requests": 3, "complete": False}
+    made = slices.export_slices(client, day, DATE, {"View": 10, "Purchase": 10, "Gone": 1}, 3, retry=NO_WAIT)
+    assert made.manifest.slices == Slices("event", 3, complete=False)
 
 
 def test_a_torn_slice_is_asked_for_again_alone(

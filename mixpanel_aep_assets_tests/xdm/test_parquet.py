@@ -88,7 +88,7 @@ class Parts:
 def test_every_type_has_the_physical_type_and_annotation_of_the_platform(tmp_path: Path) -> None:
     with XdmWriter(Parts(tmp_path).open, TYPES) as writer:
         writer.write(whole_frame())
-    file = pq.ParquetFile(tmp_path / writer.parts[0]["name"])
+    file = pq.ParquetFile(tmp_path / writer.parts[0].name)
     columns = [file.schema.column(index) for index in range(len(file.schema.names))]
     found = {column.path: (column.physical_type, column.converted_type) for column in columns}
     assert found == LAYOUT
@@ -173,9 +173,9 @@ def test_parts_stay_below_the_limit_and_hold_every_row_in_order(tmp_path: Path) 
         for start in range(0, 2000, 170):
             writer.write(pl.DataFrame({"text": words[start : start + 170]}))
     assert len(writer.parts) > 3
-    assert all(part["bytes"] <= limit for part in writer.parts)
-    assert all((tmp_path / part["name"]).stat().st_size == part["bytes"] for part in writer.parts)
-    read = [word for part in writer.parts for word in pl.read_parquet(tmp_path / part["name"])["text"]]
+    assert all(part.bytes <= limit for part in writer.parts)
+    assert all((tmp_path / part.name).stat().st_size == part.bytes for part in writer.parts)
+    read = [word for part in writer.parts for word in pl.read_parquet(tmp_path / part.name)["text"]]
     assert read == words
 
 
@@ -192,7 +192,7 @@ def test_frames_that_lack_members_get_nulls_and_further_ones_are_refused(tmp_pat
     with pytest.raises(SchemaError, match="int"):
         writer.write(pl.DataFrame({"int": [1]}))
     parts = writer.close()
-    assert pl.read_parquet(tmp_path / parts[0]["name"]).rows() == [
+    assert pl.read_parquet(tmp_path / parts[0].name).rows() == [
         ("a", {"a": "x", "b": "y"}),
         (None, {"a": "z", "b": None}),
     ]

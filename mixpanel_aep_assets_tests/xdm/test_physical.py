@@ -292,7 +292,7 @@ def test_the_files_that_we_write_have_no_finding(tmp_path: Path) -> None:
     )
     with XdmWriter(lambda name: (tmp_path / name).open("wb"), schema) as writer:
         writer.write(frame)
-    assert check(tmp_path, (tmp_path / writer.parts[0]["name"]).read_bytes()).exit_code == 0
+    assert check(tmp_path, (tmp_path / writer.parts[0].name).read_bytes()).exit_code == 0
 
 
 @pytest.mark.skipif(not CASE.is_dir(), reason=NO_CASES)
