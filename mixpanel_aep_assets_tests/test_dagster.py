@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
@@ -30,6 +30,9 @@ from mixpanel_aep_assets_tests.connections import (
     strict_mapping,
     variables,
 )
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.sensor_definition import SensorExecutionData  # not among Dagster's public names
 
 RAW, XDM, BATCH = (dg.AssetKey(["default", noun]) for noun in ("raw_events", "xdm_events", "aep_batch"))
 
@@ -56,6 +59,19 @@ def run(definitions: dg.Definitions, instance: dg.DagsterInstance, job: str = "d
     return definitions.resolve_job_def(job).execute_in_process(
         instance=instance, partition_key=DAY, raise_on_error=False
     )
+
+
+def tags_of(instance: dg.DagsterInstance, run_id: str) -> Mapping[str, str]:
+    found = instance.get_run_by_id(run_id)
+    assert found is not None
+    return found.tags
+
+
+def reason(failure: dg.DagsterEvent) -> str:
+    """What a person reads of a failed step."""
+    data = failure.step_failure_data.user_failure_data
+    assert data is not None
+    return data.description or ""
 
 
 def numbers(result: Any, key: dg.AssetKey) -> dict[str, Any]:
@@ -154,13 +170,15 @@ def test_a_refused_login_is_one_clear_failure_without_a_retry(
     monkeypatch.setenv("MIXPANEL_SECRET", "wrong")
     result = run(definitions, instance)
     (failure,) = result.get_step_failure_events()
-    text = failure.step_failure_data.user_failure_data.description
+    text = reason(failure)
     assert "MIXPANEL_SECRET" in text
     assert "wrong" not in text
-    assert failures.RETRY_AT_TAG not in instance.get_run_by_id(result.run_id).tags
+    assert failures.RETRY_AT_TAG not in tags_of(instance, result.run_id)
 
 
-def requeue(definitions: dg.Definitions, instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
+def requeue(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, cursor: str | None = None
+) -> SensorExecutionData:
     sensor = definitions.resolve_sensor_def("default_requeue")
     with dg.build_sensor_context(instance=instance, definitions=definitions, cursor=cursor) as context:
         return sensor.evaluate_tick(context)
@@ -181,7 +199,7 @@ def test_a_long_wait_lets_go_of_the_worker_and_is_taken_up_by_the_sensor(
     emulator.control.seed_day(DAY, lines(events(40)))
     emulator.control.fault("status", match={"path": "*/export"}, status=429, retry_after=900, count=1)
     result = run(definitions, instance)
-    tags = instance.get_run_by_id(result.run_id).tags
+    tags = tags_of(instance, result.run_id)
     assert not result.success
     assert tags[failures.WAITING_TAG] == "true"
     assert not requeue(definitions, instance).run_requests, "its time has not come"
@@ -210,7 +228,7 @@ def test_a_repetition_from_the_ui_that_failed_for_good_is_not_brought_back_by_it
 ) -> None:
     with monkeypatch.context() as patch:
         raising(patch, PartitionBusy("busy", wait=900))
-        tags = instance.get_run_by_id(let_go(definitions, instance)).tags
+        tags = tags_of(instance, let_go(definitions, instance))
     cursor = requeue(definitions, instance).cursor
     raising(monkeypatch, BatchRefused("no"))
     let_go(definitions, instance, **tags)
@@ -245,16 +263,16 @@ def test_waits_and_failures_are_counted_apart_and_end_in_a_person_who_must_look(
     last = definitions.resolve_job_def("default_daily").execute_in_process(
         instance=instance, partition_key=DAY, tags=request.tags, raise_on_error=False
     )
-    assert failures.RETRY_AT_TAG not in instance.get_run_by_id(last.run_id).tags
+    assert failures.RETRY_AT_TAG not in tags_of(instance, last.run_id)
     (failure,) = last.get_step_failure_events()
-    assert f"{most} times" in failure.step_failure_data.user_failure_data.description
+    assert f"{most} times" in reason(failure)
 
 
 def test_a_wait_beyond_all_measure_is_a_wait_of_some_hours(
     definitions: dg.Definitions, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raising(monkeypatch, PartitionBusy("busy", wait=1e300))
-    tags = instance.get_run_by_id(run(definitions, instance).run_id).tags
+    tags = tags_of(instance, run(definitions, instance).run_id)
     again = datetime.datetime.fromisoformat(tags[failures.RETRY_AT_TAG]) - datetime.datetime.now(datetime.UTC)
     assert again <= datetime.timedelta(seconds=failures.LONGEST)
 
@@ -308,14 +326,14 @@ def test_a_refused_day_is_sent_again_only_by_a_run_that_forces_it(
     run(definitions, instance)
     emulator.control.settle()
     (failure,) = run(definitions, instance).get_step_failure_events()
-    assert "--force" in failure.step_failure_data.user_failure_data.description
+    assert "--force" in reason(failure)
     forced = definitions.resolve_job_def("default_daily").execute_in_process(
         instance=instance, partition_key=DAY, tags={failures.FORCE_TAG: "true"}
     )
     assert numbers(forced, BATCH)["action"] == "uploaded"
 
 
-def follow(definitions: dg.Definitions, instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
+def follow(definitions: dg.Definitions, instance: dg.DagsterInstance, cursor: str | None = None) -> SensorExecutionData:
     sensor = definitions.resolve_sensor_def("default_batch_status")
     with dg.build_sensor_context(
         instance=instance, definitions=definitions, resources=definitions.resources or {}, cursor=cursor

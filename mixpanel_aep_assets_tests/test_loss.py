@@ -19,6 +19,7 @@ from click.testing import CliRunner
 
 from mixpanel_aep_assets import failures
 from mixpanel_aep_assets.cli import cli
+from mixpanel_aep_assets.cli.demo import CREDENTIALS
 from mixpanel_aep_assets.components import MixpanelToAep
 from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection
 from mixpanel_aep_assets.connection import Opened
@@ -94,8 +95,11 @@ def ingested(emulator: EmulatorThread, connection: Opened) -> None:
         settled(connection, day)
 
 
-WORSE = {"empty answer": {"kind": "empty"}, "short answer": {"kind": "short", "after_lines": 7}}
-NO_COUNT = {"kind": "status", "status": 402}
+WORSE: dict[str, dict[str, Any]] = {
+    "empty answer": {"kind": "empty"},
+    "short answer": {"kind": "short", "after_lines": 7},
+}
+NO_COUNT: dict[str, Any] = {"kind": "status", "status": 402}
 
 
 def doubted(connection: Opened, day: str = DAY) -> str:
@@ -269,8 +273,8 @@ def test_another_project_is_never_believed_because_it_says_the_same_twice(
     ingested(emulator, connection)
     emulator.control.project(id=777)
     emulator.control.account(
-        username=connection.source.credentials.username,
-        secret=connection.source.credentials.secret.get_secret_value(),  # type: ignore[union-attr]
+        username=CREDENTIALS["MIXPANEL_USERNAME"],
+        secret=CREDENTIALS["MIXPANEL_SECRET"],
         projects={"12345": "analyst", "777": "analyst"},
     )
     with opened(emulator, tmp_path, project_id=777) as wrong:
@@ -335,7 +339,7 @@ def pacific(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Opened]:
     emulator.control.settings(export_per_second=1_000)
     emulator.control.project(id=12345, timezone="US/Pacific")
     for number, day in enumerate((BEFORE, DAY, AFTER), -1):
-        hours = [event(hour * 3600 - 43_200, name="Hour") for hour in range(24)]
+        hours = [event(hour * 3600 - 43_200, "Hour") for hour in range(24)]
         emulator.control.seed_day(day, lines(moved(number, hours)))
     with opened(emulator, tmp_path, time_mode="utc", timezone="US/Pacific") as connection:
         for day in (BEFORE, DAY, AFTER):

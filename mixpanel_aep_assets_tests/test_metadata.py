@@ -137,6 +137,10 @@ def recursing(depth: int = 0) -> int:
     return recursing(depth + 1)
 
 
+def missing() -> str:
+    return dict[str, str]()["secret"]
+
+
 def panicking() -> pl.Series:
     return pl.Series([1]).map_elements(lambda _: (_ for _ in ()).throw(pl.exceptions.PanicException("secret")))
 
@@ -145,7 +149,7 @@ def panicking() -> pl.Series:
     ("make", "name"),
     [
         (lambda: json.loads("{secret"), "JSONDecodeError"),
-        (lambda: {}["secret"], "KeyError"),
+        (missing, "KeyError"),
         (recursing, "RecursionError"),
         (panicking, "PanicException"),
     ],
@@ -160,7 +164,7 @@ def test_an_entry_that_cannot_be_made_says_so_and_the_others_are_shown(make: Any
 
 
 def test_entries_that_cannot_be_listed_are_one_entry_that_says_so() -> None:
-    assert metadata.shown(lambda: {"a": {}["b"]}, print) == {"metadata": "(not shown: KeyError)"}
+    assert metadata.shown(lambda: {"a": missing()}, print) == {"metadata": "(not shown: KeyError)"}
 
 
 def test_what_ends_a_run_is_not_held_up() -> None:
@@ -214,6 +218,7 @@ def run(definitions: dg.Definitions) -> dict[str, dict[str, Any]]:
         return {
             made.asset_key.path[-1]: {n: v.value for n, v in made.materialization.metadata.items()}
             for made in done.get_asset_materialization_events()
+            if made.asset_key
         }
 
 

@@ -150,7 +150,7 @@ def test_a_wrong_rule_is_told_in_a_sentence() -> None:
 
 
 def test_without_its_salt_a_connection_that_hashes_does_nothing() -> None:
-    settings = Settings(project_id=1, privacy={"hash": ("phone",)})  # type: ignore[arg-type]
+    settings = Settings(project_id=1, privacy={"hash": ("phone",)})
     secrets = Secrets(mixpanel_username=SecretStr("a"), mixpanel_secret=SecretStr("b"))
     with Opened(settings, secrets) as one, pytest.raises(SettingsWrong, match="MIXPANEL_AEP_PRIVACY_SALT"):
         _ = one.source

@@ -213,7 +213,11 @@ class Browser:
         self.dialogs: list[str] = []
         page.set_default_timeout(WAIT * 1000)
         page.on("request", lambda request: self.requests.append(request.url))
-        page.on("dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss()))
+        page.on("dialog", self._dismiss)
+
+    def _dismiss(self, dialog: Any) -> None:
+        self.dialogs.append(dialog.message)
+        dialog.dismiss()
 
     def open(self, path: str, until: str) -> str:
         """The text of a page of Dagster's once it shows `until`."""

@@ -24,6 +24,9 @@ GROUPS = ("environment-details", "commerce", "web", "technical-details", "implem
 MS_UTC = pa.timestamp("ms", tz="UTC")
 _numbers = itertools.count()
 
+Query = dict[str, str | int | float | bool | None]
+"""The parameters of a request."""
+
 
 @dataclass
 class Mixpanel:
@@ -39,8 +42,8 @@ class Mixpanel:
     def export(self, first: str = "2026-01-10", last: str | None = None, **more: Any) -> httpx.Response:
         headers = more.pop("headers", None)
         auth = more.pop("auth", httpx.USE_CLIENT_DEFAULT)
-        query = {"project_id": 12345, "from_date": first, "to_date": last or first, "time_in_ms": "true"} | more
-        query = {name: value for name, value in query.items() if value is not None}
+        own: Query = {"project_id": 12345, "from_date": first, "to_date": last or first, "time_in_ms": "true"}
+        query = {name: value for name, value in (own | more).items() if value is not None}
         return self.http.get("/api/2.0/export", params=query, headers=headers, auth=auth)
 
     def lines(self, *arguments: Any, **more: Any) -> list[bytes]:

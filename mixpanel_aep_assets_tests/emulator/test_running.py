@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import subprocess
 import sys
@@ -82,7 +83,7 @@ def test_the_sample_week_is_the_same_every_time_and_counts_itself(mixpanel: Mixp
 
 
 def test_a_sample_day_has_the_oddities_of_real_projects(mixpanel: Mixpanel) -> None:
-    summary, lines = samples.sample_day(samples.datetime.date(2026, 1, 13), samples.BROKEN_DAY)
+    summary, lines = samples.sample_day(datetime.date(2026, 1, 13), samples.BROKEN_DAY)
     found = []
     for line in lines:
         try:
