@@ -12,7 +12,6 @@ from pydantic import SecretStr
 from mixpanel_aep_assets.aep import provision
 from mixpanel_aep_assets.cli.demo import CREDENTIALS, environment
 from mixpanel_aep_assets.connection import Opened, Secrets, Settings
-from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.pipeline import extract, load, transform
 from mixpanel_aep_assets.xdm import standard
 
@@ -48,7 +47,7 @@ def opened(emulator: Server, folder: Path, **settings: Any) -> Opened:
     return Opened(Settings(**given | settings), secrets)
 
 
-def variables(emulator: EmulatorThread, folder: Path, **more: str) -> dict[str, str]:
+def variables(emulator: Server, folder: Path, **more: str) -> dict[str, str]:
     """The environment that describes the same connection."""
     import datetime
 

@@ -19,12 +19,6 @@ from mixpanel_aep_assets_tests.connections import DAY, NOON, event, events, line
 from mixpanel_aep_assets_tests.outside import CASES, NO_CASES
 
 
-@pytest.fixture
-def connection(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Opened]:
-    with opened(emulator, tmp_path) as connection:
-        yield provisioned(connection)
-
-
 def live(emulator: EmulatorThread, connection: Opened) -> int:
     emulator.control.settle()
     return int(emulator.control.books(connection.dataset)["live"]["rows"])

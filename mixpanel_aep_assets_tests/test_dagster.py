@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,6 @@ import pytest
 
 from mixpanel_aep_assets import automation, failures
 from mixpanel_aep_assets.aep.errors import BatchRefused, PartitionBusy, ServerFault
-from mixpanel_aep_assets.components import MixpanelToAep
-from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.pipeline import load, transform
 from mixpanel_aep_assets.storage import DayReplaced
@@ -25,34 +23,14 @@ from mixpanel_aep_assets_tests.connections import (
     event,
     events,
     lines,
-    opened,
-    provisioned,
     strict_mapping,
-    variables,
 )
+from mixpanel_aep_assets_tests.layer import default_definitions
 
 if TYPE_CHECKING:
     from dagster._core.definitions.sensor_definition import SensorExecutionData  # not among Dagster's public names
 
 RAW, XDM, BATCH = (dg.AssetKey(["default", noun]) for noun in ("raw_events", "xdm_events", "aep_batch"))
-
-
-@pytest.fixture
-def definitions(emulator: EmulatorThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dg.Definitions:
-    """The connection `default`, described by the environment alone, on a provisioned emulator."""
-    for name, value in variables(emulator, tmp_path).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("DAGSTER_HOME")
-    with opened(emulator, tmp_path) as connection:
-        provisioned(connection)
-    block = MixpanelToAep()
-    return dg.Definitions.merge(build_connection(block, block.block()), dg.Definitions(executor=dg.in_process_executor))
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 def run(definitions: dg.Definitions, instance: dg.DagsterInstance, job: str = "default_daily") -> Any:
@@ -130,8 +108,7 @@ def test_every_check_has_its_day(
 def strict(definitions: dg.Definitions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dg.Definitions:
     """The same with a mapping set by which events may not conform."""
     monkeypatch.setenv("MIXPANEL_AEP_MAPPING", strict_mapping(tmp_path))
-    block = MixpanelToAep()
-    return dg.Definitions.merge(build_connection(block, block.block()), dg.Definitions(executor=dg.in_process_executor))
+    return default_definitions()
 
 
 def test_a_day_with_too_many_lines_of_other_days_is_blocked_before_it_is_transformed(

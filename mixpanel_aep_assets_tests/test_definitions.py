@@ -16,7 +16,8 @@ import pytest
 from mixpanel_aep_assets.components import MixpanelToAep
 from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection
 from mixpanel_aep_assets.emulator import EmulatorThread
-from mixpanel_aep_assets_tests.connections import DAY, events, lines, opened, provisioned, variables
+from mixpanel_aep_assets_tests.connections import DAY, events, lines, opened, provisioned
+from mixpanel_aep_assets_tests.layer import default_definitions, described
 
 SNAPSHOTS = Path(__file__).with_name("snapshots")
 
@@ -59,16 +60,11 @@ def test_definitions_of_a_connection_are_as_on_the_page(monkeypatch: pytest.Monk
 def test_metadata_keys_of_a_day_are_as_on_the_page(
     emulator: EmulatorThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in variables(emulator, tmp_path).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("DAGSTER_HOME")
+    described(monkeypatch, emulator, tmp_path)
     with opened(emulator, tmp_path) as connection:
         provisioned(connection)
     emulator.control.seed_day(DAY, lines(events(40)))
-    block = MixpanelToAep()
-    definitions = dg.Definitions.merge(
-        build_connection(block, block.block()), dg.Definitions(executor=dg.in_process_executor)
-    )
+    definitions = default_definitions()
     with dg.DagsterInstance.ephemeral() as instance:
         result = definitions.resolve_job_def("default_daily").execute_in_process(instance=instance, partition_key=DAY)
     require_same("metadata_keys.txt", list(metadata_keys(result)))

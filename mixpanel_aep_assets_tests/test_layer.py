@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,7 +20,8 @@ from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.pipeline import verify
 from mixpanel_aep_assets.resources import ConnectionResource
 from mixpanel_aep_assets.storage import uri_of
-from mixpanel_aep_assets_tests.connections import DAY, events, lines, opened, provisioned, variables
+from mixpanel_aep_assets_tests.connections import DAY, events, lines, opened, provisioned
+from mixpanel_aep_assets_tests.layer import described
 
 NOUNS = ("raw_events", "xdm_events", "aep_batch")
 BATCH = dg.AssetKey(["default", "aep_batch"])
@@ -36,19 +36,11 @@ def build(**attributes: Any) -> dg.Definitions:
 @pytest.fixture
 def ready(emulator: EmulatorThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EmulatorThread:
     """An emulator with a small day, which the environment describes as the connection `default`."""
-    for name, value in variables(emulator, tmp_path).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("DAGSTER_HOME")
+    described(monkeypatch, emulator, tmp_path)
     with opened(emulator, tmp_path) as connection:
         provisioned(connection)
     emulator.control.seed_day(DAY, lines(events(5)))
     return emulator
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 def run(

@@ -26,8 +26,6 @@ from hypothesis import strategies as st
 from mixpanel_aep_assets import assets, metadata
 from mixpanel_aep_assets.checks import result
 from mixpanel_aep_assets.cli.preview import preview
-from mixpanel_aep_assets.components import MixpanelToAep
-from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.pipeline import load, previews, transform, verify
 from mixpanel_aep_assets_tests.connections import DAY, event, opened, provisioned, variables
@@ -196,17 +194,6 @@ AWKWARD = {
     "a NUL": r'"a\u0000b"',
     "half a pair in a name": r'{"a\ud83d": "\udc00"}',
 }
-
-
-@pytest.fixture
-def definitions(emulator: EmulatorThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dg.Definitions:
-    for name, value in variables(emulator, tmp_path).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("DAGSTER_HOME")
-    with opened(emulator, tmp_path) as connection:
-        provisioned(connection)
-    block = MixpanelToAep()
-    return dg.Definitions.merge(build_connection(block, block.block()), dg.Definitions(executor=dg.in_process_executor))
 
 
 def run(definitions: dg.Definitions) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,7 @@ import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
@@ -29,12 +29,23 @@ Query = dict[str, str | int | float | bool | None]
 
 
 @dataclass
-class Mixpanel:
-    """The Mixpanel half of an emulator."""
+class Half:
+    """One half of an emulator; closes its connections at the end of a `with`."""
 
     url: str
     control: Control
     http: httpx.Client = field(init=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+
+
+@dataclass
+class Mixpanel(Half):
+    """The Mixpanel half of an emulator."""
 
     def __post_init__(self) -> None:
         self.http = httpx.Client(base_url=self.url, auth=ACCOUNT, trust_env=False, timeout=30)
@@ -53,12 +64,9 @@ class Mixpanel:
 
 
 @dataclass
-class Platform:
+class Platform(Half):
     """The Platform half, with a token."""
 
-    url: str
-    control: Control
-    http: httpx.Client = field(init=False)
     _dataset: str | None = None
 
     def __post_init__(self) -> None:
@@ -167,13 +175,11 @@ def wait_until(condition: Any, seconds: float = 20) -> None:
 
 @pytest.fixture
 def mixpanel(emulator: EmulatorThread) -> Iterator[Mixpanel]:
-    half = Mixpanel(emulator.url, emulator.control)
-    yield half
-    half.http.close()
+    with Mixpanel(emulator.url, emulator.control) as half:
+        yield half
 
 
 @pytest.fixture
 def platform(emulator: EmulatorThread) -> Iterator[Platform]:
-    half = Platform(emulator.url, emulator.control)
-    yield half
-    half.http.close()
+    with Platform(emulator.url, emulator.control) as half:
+        yield half
