@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import SecretStr
 
 from mixpanel_aep_assets.aep import provision
 from mixpanel_aep_assets.cli.demo import CREDENTIALS, environment
 from mixpanel_aep_assets.connection import Opened, Secrets, Settings
-from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.manifests import BatchManifest
 from mixpanel_aep_assets.pipeline import extract, load, transform
 from mixpanel_aep_assets.xdm import standard
@@ -22,7 +21,13 @@ NOON = 1_773_144_000_000
 """12:00 UTC of DAY, in milliseconds."""
 
 
-def opened(emulator: EmulatorThread, folder: Path, **settings: Any) -> Opened:
+class Server(Protocol):
+    """An emulator, or whatever has its address."""
+
+    url: str
+
+
+def opened(emulator: Server, folder: Path, **settings: Any) -> Opened:
     """The default connection on the emulator, its days below `folder`."""
     given = {
         "project_id": 12345,
@@ -43,7 +48,7 @@ def opened(emulator: EmulatorThread, folder: Path, **settings: Any) -> Opened:
     return Opened(Settings(**given | settings), secrets)
 
 
-def variables(emulator: EmulatorThread, folder: Path, **more: str) -> dict[str, str]:
+def variables(emulator: Server, folder: Path, **more: str) -> dict[str, str]:
     """The environment that describes the same connection."""
     import datetime
 
@@ -70,7 +75,7 @@ NOWHERE = {"state": "California"}
 """Properties of an event whose state is no ISO 3166-2 code."""
 
 
-def event(number: int, name: str = "Page Viewed", **properties: Any) -> dict[str, Any]:
+def event(number: int, name: str = "Page Viewed", /, **properties: Any) -> dict[str, Any]:
     """An event of DAY, received a second after it happened."""
     time_ms = NOON + number * 1000
     own = {
@@ -85,7 +90,7 @@ def event(number: int, name: str = "Page Viewed", **properties: Any) -> dict[str
     return {"event": name, "properties": own | properties}
 
 
-def events(count: int, **properties: Any) -> list[dict[str, Any]]:
+def events(count: int, /, **properties: Any) -> list[dict[str, Any]]:
     return [event(number, **properties) for number in range(count)]
 
 

@@ -20,12 +20,6 @@ from mixpanel_aep_assets_tests.connections import DAY, NOON, event, events, line
 from mixpanel_aep_assets_tests.outside import CASES, NO_CASES
 
 
-@pytest.fixture
-def connection(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Opened]:
-    with opened(emulator, tmp_path) as connection:
-        yield provisioned(connection)
-
-
 def live(emulator: EmulatorThread, connection: Opened) -> int:
     emulator.control.settle()
     return int(emulator.control.books(connection.dataset)["live"]["rows"])
@@ -102,7 +96,7 @@ def test_a_raw_day_of_an_earlier_version_with_such_a_time_is_no_failed_day(
 def test_a_number_for_the_name_of_an_event_is_a_line_set_aside(
     emulator: EmulatorThread, connection: Opened, others: int
 ) -> None:
-    odd = [event(100, name=100), event(101, name=404, error="not found")]  # type: ignore[arg-type]
+    odd = [event(100, name=100), event(101, name=404, error="not found")]
     emulator.control.seed_day(DAY, lines([*events(others), *odd]))
     row = done(connection)
     assert (row["uploaded"], row["quarantined"]) == (others, 2)

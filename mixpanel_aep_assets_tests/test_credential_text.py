@@ -77,7 +77,7 @@ def test_what_a_value_may_hold_is_taken(text: str, kind: Kind) -> None:
 
 @pytest.mark.parametrize("given", ["0123456789ABCDEF01234567", "0123456789ABCDEF01234567@adobeorg", "@AdobeOrg"])
 def test_an_organisation_id_without_its_end_is_named_with_what_to_set(given: str) -> None:
-    with Opened(Settings(org_id=given), Secrets(adobe_client_id="a", adobe_client_secret="b")) as opened:  # type: ignore[arg-type]
+    with Opened(Settings(org_id=given), Secrets(adobe_client_id="a", adobe_client_secret="b")) as opened:
         with pytest.raises(SettingsError) as caught:
             _ = opened.platform
     whole = "0123456789ABCDEF01234567@AdobeOrg" if given[0] == "0" else "…@AdobeOrg"
@@ -95,8 +95,8 @@ IDS = {"project_id": 7, "org_id": "X@AdobeOrg", "sandbox": "prod", "dataset_id":
 
 @pytest.mark.parametrize("around", ["{}\r", " {}\n", '"{}"', "'{}' ", "\ufeff{}", '"{}"\r\n'])
 def test_every_secret_and_id_is_used_without_what_stands_around_it(around: str) -> None:
-    settings = Settings(**{key: around.format(value) for key, value in IDS.items()})  # type: ignore[arg-type]
-    secrets = Secrets(**{key: around.format(value) for key, value in SECRETS.items()})  # type: ignore[arg-type]
+    settings = Settings(**{key: around.format(value) for key, value in IDS.items()})
+    secrets = Secrets(**{key: around.format(value) for key, value in SECRETS.items()})
     with Opened(settings, secrets) as opened:
         credentials, platform = opened.source.credentials, opened.platform.platform
         assert (opened.source.project_id, credentials.username) == (7, "user")
@@ -117,14 +117,14 @@ def test_every_secret_and_id_with_a_line_break_within_is_refused_by_its_variable
     settings = {name: value for name, value in IDS.items() if name != "project_id"}
     secrets: dict[str, str] = dict(SECRETS)
     (settings if key in settings else secrets)[key] = "first\nsecond"
-    with Opened(Settings(project_id=7, **settings), Secrets(**secrets)) as opened:  # type: ignore[arg-type]
+    with Opened(Settings(project_id=7, **settings), Secrets(**secrets)) as opened:
         with pytest.raises(SettingsError, match="holds a line feed at position 6") as caught:
             _ = opened.source, opened.platform
     assert "second" not in str(caught.value)
 
 
 def test_a_secret_of_blanks_alone_is_not_set() -> None:
-    with Opened(Settings(org_id="X@AdobeOrg"), Secrets(adobe_client_id="\r\n", adobe_client_secret="a")) as opened:  # type: ignore[arg-type]
+    with Opened(Settings(org_id="X@AdobeOrg"), Secrets(adobe_client_id="\r\n", adobe_client_secret="a")) as opened:
         with pytest.raises(SettingsError, match="Not set: ADOBE_CLIENT_ID"):
             _ = opened.platform
 
@@ -146,8 +146,8 @@ def test_only_ids_that_the_connection_uses_are_named() -> None:
 def test_the_salt_is_used_as_it_stands_and_only_named() -> None:
     salt = "0123456789abcdef0123456789abcdef\r"
     settings = Settings.read({"MIXPANEL_AEP_PRIVACY_HASH": "email"})
-    with Opened(settings, Secrets(privacy_salt=salt)) as opened:  # type: ignore[arg-type]
-        plain = Opened(settings, Secrets(privacy_salt=salt.strip()))  # type: ignore[arg-type]
+    with Opened(settings, Secrets(privacy_salt=salt)) as opened:
+        plain = Opened(settings, Secrets(privacy_salt=salt.strip()))
         assert opened.privacy is not None
         assert plain.privacy is not None
         assert opened.privacy.fingerprint != plain.privacy.fingerprint

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
 
 from mixpanel_aep_assets import automation, failures
 from mixpanel_aep_assets.aep.errors import BatchRefused, PartitionBusy, ServerFault
-from mixpanel_aep_assets.components import MixpanelToAep
-from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.pipeline import load, transform
 from mixpanel_aep_assets.storage import DayReplaced
@@ -25,37 +23,33 @@ from mixpanel_aep_assets_tests.connections import (
     event,
     events,
     lines,
-    opened,
-    provisioned,
     strict_mapping,
-    variables,
 )
+from mixpanel_aep_assets_tests.layer import default_definitions
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.sensor_definition import SensorExecutionData  # not among Dagster's public names
 
 RAW, XDM, BATCH = (dg.AssetKey(["default", noun]) for noun in ("raw_events", "xdm_events", "aep_batch"))
-
-
-@pytest.fixture
-def definitions(emulator: EmulatorThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dg.Definitions:
-    """The connection `default`, described by the environment alone, on a provisioned emulator."""
-    for name, value in variables(emulator, tmp_path).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("DAGSTER_HOME")
-    with opened(emulator, tmp_path) as connection:
-        provisioned(connection)
-    block = MixpanelToAep()
-    return dg.Definitions.merge(build_connection(block, block.block()), dg.Definitions(executor=dg.in_process_executor))
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 def run(definitions: dg.Definitions, instance: dg.DagsterInstance, job: str = "default_daily") -> Any:
     return definitions.resolve_job_def(job).execute_in_process(
         instance=instance, partition_key=DAY, raise_on_error=False
     )
+
+
+def tags_of(instance: dg.DagsterInstance, run_id: str) -> Mapping[str, str]:
+    found = instance.get_run_by_id(run_id)
+    assert found is not None
+    return found.tags
+
+
+def reason(failure: dg.DagsterEvent) -> str:
+    """What a person reads of a failed step."""
+    data = failure.step_failure_data.user_failure_data
+    assert data is not None
+    return data.description or ""
 
 
 def numbers(result: Any, key: dg.AssetKey) -> dict[str, Any]:
@@ -114,8 +108,7 @@ def test_every_check_has_its_day(
 def strict(definitions: dg.Definitions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dg.Definitions:
     """The same with a mapping set by which events may not conform."""
     monkeypatch.setenv("MIXPANEL_AEP_MAPPING", strict_mapping(tmp_path))
-    block = MixpanelToAep()
-    return dg.Definitions.merge(build_connection(block, block.block()), dg.Definitions(executor=dg.in_process_executor))
+    return default_definitions()
 
 
 def test_a_day_with_too_many_lines_of_other_days_is_blocked_before_it_is_transformed(
@@ -154,13 +147,15 @@ def test_a_refused_login_is_one_clear_failure_without_a_retry(
     monkeypatch.setenv("MIXPANEL_SECRET", "wrong")
     result = run(definitions, instance)
     (failure,) = result.get_step_failure_events()
-    text = failure.step_failure_data.user_failure_data.description
+    text = reason(failure)
     assert "MIXPANEL_SECRET" in text
     assert "wrong" not in text
-    assert failures.RETRY_AT_TAG not in instance.get_run_by_id(result.run_id).tags
+    assert failures.RETRY_AT_TAG not in tags_of(instance, result.run_id)
 
 
-def requeue(definitions: dg.Definitions, instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
+def requeue(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, cursor: str | None = None
+) -> SensorExecutionData:
     sensor = definitions.resolve_sensor_def("default_requeue")
     with dg.build_sensor_context(instance=instance, definitions=definitions, cursor=cursor) as context:
         return sensor.evaluate_tick(context)
@@ -181,7 +176,7 @@ def test_a_long_wait_lets_go_of_the_worker_and_is_taken_up_by_the_sensor(
     emulator.control.seed_day(DAY, lines(events(40)))
     emulator.control.fault("status", match={"path": "*/export"}, status=429, retry_after=900, count=1)
     result = run(definitions, instance)
-    tags = instance.get_run_by_id(result.run_id).tags
+    tags = tags_of(instance, result.run_id)
     assert not result.success
     assert tags[failures.WAITING_TAG] == "true"
     assert not requeue(definitions, instance).run_requests, "its time has not come"
@@ -210,7 +205,7 @@ def test_a_repetition_from_the_ui_that_failed_for_good_is_not_brought_back_by_it
 ) -> None:
     with monkeypatch.context() as patch:
         raising(patch, PartitionBusy("busy", wait=900))
-        tags = instance.get_run_by_id(let_go(definitions, instance)).tags
+        tags = tags_of(instance, let_go(definitions, instance))
     cursor = requeue(definitions, instance).cursor
     raising(monkeypatch, BatchRefused("no"))
     let_go(definitions, instance, **tags)
@@ -245,16 +240,16 @@ def test_waits_and_failures_are_counted_apart_and_end_in_a_person_who_must_look(
     last = definitions.resolve_job_def("default_daily").execute_in_process(
         instance=instance, partition_key=DAY, tags=request.tags, raise_on_error=False
     )
-    assert failures.RETRY_AT_TAG not in instance.get_run_by_id(last.run_id).tags
+    assert failures.RETRY_AT_TAG not in tags_of(instance, last.run_id)
     (failure,) = last.get_step_failure_events()
-    assert f"{most} times" in failure.step_failure_data.user_failure_data.description
+    assert f"{most} times" in reason(failure)
 
 
 def test_a_wait_beyond_all_measure_is_a_wait_of_some_hours(
     definitions: dg.Definitions, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raising(monkeypatch, PartitionBusy("busy", wait=1e300))
-    tags = instance.get_run_by_id(run(definitions, instance).run_id).tags
+    tags = tags_of(instance, run(definitions, instance).run_id)
     again = datetime.datetime.fromisoformat(tags[failures.RETRY_AT_TAG]) - datetime.datetime.now(datetime.UTC)
     assert again <= datetime.timedelta(seconds=failures.LONGEST)
 
@@ -308,14 +303,14 @@ def test_a_refused_day_is_sent_again_only_by_a_run_that_forces_it(
     run(definitions, instance)
     emulator.control.settle()
     (failure,) = run(definitions, instance).get_step_failure_events()
-    assert "--force" in failure.step_failure_data.user_failure_data.description
+    assert "--force" in reason(failure)
     forced = definitions.resolve_job_def("default_daily").execute_in_process(
         instance=instance, partition_key=DAY, tags={failures.FORCE_TAG: "true"}
     )
     assert numbers(forced, BATCH)["action"] == "uploaded"
 
 
-def follow(definitions: dg.Definitions, instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
+def follow(definitions: dg.Definitions, instance: dg.DagsterInstance, cursor: str | None = None) -> SensorExecutionData:
     sensor = definitions.resolve_sensor_def("default_batch_status")
     with dg.build_sensor_context(
         instance=instance, definitions=definitions, resources=definitions.resources or {}, cursor=cursor

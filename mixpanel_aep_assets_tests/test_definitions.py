@@ -16,7 +16,8 @@ import pytest
 from mixpanel_aep_assets.components import MixpanelToAep
 from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection
 from mixpanel_aep_assets.emulator import EmulatorThread
-from mixpanel_aep_assets_tests.connections import DAY, events, lines, opened, provisioned, variables
+from mixpanel_aep_assets_tests.connections import DAY, events, lines, opened, provisioned
+from mixpanel_aep_assets_tests.layer import default_definitions, described
 
 SNAPSHOTS = Path(__file__).with_name("snapshots")
 
@@ -59,31 +60,29 @@ def test_definitions_of_a_connection_are_as_on_the_page(monkeypatch: pytest.Monk
 def test_metadata_keys_of_a_day_are_as_on_the_page(
     emulator: EmulatorThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in variables(emulator, tmp_path).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("DAGSTER_HOME")
+    described(monkeypatch, emulator, tmp_path)
     with opened(emulator, tmp_path) as connection:
         provisioned(connection)
     emulator.control.seed_day(DAY, lines(events(40)))
-    block = MixpanelToAep()
-    definitions = dg.Definitions.merge(
-        build_connection(block, block.block()), dg.Definitions(executor=dg.in_process_executor)
-    )
+    definitions = default_definitions()
     with dg.DagsterInstance.ephemeral() as instance:
         result = definitions.resolve_job_def("default_daily").execute_in_process(instance=instance, partition_key=DAY)
     require_same("metadata_keys.txt", list(metadata_keys(result)))
 
 
 def assets(definitions: dg.Definitions) -> Iterator[str]:
-    for asset in sorted(definitions.assets or [], key=lambda one: one.key):  # type: ignore[union-attr, arg-type]
-        (spec,) = asset.specs  # type: ignore[union-attr]
-        days: Any = spec.partitions_def
+    made = [one for one in definitions.assets or [] if isinstance(one, dg.AssetsDefinition)]
+    assert len(made) == len(list(definitions.assets or []))
+    for asset in sorted(made, key=lambda one: one.key):
+        (spec,) = asset.specs
+        days = spec.partitions_def
+        assert isinstance(days, dg.TimeWindowPartitionsDefinition)
         yield f"asset {spec.key.to_user_string()}"
         yield f"  group {spec.group_name}, owners {', '.join(spec.owners) or 'none'}, code version {spec.code_version}"
         yield f"  kinds {', '.join(sorted(spec.kinds))}"
         yield f"  partitions {days.fmt} from {days.start:%Y-%m-%d} in {days.timezone}"
         yield f"  after {', '.join(sorted(dep.asset_key.to_user_string() for dep in spec.deps)) or 'nothing'}"
-        yield f"  pools {', '.join(sorted(asset.op.pool for asset in [asset] if asset.op.pool)) or 'none'}"  # type: ignore[union-attr]
+        yield f"  pools {asset.op.pool or 'none'}"
         yield f"  retries {retries(asset)}"
         yield from (
             f"  {name} = {value}"
@@ -93,14 +92,14 @@ def assets(definitions: dg.Definitions) -> Iterator[str]:
         yield f"  automation {spec.automation_condition.get_label() if spec.automation_condition else 'none'}"
 
 
-def retries(asset: Any) -> str:
+def retries(asset: dg.AssetsDefinition) -> str:
     policy = asset.op.retry_policy
     return "none" if policy is None else f"{policy.max_retries}"
 
 
 def checks(definitions: dg.Definitions) -> Iterator[str]:
-    specs = [spec for one in definitions.asset_checks or [] for spec in one.check_specs]  # type: ignore[union-attr]
-    for spec in specs:
+    made = list(definitions.asset_checks or [])
+    for spec in [spec for one in made if isinstance(one, dg.AssetChecksDefinition) for spec in one.check_specs]:
         yield f"check {spec.asset_key.to_user_string()}: {spec.name}"
         yield f"  {'blocks' if spec.blocking else 'warns'}, {'by day' if spec.partitions_def else 'for all days'}"
 
@@ -116,8 +115,9 @@ def jobs(definitions: dg.Definitions) -> Iterator[str]:
 
 def automation(definitions: dg.Definitions) -> Iterator[str]:
     for schedule in definitions.schedules or []:
-        yield f"schedule {schedule.name}: {schedule.cron_schedule} in {schedule.execution_timezone}"  # type: ignore[union-attr]
-        yield f"  {schedule.default_status.value}, job {schedule.job_name}"  # type: ignore[union-attr]
+        assert isinstance(schedule, dg.ScheduleDefinition)
+        yield f"schedule {schedule.name}: {schedule.cron_schedule} in {schedule.execution_timezone}"
+        yield f"  {schedule.default_status.value}, job {schedule.job_name}"
     for sensor in sorted(definitions.sensors or [], key=lambda one: one.name):
         targets = ", ".join(target.job_name for target in sensor.targets) if sensor.targets else "assets"
         yield f"sensor {sensor.name} ({sensor.sensor_type.value}): {sensor.description}"
@@ -127,7 +127,8 @@ def automation(definitions: dg.Definitions) -> Iterator[str]:
 def resources(definitions: dg.Definitions) -> Iterator[str]:
     for key, resource in sorted((definitions.resources or {}).items()):
         yield f"resource {key} ({type(resource).__name__})"
-        for name in type(resource).model_fields:  # type: ignore[union-attr]
+        assert isinstance(resource, dg.ConfigurableResource)
+        for name in type(resource).model_fields:
             value = getattr(resource, name)
             if isinstance(value, dg.EnvVar):
                 yield f"  {name} from {value.env_var_name}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +35,6 @@ from mixpanel_aep_assets_tests.connections import (
 
 NEXT = (datetime.date.fromisoformat(DAY) + datetime.timedelta(days=1)).isoformat()
 DAY_MS = 86_400_000
-
-
-@pytest.fixture
-def connection(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Opened]:
-    with opened(emulator, tmp_path) as connection:
-        yield provisioned(connection)
 
 
 def next_day(number: int, **properties: Any) -> dict[str, Any]:

@@ -20,8 +20,6 @@ from click.testing import CliRunner
 from mixpanel_aep_assets import backfill
 from mixpanel_aep_assets.aep.owner import Owner
 from mixpanel_aep_assets.cli import cli
-from mixpanel_aep_assets.components import MixpanelToAep
-from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.manifests import Slices
@@ -32,6 +30,7 @@ from mixpanel_aep_assets.pipeline import extract, history, passes, verify
 from mixpanel_aep_assets.pipeline.forecast import forecast
 from mixpanel_aep_assets.pipeline.passes import Notes, Pass
 from mixpanel_aep_assets_tests.connections import event, lines, opened, provisioned, variables
+from mixpanel_aep_assets_tests.layer import default_definitions, described
 
 LAST = datetime.date(2026, 3, 10)
 NO_WAIT = Retry(tries=3, first=0.0, longest=0.0, jitter=(0.0, 0.0), sleep=lambda _: None)
@@ -265,17 +264,8 @@ def test_60_days_take_at_most_3_requests_and_all_of_them_balance(emulator: Emula
 def definitions(emulator: EmulatorThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dg.Definitions:
     """The connection `default`, its first day a week before LAST."""
     start = {"MIXPANEL_AEP_START_DATE": days(8)[0], "MIXPANEL_TIMEZONE": "UTC"}
-    for name, value in variables(emulator, tmp_path, **start).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("DAGSTER_HOME")
-    block = MixpanelToAep()
-    return dg.Definitions.merge(build_connection(block, block.block()), dg.Definitions(executor=dg.in_process_executor))
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
+    described(monkeypatch, emulator, tmp_path, **start)
+    return default_definitions()
 
 
 RAW = dg.AssetKey(["default", "raw_events"])

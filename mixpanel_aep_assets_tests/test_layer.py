@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
-from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import dagster as dg
@@ -19,7 +20,8 @@ from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.pipeline import verify
 from mixpanel_aep_assets.resources import ConnectionResource
 from mixpanel_aep_assets.storage import uri_of
-from mixpanel_aep_assets_tests.connections import DAY, events, lines, opened, provisioned, variables
+from mixpanel_aep_assets_tests.connections import DAY, events, lines, opened, provisioned
+from mixpanel_aep_assets_tests.layer import described
 
 NOUNS = ("raw_events", "xdm_events", "aep_batch")
 BATCH = dg.AssetKey(["default", "aep_batch"])
@@ -34,19 +36,11 @@ def build(**attributes: Any) -> dg.Definitions:
 @pytest.fixture
 def ready(emulator: EmulatorThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EmulatorThread:
     """An emulator with a small day, which the environment describes as the connection `default`."""
-    for name, value in variables(emulator, tmp_path).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("DAGSTER_HOME")
+    described(monkeypatch, emulator, tmp_path)
     with opened(emulator, tmp_path) as connection:
         provisioned(connection)
     emulator.control.seed_day(DAY, lines(events(5)))
     return emulator
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 def run(
@@ -158,15 +152,13 @@ def test_the_batch_sensor_reads_the_id_also_of_older_materializations(
 
 
 @pytest.mark.parametrize("module", [assets, drift, verify])
-def test_metadata_keys_are_names_that_code_can_address(module: Any) -> None:
-    tree = ast.parse(Path(module.__file__).read_text())
-    keys = [key.value for one in ast.walk(tree) if isinstance(one, ast.Dict) for key in one.keys if is_text(key)]
-    keys += [one.slice.value for one in ast.walk(tree) if isinstance(one, ast.Subscript) and is_text(one.slice)]
+def test_metadata_keys_are_names_that_code_can_address(module: ModuleType) -> None:
+    tree = ast.parse(inspect.getsource(module))
+    nodes = [key for one in ast.walk(tree) if isinstance(one, ast.Dict) for key in one.keys]
+    nodes += [one.slice for one in ast.walk(tree) if isinstance(one, ast.Subscript)]
+    keys = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    assert keys
     assert not [key for key in keys if not KEY.fullmatch(key)]
-
-
-def is_text(node: Any) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def test_rows_are_those_of_the_partition_and_never_called_those_of_the_table(

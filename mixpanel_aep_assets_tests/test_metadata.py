@@ -26,8 +26,6 @@ from hypothesis import strategies as st
 from mixpanel_aep_assets import assets, metadata
 from mixpanel_aep_assets.checks import result
 from mixpanel_aep_assets.cli.preview import preview
-from mixpanel_aep_assets.components import MixpanelToAep
-from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.pipeline import load, previews, transform, verify
 from mixpanel_aep_assets_tests.connections import DAY, event, opened, provisioned, variables
@@ -137,6 +135,10 @@ def recursing(depth: int = 0) -> int:
     return recursing(depth + 1)
 
 
+def missing() -> str:
+    return dict[str, str]()["secret"]
+
+
 def panicking() -> pl.Series:
     return pl.Series([1]).map_elements(lambda _: (_ for _ in ()).throw(pl.exceptions.PanicException("secret")))
 
@@ -145,7 +147,7 @@ def panicking() -> pl.Series:
     ("make", "name"),
     [
         (lambda: json.loads("{secret"), "JSONDecodeError"),
-        (lambda: {}["secret"], "KeyError"),
+        (missing, "KeyError"),
         (recursing, "RecursionError"),
         (panicking, "PanicException"),
     ],
@@ -160,7 +162,7 @@ def test_an_entry_that_cannot_be_made_says_so_and_the_others_are_shown(make: Any
 
 
 def test_entries_that_cannot_be_listed_are_one_entry_that_says_so() -> None:
-    assert metadata.shown(lambda: {"a": {}["b"]}, print) == {"metadata": "(not shown: KeyError)"}
+    assert metadata.shown(lambda: {"a": missing()}, print) == {"metadata": "(not shown: KeyError)"}
 
 
 def test_what_ends_a_run_is_not_held_up() -> None:
@@ -194,17 +196,6 @@ AWKWARD = {
 }
 
 
-@pytest.fixture
-def definitions(emulator: EmulatorThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dg.Definitions:
-    for name, value in variables(emulator, tmp_path).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("DAGSTER_HOME")
-    with opened(emulator, tmp_path) as connection:
-        provisioned(connection)
-    block = MixpanelToAep()
-    return dg.Definitions.merge(build_connection(block, block.block()), dg.Definitions(executor=dg.in_process_executor))
-
-
 def run(definitions: dg.Definitions) -> dict[str, dict[str, Any]]:
     """A day through all assets; the metadata of each."""
     job = definitions.resolve_implicit_global_asset_job_def()
@@ -214,6 +205,7 @@ def run(definitions: dg.Definitions) -> dict[str, dict[str, Any]]:
         return {
             made.asset_key.path[-1]: {n: v.value for n, v in made.materialization.metadata.items()}
             for made in done.get_asset_materialization_events()
+            if made.asset_key
         }
 
 

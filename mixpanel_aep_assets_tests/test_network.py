@@ -62,7 +62,7 @@ def asked(url: str) -> httpx.Response:
 
 
 def platform_of(url: str) -> Platform:
-    return Platform(client_id="c", client_secret=SECRET, org_id="X@AdobeOrg", ims_url=url, url=url, tries=1)  # type: ignore[arg-type]
+    return Platform(client_id="c", client_secret=SECRET, org_id="X@AdobeOrg", ims_url=url, url=url, tries=1)
 
 
 def refusals(url: str) -> tuple[mixpanel_errors.MixpanelError, aep_errors.AepError]:
@@ -220,18 +220,19 @@ def test_a_zone_behind_a_proxy_that_refuses_is_an_error_and_no_zone(
 
 
 BROKEN_SOCKS = {
-    "refuses": {"reply": 2},
-    "wants another sign-in": {"method": 255},
-    "speaks something else": {"method": 9},
+    "refuses": (2, 0),
+    "wants another sign-in": (0, 255),
+    "speaks something else": (0, 9),
 }
+"""The reply and the sign-in method of each, as `socks_proxy` takes them."""
 
 
-@pytest.mark.parametrize("broken", BROKEN_SOCKS.values(), ids=BROKEN_SOCKS)
+@pytest.mark.parametrize(("reply", "method"), BROKEN_SOCKS.values(), ids=BROKEN_SOCKS)
 def test_a_socks_proxy_that_does_not_connect_is_named_by_both_clients(
-    here: str, monkeypatch: pytest.MonkeyPatch, broken: dict[str, int]
+    here: str, monkeypatch: pytest.MonkeyPatch, reply: int, method: int
 ) -> None:
     pytest.importorskip("socksio")
-    with socks_proxy(**broken) as proxy:
+    with socks_proxy(reply, method) as proxy:
         monkeypatch.setenv("ALL_PROXY", f"socks5://{proxy}")
         for error in refusals(here):
             assert f"The proxy ALL_PROXY=socks5://{proxy} does not connect to 127.0.0.1" in str(error)

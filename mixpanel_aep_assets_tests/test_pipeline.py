@@ -36,12 +36,6 @@ from mixpanel_aep_assets_tests.outside import EVENTS, NO_EVENTS
 
 
 @pytest.fixture
-def connection(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Opened]:
-    with opened(emulator, tmp_path) as connection:
-        yield provisioned(connection)
-
-
-@pytest.fixture
 def strict(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Opened]:
     with opened(emulator, tmp_path, mapping=strict_mapping(tmp_path)) as connection:
         yield provisioned(connection)

@@ -19,7 +19,8 @@ from mixpanel_aep_assets.errors import SettingsError
 from mixpanel_aep_assets.mixpanel.errors import SettingsWrong
 from mixpanel_aep_assets.pipeline import extract, quarantine, transform
 from mixpanel_aep_assets.pipeline.redaction import OtherPrivacyRules
-from mixpanel_aep_assets_tests.connections import DAY, NOON, event, events, lines, opened, provisioned, variables
+from mixpanel_aep_assets_tests.connections import DAY, NOON, event, events, lines, opened, provisioned
+from mixpanel_aep_assets_tests.layer import described
 
 SALT = "a salt of the tests, 0123456789"
 RULES: dict[str, Any] = {"drop": ["email", "cart.card"], "hash": ["phone", "distinct_id"]}
@@ -60,9 +61,7 @@ def test_no_secret_value_is_in_any_file_log_or_metadata(
     emulator: EmulatorThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     emulator.control.seed_day(DAY, lines(rows()) + b'{"event":"x","properties":{"email":"dropped-mail"}}\n')
-    for name, value in variables(emulator, tmp_path, SALT_OF_THE_SHOP=SALT).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("DAGSTER_HOME")
+    described(monkeypatch, emulator, tmp_path, SALT_OF_THE_SHOP=SALT)
     with connection(emulator, tmp_path) as plain:
         provisioned(plain)
     rules = RULES | {"stage": stage, "salt_env": "SALT_OF_THE_SHOP"}
@@ -150,7 +149,7 @@ def test_a_wrong_rule_is_told_in_a_sentence() -> None:
 
 
 def test_without_its_salt_a_connection_that_hashes_does_nothing() -> None:
-    settings = Settings(project_id=1, privacy={"hash": ("phone",)})  # type: ignore[arg-type]
+    settings = Settings(project_id=1, privacy={"hash": ("phone",)})
     secrets = Secrets(mixpanel_username=SecretStr("a"), mixpanel_secret=SecretStr("b"))
     with Opened(settings, secrets) as one, pytest.raises(SettingsWrong, match="MIXPANEL_AEP_PRIVACY_SALT"):
         _ = one.source

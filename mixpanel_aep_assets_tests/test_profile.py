@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from mixpanel_aep_assets_tests.connections import DAY, events, lines, opened
 EMPTY_DAY = "2026-03-11"
 
 
-def frame(rows: list[tuple[str, dict[str, Any] | str]]) -> pl.DataFrame:
+def frame(rows: Sequence[tuple[str, Mapping[str, Any] | str]]) -> pl.DataFrame:
     texts = [row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for _, row in rows]
     return pl.DataFrame({"event": [event for event, _ in rows], "properties": texts}, schema=["event", "properties"])
 

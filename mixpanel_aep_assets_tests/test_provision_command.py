@@ -43,7 +43,10 @@ def test_titles_come_from_options(emulator: EmulatorThread, environment: dict[st
 def test_titles_come_from_variables(
     emulator: EmulatorThread, environment: dict[str, str | None], tmp_path: Path
 ) -> None:
-    chosen = {"MIXPANEL_AEP_SCHEMA_TITLE": "Shop events", "MIXPANEL_AEP_FIELD_GROUP_TITLE": "Shop details"}
+    chosen: dict[str, str | None] = {
+        "MIXPANEL_AEP_SCHEMA_TITLE": "Shop events",
+        "MIXPANEL_AEP_FIELD_GROUP_TITLE": "Shop details",
+    }
     assert provision(environment | chosen, "--apply").exit_code == 0
     assert titles(emulator, tmp_path) == {"Shop events", "Shop details"}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +34,6 @@ FUTURE = NOON + 20 * 365 * 86_400_000
 QUERY = {"path": "/api/query/*"}
 
 
-@pytest.fixture
-def connection(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Opened]:
-    with opened(emulator, tmp_path) as connection:
-        yield provisioned(connection)
-
-
 def told(row: dict[str, Any]) -> dict[tuple[str, ...], tuple[int, str | None]]:
     return {tuple(one["between"]): (one["count"], one["explanation"]) for one in row["differences"]}
 
@@ -48,25 +41,31 @@ def told(row: dict[str, Any]) -> dict[tuple[str, ...], tuple[int, str | None]]:
 def test_duplicates_and_quarantine_explain_what_was_exported_and_not_uploaded(
     emulator: EmulatorThread, tmp_path: Path
 ) -> None:
-    connection = provisioned(opened(emulator, tmp_path, mapping=strict_mapping(tmp_path)))
-    nowhere = event(98, **NOWHERE)
-    broken = b'null\n{"event":"x","properties":{"time":%d,"n":NaN}}\n' % NOON
-    emulator.control.seed_day(DAY, broken + lines([*events(98), nowhere, *events(2)]))
-    run_day(connection)
-    settled(connection)
-    row = reconcile.report_of(connection, [DAY])["days"][0]
-    assert (row["mixpanel"], row["exported"], row["uploaded"], row["ingested"], row["live"]) == (99, 103, 98, 98, 98)
-    assert not reconcile.unexplained(row)
-    count, why = told(row)["exported", "uploaded"]
-    assert count == 5
-    assert why is not None
-    assert "2 duplicates" in why
-    assert "1 in quarantine, stage raw" in why
-    assert "1 in quarantine, stage request (wrong_shape 1)" in why
-    assert "stateProvince 1" in why
-    assert told(row)["mixpanel", "exported"] == (
-        -4, "2 lines without an event; 2 duplicates, which Mixpanel's numbers leave out",
-    )  # fmt: skip
+    with provisioned(opened(emulator, tmp_path, mapping=strict_mapping(tmp_path))) as connection:
+        nowhere = event(98, **NOWHERE)
+        broken = b'null\n{"event":"x","properties":{"time":%d,"n":NaN}}\n' % NOON
+        emulator.control.seed_day(DAY, broken + lines([*events(98), nowhere, *events(2)]))
+        run_day(connection)
+        settled(connection)
+        row = reconcile.report_of(connection, [DAY])["days"][0]
+        assert (row["mixpanel"], row["exported"], row["uploaded"], row["ingested"], row["live"]) == (
+            99,
+            103,
+            98,
+            98,
+            98,
+        )
+        assert not reconcile.unexplained(row)
+        count, why = told(row)["exported", "uploaded"]
+        assert count == 5
+        assert why is not None
+        assert "2 duplicates" in why
+        assert "1 in quarantine, stage raw" in why
+        assert "1 in quarantine, stage request (wrong_shape 1)" in why
+        assert "stateProvince 1" in why
+        assert told(row)["mixpanel", "exported"] == (
+            -4, "2 lines without an event; 2 duplicates, which Mixpanel's numbers leave out",
+        )  # fmt: skip
 
 
 def test_events_of_other_days_are_explained_as_mixpanel_counts_them(

@@ -25,10 +25,9 @@ import httpx
 import pytest
 
 from mixpanel_aep_assets import metadata
-from mixpanel_aep_assets.components import MixpanelToAep
-from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets_tests.connections import DAY, event, lines, opened, provisioned, variables
+from mixpanel_aep_assets_tests.layer import default_definitions
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -140,10 +139,7 @@ def screens(canary: Canary, tmp_path: Path) -> Iterator[Screens]:
 
 def run_days(emulator: EmulatorThread, instance: dg.DagsterInstance, texts: dict[str, str]) -> dict[str, str]:
     """A day before, the hostile day, and a day that Mixpanel refuses in hostile words; the run of each."""
-    block = MixpanelToAep()
-    definitions = dg.Definitions.merge(
-        build_connection(block, block.block()), dg.Definitions(executor=dg.in_process_executor)
-    )
+    definitions = default_definitions()
     emulator.control.seed_day(
         BEFORE, lines([event(n, time=event(n)["properties"]["time"] - DAY_MS) for n in range(40)])
     )
@@ -213,7 +209,11 @@ class Browser:
         self.dialogs: list[str] = []
         page.set_default_timeout(WAIT * 1000)
         page.on("request", lambda request: self.requests.append(request.url))
-        page.on("dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss()))
+        page.on("dialog", self._dismiss)
+
+    def _dismiss(self, dialog: Any) -> None:
+        self.dialogs.append(dialog.message)
+        dialog.dismiss()
 
     def open(self, path: str, until: str) -> str:
         """The text of a page of Dagster's once it shows `until`."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,10 @@ from click.testing import CliRunner
 
 from mixpanel_aep_assets import remembered
 from mixpanel_aep_assets.cli import cli
-from mixpanel_aep_assets.components import MixpanelToAep
-from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.storage import open_storage
-from mixpanel_aep_assets_tests.connections import DAY, events, lines, opened, provisioned, variables
+from mixpanel_aep_assets_tests.connections import DAY, events, lines, opened, provisioned
+from mixpanel_aep_assets_tests.layer import default_definitions, described
 
 TODAY = datetime.datetime.now(datetime.UTC).date()
 BEFORE = "2026-03-01"
@@ -32,16 +30,13 @@ def back(days: int) -> datetime.date:
 @pytest.fixture
 def environment(emulator: EmulatorThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A connection without a start date; the folder of its storage."""
-    for name, value in variables(emulator, tmp_path).items():
-        monkeypatch.setenv(name, value)
+    described(monkeypatch, emulator, tmp_path)
     monkeypatch.delenv("MIXPANEL_AEP_START_DATE")
-    monkeypatch.delenv("DAGSTER_HOME")
     return tmp_path / "data"
 
 
 def build() -> dg.Definitions:
-    block = MixpanelToAep()
-    return dg.Definitions.merge(build_connection(block, block.block()), dg.Definitions(executor=dg.in_process_executor))
+    return default_definitions()
 
 
 def first_day(definitions: dg.Definitions) -> str:
@@ -114,12 +109,6 @@ def test_a_storage_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pyt
     assert remembered.start_date(str(tmp_path), "shop", back(30), patience=0.1) == back(30)
     let_go.set()
     assert time.monotonic() - began < 60
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,6 @@ from click.testing import CliRunner
 
 from mixpanel_aep_assets import failures, remembered
 from mixpanel_aep_assets.cli import cli
-from mixpanel_aep_assets.components import MixpanelToAep
-from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.mixpanel.errors import TimeModeUnsure
@@ -24,6 +21,7 @@ from mixpanel_aep_assets.mixpanel.zones import zone
 from mixpanel_aep_assets.pipeline import extract, time_modes, transform, verify
 from mixpanel_aep_assets.storage import open_storage
 from mixpanel_aep_assets_tests.connections import DAY, opened, provisioned, variables
+from mixpanel_aep_assets_tests.layer import default_definitions
 
 LAST = datetime.date.fromisoformat(DAY)
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -62,12 +60,6 @@ def stored_times(connection: Opened, day: str) -> list[datetime.datetime]:
 
 def requests(emulator: EmulatorThread) -> int:
     return int(emulator.control.counters()["requests"].get("GET /api/2.0/export", 0))
-
-
-@pytest.fixture
-def connection(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Opened]:
-    with opened(emulator, tmp_path) as made:
-        yield provisioned(made)
 
 
 @pytest.mark.parametrize(
@@ -276,10 +268,7 @@ def test_a_red_day_comes_back_by_itself_once_other_days_have_told_the_mode(
 ) -> None:
     first, second = days(2)
     seed(emulator, "legacy", CHICAGO, [*hours(first, 3), *hours(second, 3)])
-    block = MixpanelToAep()
-    definitions = dg.Definitions.merge(
-        build_connection(block, block.block()), dg.Definitions(executor=dg.in_process_executor)
-    )
+    definitions = default_definitions()
     job = definitions.resolve_job_def("default_daily")
     with dg.DagsterInstance.ephemeral() as instance:
         red = job.execute_in_process(instance=instance, partition_key=second, raise_on_error=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import tempfile
 
@@ -27,15 +28,18 @@ def preview(day: datetime.datetime, rows: int, connection: str) -> int:
 
     console = Console(highlight=False, soft_wrap=True)
     key = day.strftime("%Y-%m-%d")
-    with open_connection(connection) as opened, tempfile.TemporaryDirectory() as folder:
+    with contextlib.ExitStack() as open_now:
+        folder = open_now.enter_context(tempfile.TemporaryDirectory())
+        opened = open_now.enter_context(open_connection(connection))
         if extract.stored(opened, key) is None:
-            opened = opened.with_storage(open_storage(folder))
+            opened = open_now.enter_context(opened.with_storage(open_storage(folder)))
             extract.extract_day(opened, key)
         raw = extract.preview(opened, key, rows)
         stored = extract.stored(opened, key)
         unsure = None if stored is None or stored.time_evidence.sure else stored.time_evidence.text
         manifest = transform.transform_day(opened, key, target=open_storage(folder))
-        mapped = transform.preview(opened.with_storage(open_storage(folder)), key, rows)
+        made = open_now.enter_context(opened.with_storage(open_storage(folder)))
+        mapped = transform.preview(made, key, rows)
     for title, events in (
         ("as Mixpanel sent them" if opened.privacy is None else "after the privacy rules", raw),
         ("as XDM, without duplicates", mapped),

@@ -24,7 +24,7 @@ from mixpanel_aep_assets_tests.aep.days import files, ids
 
 pytestmark = pytest.mark.e2e
 
-STEPS = {
+STEPS: dict[str, dict[str, Any]] = {
     "token": TOKEN,
     "look-up": LOOK_UP,
     "create": CREATE,

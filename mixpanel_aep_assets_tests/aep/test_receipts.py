@@ -6,6 +6,7 @@ import datetime
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,11 @@ from mixpanel_aep_assets.storage import Log, Storage, open_storage
 
 DAY = "2026-01-31"
 START = datetime.datetime(2026, 2, 1, tzinfo=datetime.UTC)
+
+
+def at(seconds: float) -> Callable[[], datetime.datetime]:
+    """A clock that stands so long after START."""
+    return lambda: START + datetime.timedelta(seconds=seconds)
 
 
 @pytest.fixture
@@ -81,11 +87,8 @@ def test_the_claim_of_another_host_is_taken_over_only_when_its_time_is_up(storag
     log.append(1, {"kind": "claim", "token": "x", "owner": there.as_json(), "expires_at": expires})
     for seconds in (0, 299, 329):
         with pytest.raises(PartitionBusy):
-            receipts.take(
-                log, claim_seconds=9, clock_skew=30, clock=lambda s=seconds: START + datetime.timedelta(seconds=s)
-            )
-    late = START + datetime.timedelta(seconds=331)
-    assert receipts.take(log, claim_seconds=9, clock_skew=30, clock=lambda: late).state.number == 2
+            receipts.take(log, claim_seconds=9, clock_skew=30, clock=at(seconds))
+    assert receipts.take(log, claim_seconds=9, clock_skew=30, clock=at(331)).state.number == 2
 
 
 def test_an_owner_whose_process_id_was_given_to_another_process_is_dead() -> None:
@@ -99,10 +102,10 @@ def test_a_container_with_the_same_host_name_and_process_id_is_not_taken_for_dea
 
 def test_an_owner_that_was_overtaken_cannot_write_any_more(storage: Storage) -> None:
     log = storage.log("default", receipts.LOG, DAY)
-    slow = receipts.take(log, claim_seconds=1, clock_skew=0, clock=lambda: START)
+    slow = receipts.take(log, claim_seconds=1, clock_skew=0, clock=at(0))
     number = intend(slow)
     Owner.ended(slow.token)
-    quick = receipts.take(log, claim_seconds=1, clock_skew=0, clock=lambda: START + datetime.timedelta(seconds=5))
+    quick = receipts.take(log, claim_seconds=1, clock_skew=0, clock=at(5))
     with pytest.raises(ClaimLost):
         slow.step(number, Kind.CREATED, batch_id="b1")
     with pytest.raises(ClaimLost):

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from mixpanel_aep_assets.aep import AepError, Platform, PlatformClient, catalog, receipts, registry
 from mixpanel_aep_assets.aep.errors import BatchRefused, DayChanged
@@ -64,7 +64,8 @@ def test_a_replay_of_a_main_batch_that_is_no_more_is_not_sent(sandbox: Sandbox, 
 def test_without_the_receipts_a_replay_is_known_by_its_tags(sandbox: Sandbox, base: str) -> None:
     sandbox.send(files(ids(2, "mended")), "r1", base=base)
     sandbox.control.settle()
-    shutil.rmtree(sandbox.storage.root)  # type: ignore[arg-type]
+    assert sandbox.storage.root is not None
+    shutil.rmtree(sandbox.storage.root)
     sandbox.storage = open_storage(sandbox.storage.url)
     assert sandbox.send(files(ids(5, "main")), "v1").action == "adopted"
     parts = [attempt.part for attempt in receipts.read(sandbox.storage, "default", DAY).attempts]
@@ -192,23 +193,22 @@ class Parts(RuleBasedStateMachine):
             assert self.sandbox.live() == Counter(main + ids(self.replay, "replay"))
 
 
-class TestParts(Parts.TestCase):  # type: ignore[misc, valid-type]
-    settings = settings(
-        max_examples=6, stateful_step_count=8, deadline=None, derandomize=True,
-        suppress_health_check=[HealthCheck.too_slow],
+def test_runs_and_replays_in_any_order_leave_each_event_live_once(emulator: EmulatorThread) -> None:
+    Parts.emulator, url = emulator, emulator.url
+    Parts.platform = Platform(
+        client_id="demo-client", client_secret="demo-client-secret", ims_url=url, url=url,
+        org_id="0123456789ABCDEF01234567@AdobeOrg", backoff=0.005, backoff_cap=0.05,
     )  # fmt: skip
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        Parts.emulator = cls.enterClassContext(EmulatorThread())
-        url = Parts.emulator.url
-        Parts.platform = Platform(
-            client_id="demo-client", client_secret="demo-client-secret", ims_url=url, url=url,
-            org_id="0123456789ABCDEF01234567@AdobeOrg", backoff=0.005, backoff_cap=0.05,
-        )  # fmt: skip
-        with PlatformClient(Parts.platform) as client:
-            schema = {
-                "title": "Events", "description": "Only the class", "type": "object",
-                "allOf": [{"$ref": EXPERIENCE_EVENT}],
-            }  # fmt: skip
-            Parts.schema_id = registry.create(client, "schemas", schema)["$id"]
+    with PlatformClient(Parts.platform) as client:
+        schema = {
+            "title": "Events", "description": "Only the class", "type": "object",
+            "allOf": [{"$ref": EXPERIENCE_EVENT}],
+        }  # fmt: skip
+        Parts.schema_id = registry.create(client, "schemas", schema)["$id"]
+    run_state_machine_as_test(
+        Parts,
+        settings=settings(
+            max_examples=6, stateful_step_count=8, deadline=None, derandomize=True,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )  # fmt: skip

@@ -7,7 +7,7 @@ import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
@@ -25,14 +25,28 @@ GROUPS = ("environment-details", "commerce", "web", "technical-details", "implem
 MS_UTC = pa.timestamp("ms", tz="UTC")
 _numbers = itertools.count()
 
+Query = dict[str, str | int | float | bool | None]
+"""The parameters of a request."""
+
 
 @dataclass
-class Mixpanel:
-    """The Mixpanel half of an emulator."""
+class Half:
+    """One half of an emulator; closes its connections at the end of a `with`."""
 
     url: str
     control: Control
     http: httpx.Client = field(init=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+
+
+@dataclass
+class Mixpanel(Half):
+    """The Mixpanel half of an emulator."""
 
     def __post_init__(self) -> None:
         self.http = httpx.Client(base_url=self.url, auth=ACCOUNT, trust_env=False, timeout=30, verify=NO_AUTHORITIES)
@@ -40,8 +54,8 @@ class Mixpanel:
     def export(self, first: str = "2026-01-10", last: str | None = None, **more: Any) -> httpx.Response:
         headers = more.pop("headers", None)
         auth = more.pop("auth", httpx.USE_CLIENT_DEFAULT)
-        query = {"project_id": 12345, "from_date": first, "to_date": last or first, "time_in_ms": "true"} | more
-        query = {name: value for name, value in query.items() if value is not None}
+        own: Query = {"project_id": 12345, "from_date": first, "to_date": last or first, "time_in_ms": "true"}
+        query = {name: value for name, value in (own | more).items() if value is not None}
         return self.http.get("/api/2.0/export", params=query, headers=headers, auth=auth)
 
     def lines(self, *arguments: Any, **more: Any) -> list[bytes]:
@@ -51,12 +65,9 @@ class Mixpanel:
 
 
 @dataclass
-class Platform:
+class Platform(Half):
     """The Platform half, with a token."""
 
-    url: str
-    control: Control
-    http: httpx.Client = field(init=False)
     _dataset: str | None = None
 
     def __post_init__(self) -> None:
@@ -165,13 +176,11 @@ def wait_until(condition: Any, seconds: float = 20) -> None:
 
 @pytest.fixture
 def mixpanel(emulator: EmulatorThread) -> Iterator[Mixpanel]:
-    half = Mixpanel(emulator.url, emulator.control)
-    yield half
-    half.http.close()
+    with Mixpanel(emulator.url, emulator.control) as half:
+        yield half
 
 
 @pytest.fixture
 def platform(emulator: EmulatorThread) -> Iterator[Platform]:
-    half = Platform(emulator.url, emulator.control)
-    yield half
-    half.http.close()
+    with Platform(emulator.url, emulator.control) as half:
+        yield half

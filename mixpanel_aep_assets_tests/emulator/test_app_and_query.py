@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mixpanel_aep_assets_tests.emulator.conftest import Mixpanel
+from mixpanel_aep_assets_tests.emulator.conftest import Mixpanel, Query
 
 NOON = 1768046400
 
@@ -39,7 +39,7 @@ def test_daily_counts_are_deduplicated(mixpanel: Mixpanel) -> None:
         {"event": "A", "properties": {"time": NOON + 86_400 * (n % 2), "distinct_id": "u", "$insert_id": str(n // 4)}}
         for n in range(8)
     )
-    query = {"project_id": 12345, "from_date": "2026-01-10", "to_date": "2026-01-12"}
+    query: Query = {"project_id": 12345, "from_date": "2026-01-10", "to_date": "2026-01-12"}
     answer = mixpanel.http.get("/api/query/segmentation", params=query | {"event": "A"}).json()
     assert answer["data"]["series"] == ["2026-01-10", "2026-01-11", "2026-01-12"]
     assert answer["data"]["values"] == {"A": {"2026-01-10": 2, "2026-01-11": 2, "2026-01-12": 0}}

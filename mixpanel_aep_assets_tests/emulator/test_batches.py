@@ -204,7 +204,7 @@ def test_batch_lists_obey_the_filter_language(platform: Platform) -> None:
     made = [platform.batch(externalId=f"x{number}", tags={"day": [f"2026-01-0{number}"]}) for number in range(5)]
     platform.act(made[0], "ABORT")
 
-    def found(**query: object) -> list[str]:
+    def found(**query: str | int) -> list[str]:
         answer = platform.http.get("/data/foundation/catalog/batches", params=query)
         assert answer.status_code == 200, answer.text
         return list(answer.json())

@@ -7,14 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from mixpanel_aep_assets_tests.emulator.conftest import ACCOUNT, Mixpanel
+from mixpanel_aep_assets_tests.emulator.conftest import ACCOUNT, Mixpanel, Query
 
 NOON = 1768046400  # 2026-01-10 12:00:00 UTC
 
 
-def event(name: str = "A", time: float = NOON, **properties: Any) -> dict[str, Any]:
+def event(name: str = "A", time: float | str = NOON, **properties: Any) -> dict[str, Any]:
     return {"event": name, "properties": {"time": time, "distinct_id": "u1", **properties}}
 
 
@@ -176,7 +177,7 @@ def test_credentials_decide(mixpanel: Mixpanel, credentials: tuple[str, str], st
 
 
 def test_plain_basic_text_and_bearer_are_taken(mixpanel: Mixpanel) -> None:
-    mixpanel.http.auth = None  # type: ignore[assignment]
+    mixpanel.http.auth = httpx.Auth()  # none but that of the headers
     assert mixpanel.export(headers={"Authorization": "Basic " + ":".join(ACCOUNT)}).status_code == 200
     assert mixpanel.export(headers={"Authorization": "Bearer demo-bearer-token"}).status_code == 200
 
@@ -263,7 +264,7 @@ def test_gzip_may_have_several_members(mixpanel: Mixpanel) -> None:
     mixpanel.control.seed_events([event(n=number) for number in range(100)])
     whole = mixpanel.export(headers={"Accept-Encoding": "identity"}).content
     mixpanel.control.settings(gzip_member_bytes=1000)
-    query = {"project_id": 12345, "from_date": "2026-01-10", "to_date": "2026-01-10", "time_in_ms": "true"}
+    query: Query = {"project_id": 12345, "from_date": "2026-01-10", "to_date": "2026-01-10", "time_in_ms": "true"}
     with mixpanel.http.stream("GET", "/api/2.0/export", params=query) as response:
         raw = b"".join(response.iter_raw())
     assert raw.count(b"\x1f\x8b\x08") > 3

@@ -24,9 +24,7 @@ NOON = 1_768_046_400
 
 
 @pytest.fixture
-def mixpanel_client(
-    emulator: EmulatorThread, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[mixpanel_utils.MixpanelUtils]:
+def mixpanel_client(emulator: EmulatorThread, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     yield pointed(

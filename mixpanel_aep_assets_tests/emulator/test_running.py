@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import subprocess
 import sys
@@ -26,7 +27,8 @@ def test_two_emulators_share_nothing(emulator: EmulatorThread) -> None:
     with EmulatorThread() as other:
         other.control.seed_day("2026-01-10", b"null\n")
         assert other.url != emulator.url
-        assert Mixpanel(emulator.url, emulator.control).lines() == []
+        with Mixpanel(emulator.url, emulator.control) as mixpanel:
+            assert mixpanel.lines() == []
 
 
 def test_reset_forgets_everything_but_the_defaults(platform: Platform) -> None:
@@ -46,16 +48,19 @@ def test_a_killed_process_goes_on_from_its_file(tmp_path: Path) -> None:
         first.control.seed_day("2026-01-10", b'{"event":"x","properties":{"time":1768024800123}}\n')
         first.control.seed_events([{"event": "y", "properties": {"time": 1768024800}}])
         first.control.settings(batch_seconds=3600)
-        platform = Platform(first.url, first.control)
-        done, open_batch = platform.batch(), platform.batch()
-        platform.put(done, parquet(events(5)))
-        platform.put(open_batch, parquet(events(2)))
-        platform.act(done, "COMPLETE")
-        dataset = platform.dataset
+        with Platform(first.url, first.control) as platform:
+            done, open_batch = platform.batch(), platform.batch()
+            platform.put(done, parquet(events(5)))
+            platform.put(open_batch, parquet(events(2)))
+            platform.act(done, "COMPLETE")
+            dataset = platform.dataset
         first.kill()
-    with EmulatorProcess(state, settings={"batch_seconds": 0}) as second:
-        assert len(Mixpanel(second.url, second.control).lines()) == 2
-        again = Platform(second.url, second.control, _dataset=dataset)
+    with (
+        EmulatorProcess(state, settings={"batch_seconds": 0}) as second,
+        Mixpanel(second.url, second.control) as mixpanel,
+        Platform(second.url, second.control, _dataset=dataset) as again,
+    ):
+        assert len(mixpanel.lines()) == 2
         second.control.settle()
         assert again.status(done)["metrics"]["inputRecordCount"] == 5
         again.act(open_batch, "COMPLETE")
@@ -66,8 +71,8 @@ def test_a_killed_process_goes_on_from_its_file(tmp_path: Path) -> None:
 @pytest.mark.e2e
 def test_a_process_takes_faults_at_its_start_and_says_why_it_cannot_start(tmp_path: Path) -> None:
     rule = {"match": {"path": "/api/2.0/export"}, "fault": {"kind": "status", "status": 418}}
-    with EmulatorProcess(faults=[rule]) as emulator:
-        assert Mixpanel(emulator.url, emulator.control).export().status_code == 418
+    with EmulatorProcess(faults=[rule]) as emulator, Mixpanel(emulator.url, emulator.control) as mixpanel:
+        assert mixpanel.export().status_code == 418
     with pytest.raises(RuntimeError, match="no such setting"), EmulatorProcess(settings={"nonsense": 1}):
         pass
 
@@ -82,7 +87,7 @@ def test_the_sample_week_is_the_same_every_time_and_counts_itself(mixpanel: Mixp
 
 
 def test_a_sample_day_has_the_oddities_of_real_projects(mixpanel: Mixpanel) -> None:
-    summary, lines = samples.sample_day(samples.datetime.date(2026, 1, 13), samples.BROKEN_DAY)
+    summary, lines = samples.sample_day(datetime.date(2026, 1, 13), samples.BROKEN_DAY)
     found = []
     for line in lines:
         try:

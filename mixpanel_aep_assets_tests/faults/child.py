@@ -72,7 +72,8 @@ class Child:
     def said(self) -> tuple[str, str]:
         """The next word of the child: ("here", moment), or its run's outcome."""
         assert self._pipe.poll(PATIENCE), "the child says nothing"
-        return self._pipe.recv()
+        word: tuple[str, str] = self._pipe.recv()
+        return word
 
     def ended(self) -> bool:
         """Whether it has something to say (or is dead) already."""

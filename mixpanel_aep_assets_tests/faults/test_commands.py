@@ -52,7 +52,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 def require_once(emulator: EmulatorThread, folder: Path) -> None:
     with opened(emulator, folder) as connection:
-        live = Counter(emulator.control.books(connection.dataset, ids=True)["ids"])
+        live: Counter[str] = Counter(emulator.control.books(connection.dataset, ids=True)["ids"])
     assert len(live) == 40
     assert set(live.values()) == {1}
 

@@ -179,7 +179,7 @@ class DaysAndRanges(RuleBasedStateMachine):
             control.settle()
             for day in made.storage.days("default", extract.TABLE):
                 load.confirm_day(made, day)
-            live = Counter(control.books(self.dataset, ids=True)["ids"])
+            live: Counter[str] = Counter(control.books(self.dataset, ids=True)["ids"])
             self._require(live + Counter(self._aside(made)))
 
 
@@ -207,15 +207,12 @@ def _name(text: bytes) -> str:
 CALM = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
 
 
-class TestDays(DaysAndRanges.TestCase):  # type: ignore[name-defined, misc]
-    """The short form."""
-
-    settings = settings(max_examples=6, stateful_step_count=5, deadline=None, suppress_health_check=CALM)
-
-
-@pytest.mark.long
-@pytest.mark.timeout(1_800)
-class TestManyDays(DaysAndRanges.TestCase):  # type: ignore[name-defined, misc]
+class ManyDaysAndRanges(DaysAndRanges):
     """The long form."""
 
-    settings = settings(max_examples=60, stateful_step_count=8, deadline=None, suppress_health_check=CALM)
+
+TestDays = DaysAndRanges.TestCase
+TestDays.settings = settings(max_examples=6, stateful_step_count=5, deadline=None, suppress_health_check=CALM)
+
+TestManyDays = pytest.mark.long(pytest.mark.timeout(1_800)(ManyDaysAndRanges.TestCase))
+TestManyDays.settings = settings(max_examples=60, stateful_step_count=8, deadline=None, suppress_health_check=CALM)

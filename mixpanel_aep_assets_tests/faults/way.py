@@ -46,7 +46,7 @@ def connection(url: str, folder: Path, *, in_chunks: bool = False) -> Opened:
     mapping = folder / "mapping.json"
     if not mapping.exists():
         mapping.write_text(json.dumps(MAPPING))
-    made = opened(SimpleNamespace(url=url), folder, mapping=str(mapping))  # type: ignore[arg-type]
+    made = opened(SimpleNamespace(url=url), folder, mapping=str(mapping))
     clock, source = Hurried(), made.source
     made.mixpanel.budget.close()
     made.mixpanel.budget = open_budget(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -62,9 +64,9 @@ def test_names_are_valid_and_no_two_are_one(properties: set[str], taken: set[str
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.one_of(TEXTS, CLOSE), max_size=30, unique=True), st.randoms(use_true_random=False))
-def test_names_do_not_depend_on_order(properties: list[str], random: object) -> None:
+def test_names_do_not_depend_on_order(properties: list[str], random: Random) -> None:
     shuffled = list(properties)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     assert field_names.field_names(shuffled) == field_names.field_names(properties)
 
 

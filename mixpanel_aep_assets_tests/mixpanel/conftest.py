@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import polars as pl
@@ -98,7 +99,7 @@ def answer(
     return f"HTTP/1.1 {status}\r\n{lines}\r\n".encode() + sent + (b"0\r\n\r\n" if last_chunk else b"")
 
 
-def event(number: int, name: str = "Purchase", **more: object) -> bytes:
+def event(number: int, name: str = "Purchase", /, **more: object) -> bytes:
     """A plain line; `more` are further properties."""
     import json
 
@@ -144,8 +145,8 @@ class Unlimited(Budget):
 NO_WAIT = Retry(tries=3, first=0.0, longest=0.0, jitter=(0.0, 0.0), sleep=lambda _: None)
 
 
-def source(url: str, **more: object) -> MixpanelSource:
-    given: dict[str, object] = {
+def source(url: str, **more: Any) -> MixpanelSource:
+    given: dict[str, Any] = {
         "credentials": Credentials("user", SecretStr("hunter2-secret")),
         "project_id": 7,
         "export_url": url,
@@ -153,7 +154,7 @@ def source(url: str, **more: object) -> MixpanelSource:
         "timezone": "UTC",
         **more,
     }
-    return MixpanelSource(**given)  # type: ignore[arg-type]
+    return MixpanelSource(**given)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from typing import Literal
 
 import pytest
 
@@ -22,7 +23,7 @@ NOW = datetime.datetime(2026, 1, 10, 11, 30, tzinfo=datetime.UTC)
     ],
 )
 def test_today_is_the_projects_and_never_the_hosts__several_peers(
-    mode: str, timezone: str, day: str, monkeypatch: pytest.MonkeyPatch
+    mode: Literal["utc", "project"], timezone: str, day: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import time
 
@@ -30,9 +31,9 @@ def test_today_is_the_projects_and_never_the_hosts__several_peers(
         monkeypatch.setenv("TZ", host)
         time.tzset()
         try:
-            assert calendar.today(mode, timezone, NOW).isoformat() == day  # type: ignore[arg-type]
+            assert calendar.today(mode, timezone, NOW).isoformat() == day
             there = NOW.astimezone(datetime.timezone(datetime.timedelta(hours=-12)))
-            assert calendar.today(mode, timezone, there).isoformat() == day  # type: ignore[arg-type]
+            assert calendar.today(mode, timezone, there).isoformat() == day
         finally:
             monkeypatch.undo()
             time.tzset()

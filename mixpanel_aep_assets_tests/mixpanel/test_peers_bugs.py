@@ -15,7 +15,7 @@ from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.storage import Day, open_storage
 from mixpanel_aep_assets_tests.mixpanel import samples
-from mixpanel_aep_assets_tests.mixpanel.conftest import DAY, NO_WAIT, Scripted, answer, event
+from mixpanel_aep_assets_tests.mixpanel.conftest import DAY, NO_WAIT, Scripted, Unlimited, answer, event
 
 BODY = b"".join(event(number) for number in range(300))
 
@@ -125,7 +125,8 @@ def test_a_storm_of_429_is_waited_out_and_slows_the_project__mixpanel_utils(
         waits: list[float] = []
         assert run(client, day, retry=Retry(tries=5, sleep=waits.append)).manifest.rows == 300
         assert waits == [1.0, 1.0]
-        assert client.budget.pauses == [1.0, 1.0]  # type: ignore[attr-defined]
+        assert isinstance(client.budget, Unlimited)
+        assert client.budget.pauses == [1.0, 1.0]
     else:
         with pytest.raises(errors.RateLimited) as caught:
             run(client, day)
@@ -146,6 +147,6 @@ def test_memory_does_not_hold_the_day__mixpanel_utils(server: Scripted, client: 
 
     server.answers = [answer(b"".join(event(n, text="x" * 500) for n in range(30_000)), packed=True, chunk=1 << 16)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export.events, "prepare", watched)
+        patch.setattr(parsing, "prepare", watched)
         assert run(client, day).manifest.rows == 30_000
     assert 0 < largest <= 8 << 20

@@ -31,7 +31,7 @@ SECRET = "S3CR3T"
 NUMBER = "77310077"
 
 
-def privacy(salt: str = SALT, **rules: Any) -> Privacy:
+def privacy(salt: str = SALT, /, **rules: Any) -> Privacy:
     return Privacy(PrivacySettings(**rules), SecretStr(salt))
 
 
@@ -145,7 +145,7 @@ def test_a_list_an_object_and_an_id_too_long_are_hashed_and_are_no_person_either
 def test_what_places_an_event_can_be_neither_dropped_nor_hashed(name: str) -> None:
     for rule in ("drop", "hash"):
         with pytest.raises(ValidationError, match="neither dropped nor hashed"):
-            PrivacySettings(**{rule: (name,)})  # type: ignore[arg-type]
+            PrivacySettings(**{rule: (name,)})
 
 
 def test_dropping_an_id_is_refused_while_its_value_stays_elsewhere() -> None:
@@ -166,7 +166,7 @@ def test_hashing_needs_a_salt_that_cannot_be_guessed_and_no_message_shows_it() -
     with pytest.raises(errors.SettingsWrong, match="MIXPANEL_AEP_PRIVACY_SALT"):
         Privacy(PrivacySettings(hash=("a",)))
     with pytest.raises(errors.SettingsWrong, match="fewer than 16") as caught:
-        privacy(salt="short one", hash=("a",))
+        privacy("short one", hash=("a",))
     assert "short one" not in str(caught.value)
     assert SALT not in repr(privacy(hash=("a",))) + str(vars(privacy(hash=("a",)).settings))
     Privacy(PrivacySettings(drop=("a",)))
@@ -177,7 +177,7 @@ def test_other_rules_or_another_salt_have_another_fingerprint_but_another_stage_
         privacy(hash=("a",)).fingerprint,
         privacy(hash=("b",)).fingerprint,
         privacy(drop=("a",)).fingerprint,
-        privacy(salt=SALT + "x", hash=("a",)).fingerprint,
+        privacy(SALT + "x", hash=("a",)).fingerprint,
     ]
     assert len(set(prints)) == 4
     assert privacy(hash=("a",), stage="xdm").fingerprint == prints[0]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pydantic import SecretStr
 
 from mixpanel_aep_assets.mixpanel.errors import SettingsWrong
-from mixpanel_aep_assets.mixpanel.settings import Credentials, MixpanelSource
+from mixpanel_aep_assets.mixpanel.settings import Credentials, MixpanelSource, Region
 from mixpanel_aep_assets.mixpanel.windows_zones import WINDOWS_ZONES
 from mixpanel_aep_assets.mixpanel.zones import zone
 
@@ -21,8 +23,8 @@ ACCOUNT = Credentials("svc", SecretStr("pa:ss"))
         ("IN", "https://data-in.mixpanel.com", "https://in.mixpanel.com"),
     ],
 )
-def test_every_region_has_its_hosts__airbyte_tap_and_fivetran_lack_india(region: str, export: str, api: str) -> None:
-    source = MixpanelSource(ACCOUNT, project_id=1, region=region)  # type: ignore[arg-type]
+def test_every_region_has_its_hosts__airbyte_tap_and_fivetran_lack_india(region: Region, export: str, api: str) -> None:
+    source = MixpanelSource(ACCOUNT, project_id=1, region=region)
     assert (str(source.export_base), str(source.api_base)) == (export, api)
 
 
@@ -51,9 +53,9 @@ def test_the_three_ways_in(credentials: Credentials, header: str) -> None:
         {"username": "u", "secret": SecretStr("s"), "bearer_token": SecretStr("t")},
     ],
 )
-def test_credentials_that_are_none_or_several_are_refused_by_name(given: dict[str, object]) -> None:
+def test_credentials_that_are_none_or_several_are_refused_by_name(given: dict[str, Any]) -> None:
     with pytest.raises(SettingsWrong, match="MIXPANEL_"):
-        Credentials(**given)  # type: ignore[arg-type]
+        Credentials(**given)
 
 
 @pytest.mark.parametrize(
@@ -68,9 +70,9 @@ def test_credentials_that_are_none_or_several_are_refused_by_name(given: dict[st
         {"export_url": "data.mixpanel.com"},
     ],
 )
-def test_a_wrong_setting_is_named(given: dict[str, object]) -> None:
+def test_a_wrong_setting_is_named(given: dict[str, Any]) -> None:
     with pytest.raises(SettingsWrong) as caught:
-        MixpanelSource(**{"credentials": ACCOUNT, "project_id": 1, **given})  # type: ignore[arg-type]
+        MixpanelSource(**{"credentials": ACCOUNT, "project_id": 1, **given})
     assert "MIXPANEL_" in str(caught.value) or "share" in str(caught.value)
 
 

@@ -249,7 +249,8 @@ def test_an_unknown_zone_with_one_hour_of_a_change_in_it_is_unsure() -> None:
 def test_what_is_kept_of_a_day_is_read_back_and_anything_else_is_none() -> None:
     seen = weighed(receipts(0), "US/Pacific", SUMMER)
     assert Evidence.of("US/Pacific", seen.counts()) == seen
-    for torn in (None, [], {}, {**seen.counts(), "utc": "3"}, {"utc": 1}):
+    damaged: list[object] = [None, [], {}, {**seen.counts(), "utc": "3"}, {"utc": 1}]
+    for torn in damaged:
         assert Evidence.of("US/Pacific", torn) is None
     assert time_evidence.kept({"day": "2026-01-01"}) is None
 

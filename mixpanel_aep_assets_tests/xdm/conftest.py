@@ -28,7 +28,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Without the official files, one test of a module stands for all of its tests that need them, and skips."""
     if SELECTION:
         return
-    kept, left_out, modules = [], [], set()
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    modules: set[Path] = set()
     for item in items:
         needs_files = "files" in getattr(item, "fixturenames", ())
         (left_out if needs_files and item.path in modules else kept).append(item)

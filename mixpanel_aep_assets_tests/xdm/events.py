@@ -108,6 +108,7 @@ _STAMPS = [
 def schema_mutations() -> Iterator[Mutation]:
     """What the closed schema refuses (xdm.md#official-examples)."""
     event = valid_event()
+    value: object
     for name in ("_id", "timestamp"):
         yield Mutation(f"/{name}", ABSENT, "", "required")
     for value in _STAMPS:

@@ -52,6 +52,12 @@ def any_type(chance: random.Random, depth: int = 0) -> pa.DataType:
     return chance.choice(LEAVES)
 
 
+def fields(dtype: object) -> list[pl.Field]:
+    """The members of a struct."""
+    assert isinstance(dtype, pl.Struct)
+    return dtype.fields
+
+
 def own_type(dtype: Any, chance: random.Random | None = None) -> pa.DataType:
     """The Platform's own type; by `chance` with members left out or of another type here and there."""
     if chance is not None and chance.random() < 0.1:
@@ -131,11 +137,11 @@ def with_one_column_of_any_type(schema: Schema, chance: random.Random) -> pa.Tab
         types[name] = own_type(columns[name], chance) if name in columns else any_type(chance)
         rows = [{**row, name: any_value(types[name], chance)} for _ in range(ROWS)]
     else:
-        groups = {group.name: group for group in columns["_acme"].fields}  # type: ignore[attr-defined]
+        groups = {group.name: group for group in fields(columns["_acme"])}
         picked = groups[chance.choice(list(groups))]
-        member = chance.choice(picked.dtype.fields)
+        member = chance.choice(fields(picked.dtype))
         dtype = own_type(member.dtype, chance) if chance.random() < 0.7 else any_type(chance)
-        members = {one.name: own_type(one.dtype) for one in picked.dtype.fields} | {member.name: dtype}
+        members = {one.name: own_type(one.dtype) for one in fields(picked.dtype)} | {member.name: dtype}
         types["_acme"] = pa.struct(
             [
                 (one, pa.struct(list(members.items())) if one == picked.name else own_type(groups[one].dtype))

@@ -51,8 +51,9 @@ def mutations(field: Field, value: Any, at: str = "") -> Iterator[Mutation]:
                 yield from mutations(child, member, f"{at}/{name.replace('~', '~0').replace('/', '~1')}")
     elif isinstance(value, list):
         yield Mutation(at, {"0": value[0]}, at, "type")
-        for index, item in enumerate(value if field.items else ()):
-            yield from mutations(field.items, item, f"{at}/{index}")  # type: ignore[arg-type]
+        if field.items is not None:
+            for index, item in enumerate(value):
+                yield from mutations(field.items, item, f"{at}/{index}")
     else:
         yield from scalar_mutations(field, at)
 

@@ -118,7 +118,7 @@ BAD: list[tuple[str, pa.Array, str]] = [
     ("text", pa.array([b"abcd"], pa.binary(4)), "FIXED_LEN_BYTE_ARRAY"),
     ("text", pa.array([uuid.uuid4().bytes], pa.uuid()), "FIXED_LEN_BYTE_ARRAY (UUID)"),
     ("text", pa.array(["{}"], pa.json_()), "BYTE_ARRAY (JSON)"),
-    *((name, pa.nulls(1), "INT32 (Null)") for name in DOCUMENT["properties"]),  # type: ignore[attr-defined]
+    *((name, pa.nulls(1), "INT32 (Null)") for name in DOCUMENT["properties"]),
     # Types of the table that the Platform converts to nothing that the field is, also where no row has a value.
     ("text", pa.array([None], pa.bool_()), "BOOLEAN"),
     ("flag", pa.array([None], pa.string()), "BYTE_ARRAY (String)"),

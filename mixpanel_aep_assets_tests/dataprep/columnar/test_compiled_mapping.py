@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import pickle
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -54,7 +55,7 @@ SCHEMA = Schema(
 
 
 def mapped(
-    mappings: list[tuple[str, str] | tuple[str, str, str]],
+    mappings: Sequence[tuple[str, str] | tuple[str, str, str]],
     properties: list[dict[str, Any] | str],
     target: Schema | None = SCHEMA,
     derived: dict[str, str] | None = None,
@@ -70,7 +71,7 @@ def mapped(
     return compile_mapping(a_set(mappings), target, derived).apply(frame)
 
 
-def a_set(mappings: list[tuple[str, str] | tuple[str, str, str]]) -> MappingSet:
+def a_set(mappings: Sequence[tuple[str, str] | tuple[str, str, str]]) -> MappingSet:
     return MappingSet.from_json(
         [
             {"source": source, "destination": destination, "sourceType": kind[0] if kind else "ATTRIBUTE"}

@@ -23,7 +23,8 @@ def _suite(name: str) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     document = json.loads(path.read_text())
-    return document["functions"] if isinstance(document, dict) else document
+    cases: list[dict[str, Any]] = document["functions"] if isinstance(document, dict) else document
+    return cases
 
 
 if not DATAPREP.is_dir():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import functools
 import random
 from typing import Any
 
@@ -358,6 +357,13 @@ def test_conversion_fails_only_with_an_evaluation_error(value: Any, name: Any) -
         convert(value, TargetType(name))
 
 
+def nested(levels: int) -> list[Any]:
+    inner: list[Any] = []
+    for _ in range(levels):
+        inner = [inner]
+    return inner
+
+
 @pytest.mark.parametrize(
     ("text", "record", "words"),
     [
@@ -366,7 +372,7 @@ def test_conversion_fails_only_with_an_evaluation_error(value: Any, name: Any) -
         ("make_date_time(a, 1, 1, 1, 1, 1, 1, 'UTC')", {"a": 10**400}, "out of its range"),
         ("json_to_object(a)", {"a": "[" * 100_000}, "nested too deeply"),
         ("json_to_object(a)", {"a": '{"x": NaN}'}, "no number that JSON can hold"),
-        ("a", {"a": functools.reduce(lambda inner, _: [inner], range(5000), [])}, "nested too deeply"),
+        ("a", {"a": nested(5000)}, "nested too deeply"),
     ],
 )
 def test_what_no_value_can_hold_is_an_error_in_words(text: str, record: dict[str, Any], words: str) -> None:

@@ -184,10 +184,9 @@ def render(node: Expression) -> str:
             return f"{operator}({render(operand)})"
         case Binary(operator=operator, left=left, right=right):
             return f"({render(left)}) {operator} ({render(right)})"
-        case Conditional(test=test, then=None, otherwise=otherwise):
-            return f"({render(test)}) ?: ({render(otherwise)})"
         case Conditional(test=test, then=then, otherwise=otherwise):
-            return f"({render(test)}) ? ({render(then)}) : ({render(otherwise)})"
+            between = "?:" if then is None else f"? ({render(then)}) :"
+            return f"({render(test)}) {between} ({render(otherwise)})"
         case Array(items=items):
             return f"[{', '.join(map(render, items))}]"
         case Map(entries=entries):
