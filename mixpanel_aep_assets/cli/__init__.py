@@ -61,7 +61,7 @@ class Commands(click.Group):
 @click.group(cls=Commands)
 @click.version_option(__version__)
 def cli() -> None:
-    """Mixpanel's raw events into Adobe Experience Platform, day by day."""
+    """Load Mixpanel's raw events into Adobe Experience Platform, day by day."""
 
 
 def main(arguments: list[str] | None = None) -> None:

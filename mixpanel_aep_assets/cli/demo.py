@@ -38,14 +38,14 @@ CREDENTIALS = {
 
 
 @click.command()
-@click.option("--headless", is_flag=True, help="Run a week end to end, print the report, exit.")
+@click.option("--headless", is_flag=True, help="Run a week end to end, print the report and exit.")
 @click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default=Path(".demo"), show_default=True)
-@click.option("--fresh", is_flag=True, help="Begin anew: remove what an earlier demo left in the folder.")
+@click.option("--fresh", is_flag=True, help="Start over: delete what an earlier demo left in the folder.")
 @click.option("--port", default=UI_PORT, show_default=True, help="Port of the Dagster UI.")
 def demo(headless: bool, folder: Path, fresh: bool, port: int) -> int:
-    """Sample data, emulators of Mixpanel and the Platform, the provisioned dataset, and the Dagster UI on it.
+    """Start the Dagster UI on sample data, with emulators of Mixpanel and the Platform and a provisioned dataset.
 
-    Needs no account. What it makes stays in the folder, so that it can be stopped and taken up again.
+    Needs no account. Everything is kept in the folder, so you can stop the demo and continue later.
     """
     from mixpanel_aep_assets.emulator import EmulatorProcess, samples
 
@@ -152,10 +152,10 @@ def _free(port: int) -> bool:
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8321, show_default=True, help="0 takes any free port.")
+@click.option("--port", default=8321, show_default=True, help="0 picks a free port.")
 @click.option("--state", type=click.Path(dir_okay=False, path_type=Path), help="SQLite file to keep the state in.")
 def emulator(host: str, port: int, state: Path | None) -> int:
-    """The emulator alone: a Mixpanel and a Platform over HTTP. Its first line is its base URL."""
+    """Start only the emulator: Mixpanel and the Platform over HTTP. The first line of output is its base URL."""
     from mixpanel_aep_assets.emulator.server import serve
 
     serve(host=host, port=port, state=state)

@@ -43,7 +43,7 @@ class Diagnosis:
 @click.command()
 @connection_option
 def doctor(connection: str) -> int:
-    """Check every credential, host, region, time zone, dataset, schema and limit; say how to mend each."""
+    """Check every credential, host, region, time zone, dataset, schema and limit, and say how to fix each."""
     console = Console(highlight=False, soft_wrap=True)
     marks = {"ok": "[green]ok[/green]     ", "warning": "[yellow]warning[/yellow]", "wrong": "[red]wrong[/red]  "}
     worst = 0

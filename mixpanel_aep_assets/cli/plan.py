@@ -18,9 +18,9 @@ from mixpanel_aep_assets.cli.options import connection_option, day_range, days_b
 @connection_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def plan(first: datetime.datetime, last: datetime.datetime, connection: str, as_json: bool) -> int:
-    """What a run over the days from first to last will take: requests, hours, bytes, batches. Asks nobody.
+    """Estimate what a run over the days will take: requests, hours, bytes, batches. Makes no request.
 
-    Sizes are those of the days that are committed already; run one day first if there is none.
+    Sizes are estimated from committed days; run one day first if there is none.
     """
     from mixpanel_aep_assets.pipeline.forecast import forecast
 

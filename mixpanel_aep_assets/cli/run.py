@@ -38,11 +38,11 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 @click.option(
     "--force",
     is_flag=True,
-    help="Send the days again although their data is the same, as after a refused batch; and believe an export that has "
-    "lost events although nothing bears it out.",
+    help="Send the days again even if their data is unchanged, for example after a rejected batch, and accept an export that "
+    "lost events even if nothing confirms it.",
 )
-@click.option("--wait", is_flag=True, help="Follow the batches to their final state.")
-@click.option("--wait-minutes", default=WAIT_MINUTES, show_default=True, help="How long --wait waits at most.")
+@click.option("--wait", is_flag=True, help="Wait until the batches are final.")
+@click.option("--wait-minutes", default=WAIT_MINUTES, show_default=True, help="Maximum time that --wait waits.")
 @report_option
 def run(
     first: datetime.datetime,
@@ -55,9 +55,9 @@ def run(
 ) -> int:
     """Materialize the days from first to last, newest first: export, XDM, conformance, upload.
 
-    Several days share an export request; `plan` tells how many it takes.
+    Several days share an export request; `plan` shows how many requests it takes.
 
-    Exits with 0 only if every day is in the Platform, 1 if a day failed, 3 if batches are still in progress.
+    Exit codes: 0 every day is in the Platform, 1 a day failed, 3 batches are still in progress.
     """
     from mixpanel_aep_assets import failures
     from mixpanel_aep_assets.pipeline import workers
