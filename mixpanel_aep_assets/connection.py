@@ -32,11 +32,11 @@ from mixpanel_aep_assets.storage import Day, Storage, open_storage
 if TYPE_CHECKING:  # the other rooms are imported when they are first used: an export alone starts twice as fast
     from mixpanel_aep_assets.aep.http import PlatformClient
     from mixpanel_aep_assets.aep.provision import Wanted
-    from mixpanel_aep_assets.dataprep.compiled import CompiledMapping
-    from mixpanel_aep_assets.dataprep.fitting import Fitted
-    from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
+    from mixpanel_aep_assets.dataprep.advice.fitting import Fitted
+    from mixpanel_aep_assets.dataprep.columnar.compiled_mapping import CompiledMapping
+    from mixpanel_aep_assets.dataprep.language.mapping_set import MappingSet
+    from mixpanel_aep_assets.growth.schema_plan import SchemaPlan
     from mixpanel_aep_assets.xdm.conformance import Conformance
-    from mixpanel_aep_assets.xdm.growth.plan import SchemaPlan
     from mixpanel_aep_assets.xdm.schema import Schema
 
 DEFAULT_NAME = "default"
@@ -445,8 +445,8 @@ class Opened:
     @cached_property
     def mapping_set(self) -> MappingSet:
         """`own_mapping_set`, the standard one fitted to the schema, and the mappings that fill the accepted plan's fields."""
-        from mixpanel_aep_assets.dataprep.mapping_set import Mapping as OneMapping
-        from mixpanel_aep_assets.xdm.growth import mappings as growth
+        from mixpanel_aep_assets.dataprep.language.mapping_set import Mapping as OneMapping
+        from mixpanel_aep_assets.growth import mappings as growth
 
         own = self.own_mapping_set if self._fitted is None else self._fitted.mapping_set
         plan = self.accepted_plan
@@ -458,8 +458,8 @@ class Opened:
     @cached_property
     def _fitted(self) -> Fitted | None:
         """The standard mapping as the dataset's schema can take it; None where the user has a mapping set."""
-        from mixpanel_aep_assets.dataprep.fitting import fitted
-        from mixpanel_aep_assets.xdm.growth.plan import HOME
+        from mixpanel_aep_assets.dataprep.advice.fitting import fitted
+        from mixpanel_aep_assets.growth.schema_plan import HOME
 
         if self.settings.mapping is not None:
             return None
@@ -482,7 +482,7 @@ class Opened:
         It lies in storage and not in the Registry: it holds a person's decisions, policies and refusals too, and a title
         changed in the schema editor must not change the mapping. Raises PlanError for a damaged one.
         """
-        from mixpanel_aep_assets.xdm.growth.plan import read_plan
+        from mixpanel_aep_assets.growth.schema_plan import read_plan
 
         data = self.storage.read(self._plan_path)
         return None if data is None else read_plan(data.decode(), self.storage.location(self._plan_path))
@@ -505,7 +505,7 @@ class Opened:
     @cached_property
     def strict_destinations(self) -> frozenset[str]:
         """Destinations whose mapping errors set an event aside: grown fields with the policy `quarantine`."""
-        from mixpanel_aep_assets.xdm.growth import mappings as growth
+        from mixpanel_aep_assets.growth import mappings as growth
 
         return growth.strict(self.accepted_plan, self.tenant) if self.accepted_plan is not None else frozenset()
 
@@ -519,7 +519,7 @@ class Opened:
 
         `_id`, `timestamp` and `identityMap` are added where the user's set leaves them out.
         """
-        from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
+        from mixpanel_aep_assets.dataprep.language.mapping_set import MappingSet
         from mixpanel_aep_assets.xdm import standard
 
         if self.settings.mapping is None:
@@ -536,7 +536,7 @@ class Opened:
 
     def _given_mapping_set(self, file: str) -> dict[str, Any]:
         """The user's mapping set in the newer JSON form."""
-        from mixpanel_aep_assets.dataprep.mapping_set import load_mapping_set
+        from mixpanel_aep_assets.dataprep.language.mapping_set import load_mapping_set
         from mixpanel_aep_assets.xdm import standard
 
         try:
@@ -549,7 +549,7 @@ class Opened:
     @cached_property
     def mapping(self) -> CompiledMapping:
         """The mapping set compiled against the dataset's schema, reading the attributes that `transform` derives."""
-        from mixpanel_aep_assets.dataprep.compiled import compile_mapping
+        from mixpanel_aep_assets.dataprep.columnar.compiled_mapping import compile_mapping
 
         return compile_mapping(self.mapping_set, self.schema, derived=DERIVED)
 
@@ -580,7 +580,7 @@ class Opened:
     def wanted_with(self, plan: SchemaPlan | None) -> Wanted:
         """The same with the fields of a plan that is not accepted yet."""
         from mixpanel_aep_assets.aep.provision import Wanted
-        from mixpanel_aep_assets.xdm.growth.plan import schema_fields
+        from mixpanel_aep_assets.growth.schema_plan import schema_fields
 
         grown = schema_fields(plan) if plan is not None else {}
         return Wanted(

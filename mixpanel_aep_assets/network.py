@@ -244,7 +244,7 @@ def without(text: str, *secrets: str) -> str:
 def retry_after(value: str | None, longest: float, now: datetime.datetime | None = None) -> float | None:
     """Seconds that a `Retry-After` names, in either of its forms, `longest` at most; None where it says nothing usable."""
     value = (value or "").strip()
-    if re.fullmatch(r"\d{1,15}(\.\d+)?", value):
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
         return min(float(value), longest)
     try:
         moment = parsedate_to_datetime(value)

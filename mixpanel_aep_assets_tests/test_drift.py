@@ -15,8 +15,8 @@ from mixpanel_aep_assets.components import MixpanelToAep
 from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.emulator import EmulatorThread
+from mixpanel_aep_assets.growth.schema_plan import PlannedField, SchemaPlan
 from mixpanel_aep_assets.pipeline import drift, extract, profile, verify
-from mixpanel_aep_assets.xdm.growth.plan import PlannedField, SchemaPlan
 from mixpanel_aep_assets_tests.connections import events, lines, opened, provisioned, variables
 
 DAYS = ("2026-03-08", "2026-03-09", "2026-03-10")

@@ -18,9 +18,9 @@ from mixpanel_aep_assets.aep.errors import Conflict
 from mixpanel_aep_assets.cli import cli
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.emulator import EmulatorThread
+from mixpanel_aep_assets.growth.schema_plan import PlanError, SchemaPlan, read_plan
 from mixpanel_aep_assets.pipeline import extract, grow, profile, report, transform, verify
 from mixpanel_aep_assets.storage import open_storage
-from mixpanel_aep_assets.xdm.growth.plan import PlanError, SchemaPlan, read_plan
 from mixpanel_aep_assets_tests.connections import (
     DAY,
     NOON,

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from mixpanel_aep_assets.connection import Opened
-from mixpanel_aep_assets.dataprep.compiled import compile_mapping
-from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
+from mixpanel_aep_assets.dataprep.columnar.compiled_mapping import compile_mapping
+from mixpanel_aep_assets.dataprep.language.mapping_set import MappingSet
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.pipeline import extract, transform
 from mixpanel_aep_assets_tests.connections import DAY, events, lines, opened, provisioned

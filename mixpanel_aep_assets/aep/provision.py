@@ -19,8 +19,8 @@ from mixpanel_aep_assets.aep import catalog, fields, registry
 from mixpanel_aep_assets.aep.errors import BadRequest, Conflict
 from mixpanel_aep_assets.aep.http import PlatformClient
 from mixpanel_aep_assets.aep.references import References
+from mixpanel_aep_assets.growth.schema_plan import HOME
 from mixpanel_aep_assets.xdm import standard
-from mixpanel_aep_assets.xdm.growth.plan import HOME
 
 What = Literal["namespace", "field group", "schema", "descriptor", "dataset"]
 Action = Literal["keep", "create", "extend", "enable"]
@@ -54,7 +54,7 @@ SIGNS: Mapping[Action, str] = {"keep": " ", "create": "+", "extend": "~", "enabl
 class Wanted:
     """What a connection wants. Titles must be unique in the organisation's tenant; empty ones are the standard's.
 
-    `grown`: fields as JSON Schema by name, to stand below `_{TENANT_ID}.mixpanel.custom` (`xdm.growth.plan`).
+    `grown`: fields as JSON Schema by name, to stand below `_{TENANT_ID}.mixpanel.custom` (`growth.schema_plan`).
     """
 
     dataset_name: str = "Mixpanel events"

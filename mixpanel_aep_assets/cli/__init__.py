@@ -27,7 +27,7 @@ OBJECTS_PER_COLLECTION = 100_000
 """Between two runs of the garbage collector. At Python's 700 a fifth of the start goes to it: what is imported stays."""
 
 COMMANDS = {
-    "conformance": "mixpanel_aep_assets.xdm.commands:conformance",
+    "conformance": "mixpanel_aep_assets.cli.conformance:conformance",
     "demo": "mixpanel_aep_assets.cli.demo:demo",
     "doctor": "mixpanel_aep_assets.cli.doctor:doctor",
     "emulator": "mixpanel_aep_assets.cli.demo:emulator",

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import click
 
-from mixpanel_aep_assets.dataprep.commands import mapping_group
+from mixpanel_aep_assets.cli.mapping_commands import mapping_group
 
 if TYPE_CHECKING:
     from mixpanel_aep_assets.xdm.schema import Schema
@@ -21,7 +21,7 @@ MAPPING_SETS = "/data/foundation/conversion/mappingSets"
 
 
 class _Connections:
-    """See `dataprep.commands.Connections`."""
+    """See `cli.mapping_commands.Connections`."""
 
     def mapping_set(self, connection: str, identifier: str) -> Any:
         from mixpanel_aep_assets.cli.connections import open_connection
@@ -40,7 +40,7 @@ class _Connections:
         import polars as pl
 
         from mixpanel_aep_assets.cli.connections import open_connection
-        from mixpanel_aep_assets.dataprep.records import decode_object
+        from mixpanel_aep_assets.dataprep.interpreter.records import decode_object
         from mixpanel_aep_assets.pipeline import extract, redaction
 
         with open_connection(connection) as opened:

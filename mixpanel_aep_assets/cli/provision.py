@@ -17,7 +17,7 @@ from mixpanel_aep_assets.cli.options import connection_option, wide_console
 if TYPE_CHECKING:
     from mixpanel_aep_assets.aep.provision import Plan, Provisioned, Step
     from mixpanel_aep_assets.connection import Opened
-    from mixpanel_aep_assets.xdm.growth.plan import SchemaPlan
+    from mixpanel_aep_assets.growth.schema_plan import SchemaPlan
 
 _DAY = click.DateTime(["%Y-%m-%d"])
 
@@ -143,7 +143,7 @@ def _proposed(
 
 
 def _read(file: Path) -> SchemaPlan:
-    from mixpanel_aep_assets.xdm.growth.plan import PlanError, read_plan
+    from mixpanel_aep_assets.growth.schema_plan import PlanError, read_plan
 
     try:
         return read_plan(file.read_text(encoding="utf-8"), str(file))
@@ -154,7 +154,7 @@ def _read(file: Path) -> SchemaPlan:
 
 
 def _write(file: Path, plan: SchemaPlan) -> None:
-    from mixpanel_aep_assets.xdm.growth.plan import PlanError
+    from mixpanel_aep_assets.growth.schema_plan import PlanError
 
     try:
         file.write_text(plan.to_yaml(), encoding="utf-8")

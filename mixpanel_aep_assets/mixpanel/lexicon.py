@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mixpanel_aep_assets.xdm.growth.seen import Declared
+from mixpanel_aep_assets.growth.properties import Declared
 
 
 def declared(schemas: Iterable[Any]) -> dict[str, Declared]:

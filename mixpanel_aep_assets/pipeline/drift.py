@@ -16,11 +16,11 @@ from typing import Any
 import orjson
 
 from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.growth import field_types
+from mixpanel_aep_assets.growth.field_types import Type
+from mixpanel_aep_assets.growth.properties import NO_VALUE, Property
 from mixpanel_aep_assets.pipeline import grow, previews, profile, redaction
 from mixpanel_aep_assets.storage import StorageError
-from mixpanel_aep_assets.xdm.growth import types
-from mixpanel_aep_assets.xdm.growth.seen import NO_VALUE, Property
-from mixpanel_aep_assets.xdm.growth.types import Type
 
 TABLE = "property_drift"
 VERSION = "2"
@@ -183,7 +183,7 @@ def _other_type(now: Property, known: Known) -> str | None:
         return None
     planned = known.types.get(now.name)
     if planned is not None:
-        return _before(now.name, known) if types.misfits(now, planned) else None
+        return _before(now.name, known) if field_types.misfits(now, planned) else None
     before = known.families.get(now.name)
     other = before is not None and _families_of(now) - before - ({"date"} if "string" in before else set())
     return _before(now.name, known) if other else None

@@ -1,6 +1,6 @@
 """Growing the schema: a plan of fields from what the days hold, and the accepted plan on the Platform.
 
-The decisions are in `xdm.growth`; here its ground is gathered: profiles of raw days, the project's Lexicon, the
+The decisions are in `growth`; here its ground is gathered: profiles of raw days, the project's Lexicon, the
 mapping set, the dataset's schema with its labels, the plan before.
 """
 
@@ -11,13 +11,21 @@ from collections.abc import Callable, Iterable, Mapping
 from mixpanel_aep_assets.aep import provision, registry
 from mixpanel_aep_assets.aep.errors import DatasetNotFound
 from mixpanel_aep_assets.connection import Opened
-from mixpanel_aep_assets.dataprep.compiled import compile_mapping
+from mixpanel_aep_assets.dataprep.columnar.compiled_mapping import compile_mapping
+from mixpanel_aep_assets.growth import mappings
+from mixpanel_aep_assets.growth.properties import Declared
+from mixpanel_aep_assets.growth.schema_plan import (
+    HOME,
+    ROW_FIELDS,
+    Ground,
+    PlanError,
+    SchemaPlan,
+    propose,
+    schema_fields,
+)
 from mixpanel_aep_assets.mixpanel import lexicon
 from mixpanel_aep_assets.mixpanel.errors import MixpanelError
 from mixpanel_aep_assets.pipeline import profile
-from mixpanel_aep_assets.xdm.growth import mappings
-from mixpanel_aep_assets.xdm.growth.plan import HOME, ROW_FIELDS, Ground, PlanError, SchemaPlan, propose, schema_fields
-from mixpanel_aep_assets.xdm.growth.seen import Declared
 from mixpanel_aep_assets.xdm.schema import Field, Schema
 
 DERIVED_FROM = frozenset(

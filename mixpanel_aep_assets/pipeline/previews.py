@@ -17,9 +17,9 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.growth.properties import Property
 from mixpanel_aep_assets.mixpanel import dedup
 from mixpanel_aep_assets.pipeline import extract, profile, redaction, transform
-from mixpanel_aep_assets.xdm.growth.seen import Property
 
 SAMPLE_ROWS = 2_000
 """Raw events that are looked at: some 0.2 s."""

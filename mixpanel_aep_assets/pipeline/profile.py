@@ -4,7 +4,7 @@ The profile of a day is the table `property_profile`, made anew only when the da
 merge into one. The result is the same whatever the order of events, batches and days: counts are sums, extents are
 minima and maxima, and values are kept by the smallest hashes of their texts (a bottom-k sample). A value of that
 sample was in it from its first occurrence on, so its count is exact, and the highest hash tells how many distinct
-values there are. What belongs here: what was seen. What to make of it is `xdm.growth`.
+values there are. What belongs here: what was seen. What to make of it is `growth`.
 
 =============  =======================================================================================================
 kind           values
@@ -44,9 +44,9 @@ import polars_hash as plh
 import pyarrow.parquet as pq
 
 from mixpanel_aep_assets.connection import Opened
-from mixpanel_aep_assets.dataprep.records import decode_object
+from mixpanel_aep_assets.dataprep.interpreter.records import decode_object
+from mixpanel_aep_assets.growth.properties import DATE_PATTERN, DATE_TIME_PATTERN, NO_VALUE, NUMBER_PATTERN, Property
 from mixpanel_aep_assets.pipeline import extract, redaction
-from mixpanel_aep_assets.xdm.growth.seen import DATE_PATTERN, DATE_TIME_PATTERN, NO_VALUE, NUMBER_PATTERN, Property
 
 TABLE = "property_profile"
 VERSION = "2"

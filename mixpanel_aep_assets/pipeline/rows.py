@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from mixpanel_aep_assets.aep.diagnostics import RowError
 from mixpanel_aep_assets.connection import DERIVED, Opened
-from mixpanel_aep_assets.dataprep.compiled import compile_mapping
+from mixpanel_aep_assets.dataprep.columnar.compiled_mapping import compile_mapping
 from mixpanel_aep_assets.mixpanel import dedup, identity, time_mode
 from mixpanel_aep_assets.pipeline import extract, redaction
 from mixpanel_aep_assets.pipeline.transform import QUARANTINE_SCHEMA

@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixpanel_aep_assets.connection import Opened
-from mixpanel_aep_assets.dataprep.evaluate import failure
-from mixpanel_aep_assets.dataprep.mapping_set import MappingSet
+from mixpanel_aep_assets.dataprep.interpreter.evaluate import failure
+from mixpanel_aep_assets.dataprep.language.mapping_set import MappingSet
 from mixpanel_aep_assets.mixpanel import dedup, identity
 from mixpanel_aep_assets.mixpanel.errors import TimeModeUnsure
 from mixpanel_aep_assets.pipeline import extract, redaction, time_modes, workers

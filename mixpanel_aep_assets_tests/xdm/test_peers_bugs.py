@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from mixpanel_aep_assets.xdm.growth.names import field_names
+from mixpanel_aep_assets.growth.field_names import field_names
 
 
 def test_names_that_clash_are_told_apart_the_same_in_whatever_order_they_come__airbyte() -> None:

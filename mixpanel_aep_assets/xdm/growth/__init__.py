@@ -1,6 +1,0 @@
-"""Schemas grown from what is seen: names, types and the plan of tenant fields for properties that no mapping covers.
-
-`seen` says what is known of a property, `names` and `types` decide, `plan` is the document that a person reviews,
-`mappings` is what follows from it. What belongs here: decisions. What was seen comes from `pipeline.profile`, what is
-made of a plan on the Platform is `aep.provision`.
-"""
