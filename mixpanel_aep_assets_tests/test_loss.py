@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -598,8 +599,9 @@ def test_the_command_fails_and_its_report_says_doubted_until_it_is_forced(
     assert done.return_value == 1, done.output
     assert "loss_is_proven" in done.output
     (row,) = json.loads(file.read_text())["days"]
-    assert row["status"] == "failed"
+    assert row["status"] == "doubted"
     assert "Mixpanel itself counts 18" in row["reason"]
+    assert re.search(rf"{DAY}.*\bdoubted\b", done.output), done.output
     assert live(emulator, connection) == 36
     reconciled = CliRunner().invoke(cli, ["reconcile", "--from", DAY, "--to", DAY], standalone_mode=False)
     assert reconciled.return_value == 1

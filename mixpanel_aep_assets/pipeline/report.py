@@ -96,7 +96,9 @@ def _status(row: Mapping[str, Any], outcome: Mapping[str, Any], *, final: bool) 
 
 
 def report(opened: Opened, days: Iterable[str], *, failed: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """`{"days": [row, …], "requests": […], "totals": {…}}`; `failed` are days whose run failed, with the reason.
+    """`{"days": [row, …], "requests": […], "totals": {…}}`; `failed` maps days whose run failed to the reason.
+
+    Such a day has a `reason`, and the status `failed` unless it is `doubted`, which says what to do about it.
 
     `requests` are those for several days, any of these among them, that brought lines of no day that they asked for:
     `{from, to, quarantined, reasons}`. The totals include them.
@@ -106,7 +108,9 @@ def report(opened: Opened, days: Iterable[str], *, failed: Mapping[str, str] | N
     for day in days:
         row = counts_of(opened, day)
         if failed and day in failed:
-            row["status"], row["reason"] = "failed", failed[day]
+            row["reason"] = failed[day]
+            if row["status"] != DOUBTED:
+                row["status"] = "failed"
         rows.append(row)
     beside = [export_requests.as_json(one) for one in export_requests.of_days(opened, days) if one.first != one.last]
     totals = {count: sum(row[count] for row in rows) for count in COUNTS}
