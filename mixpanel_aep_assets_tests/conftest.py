@@ -33,7 +33,9 @@ def nothing_stored_in_the_checkout(request: pytest.FixtureRequest) -> Iterator[N
     before = _names(data)
     yield
     if left := _names(data) - before:
-        pytest.fail(f"left in {data}: {', '.join(sorted(left))}. Give the connection a start_date or a storage of its own.")
+        pytest.fail(
+            f"left in {data}: {', '.join(sorted(left))}. Give the connection a start_date or a storage of its own."
+        )
 
 
 def _names(folder: Path) -> set[str]:

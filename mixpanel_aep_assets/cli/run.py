@@ -292,22 +292,27 @@ def reaching_back_to(day: datetime.date) -> Iterator[bool]:
 
 @contextmanager
 def dagster_instance() -> Iterator[Any]:
-    """The instance of DAGSTER_HOME; a passing one where that is not set. Raises StorageError where it cannot be written."""
+    """The instance of DAGSTER_HOME, or a temporary one if that is not set.
+
+    Raises StorageError if it cannot be written, and KeyboardInterrupt for Dagster's own form of it.
+    """
     import dagster as dg
     from sqlalchemy.exc import DBAPIError
 
     quiet()
-    if not os.environ.get("DAGSTER_HOME"):
-        with dg.DagsterInstance.ephemeral() as instance:
-            yield instance
-        return
-    home = Path(os.environ["DAGSTER_HOME"])
+    home = Path(os.environ.get("DAGSTER_HOME", ""))
     try:
+        if not os.environ.get("DAGSTER_HOME"):
+            with dg.DagsterInstance.ephemeral() as instance:
+                yield instance
+            return
         if not home.exists():
             home.mkdir(parents=True)
             (home / "dagster.yaml").write_text("telemetry: {enabled: false}\nnux: {enabled: false}\n")
         with dg.DagsterInstance.get() as instance:
             yield instance
+    except dg.DagsterExecutionInterruptedError:
+        raise KeyboardInterrupt from None
     except DBAPIError as error:
         raise StorageError(
             f"Dagster's instance in {home} (DAGSTER_HOME) cannot be written: {error.orig}. Mend that and run the days again; "
