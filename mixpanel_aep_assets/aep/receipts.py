@@ -190,7 +190,7 @@ def _folded(entries: Log) -> State:
             return State.fold(entries.entries())
         except (ReceiptsDamaged, orjson.JSONDecodeError) as error:
             if look == LOOKS:
-                what = error.what if isinstance(error, ReceiptsDamaged) else "A receipt is no JSON"
+                what = error.what if isinstance(error, ReceiptsDamaged) else "A receipt is not JSON"
                 raise ReceiptsDamaged(what, where=entries.storage.location(entries.path)) from None
             time.sleep(0.1 * look)
     raise AssertionError

@@ -127,7 +127,7 @@ def _project(opened: Opened, name: str) -> Iterator[Diagnosis]:
             known = f" The project is known in the region {region}: set MIXPANEL_REGION={region}." if region else ""
             yield Diagnosis(name, "wrong", f"{error}{known}")
             return
-    told = project.timezone or "(not told)"
+    told = project.timezone or "(not reported)"
     yield Diagnosis(name, "ok", f"{project.name or opened.settings.project_id}, time zone {told}")
     host = project.domain and f"https://{project.domain}"
     home = next((region for region, api in API_HOSTS.items() if api == host), None)

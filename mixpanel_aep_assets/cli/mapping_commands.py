@@ -103,7 +103,7 @@ def _dataset_schema(connections: Connections | None, connection: str | None) -> 
     if connection is None:
         return None
     if connections is None:
-        raise click.UsageError("there is no connection here")
+        raise click.UsageError("no connection is available here")
     return connections.schema(connection)
 
 
@@ -198,7 +198,7 @@ def _outcome_of_text(expression: Any, record: str | bytes) -> dict[str, Any]:
     try:
         return _outcome(expression, read_json(record))
     except NoJsonError as error:
-        return {"error": {"message": f"the input is no JSON: {error}"}}
+        return {"error": {"message": f"the input is not JSON: {error}"}}
 
 
 def _batch(path: Path) -> Iterator[dict[str, Any]]:
@@ -216,9 +216,9 @@ def _outcome(expression: Any, record: Any) -> dict[str, Any]:
     from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError, ExpressionError
 
     if not isinstance(expression, str):
-        return {"error": {"message": "the expression is no text"}}
+        return {"error": {"message": "the expression is not a string"}}
     if record is not None and not isinstance(record, dict):
-        return {"error": {"message": "the input is no JSON object"}}
+        return {"error": {"message": "the input is not a JSON object"}}
     try:
         return {"value": to_json(evaluate_expression(expression, record))}
     except ExpressionError as error:
@@ -310,7 +310,7 @@ def _suggest_command(connections: Connections | None) -> click.Command:
         from mixpanel_aep_assets.xdm.standard import standard_mapping
 
         if connections is None and (source is None or schema is None):
-            raise click.UsageError("give --input and --schema; there is no connection here")
+            raise click.UsageError("give --input and --schema; no connection is available here")
         fields = _schema(schema) if schema is not None or connections is None else connections.schema(connection)
         if source is not None or connections is None:
             records: Iterable[Mapping[str, Any]] = _readable(source)
@@ -455,7 +455,7 @@ def _json(name: str, content: bytes) -> Any:
     try:
         return read_json(content)
     except NoJsonError as error:
-        _fail(f"{name} is no JSON: {error}")
+        _fail(f"{name} is not JSON: {error}")
 
 
 def _print(value: Any) -> None:

@@ -42,16 +42,14 @@ def _summary(found: dict[str, Any]) -> Table:
     table = Table(title=f"{found['days']} days, {found['from']} to {found['to']}", show_header=False)
     if found["read_already"]:
         table.add_row("read already", f"{found['read_already']} days, by a command that was stopped")
-    table.add_row(
-        "export requests", f"{found['requests']} ({found['requests_by_day']} if each day were asked for alone)"
-    )
+    table.add_row("export requests", f"{found['requests']} ({found['requests_by_day']} with one request per day)")
     wait = f"{hours['budget']:g} h" if hours["budget"] else "none"
     table.add_row("wait for the budget", f"{wait} ({found['requests_an_hour']} requests an hour)")
     table.add_row("events", _count(found["events"]))
     table.add_row("export", f"{_size(found['bytes'])}, {_hours(hours['receiving'])}")
     table.add_row("upload", f"{_size(found['upload_bytes'])}, {_hours(hours['uploading'])} by the hourly guardrail")
     spread = "" if found["days_of_batches"] == 1 else f": spread over {found['days_of_batches']} days"
-    table.add_row("batches", f"{found['batches']} ({found['batches_a_day']} a day are recommended{spread})")
+    table.add_row("batches", f"{found['batches']} ({found['batches_a_day']} a day recommended{spread})")
     return table
 
 

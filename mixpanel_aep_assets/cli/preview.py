@@ -46,7 +46,7 @@ def preview(day: datetime.datetime, rows: int, connection: str) -> int:
     console.rule("the day")
     console.print(
         f"{manifest['rows']:,} events conform, {manifest['duplicates']:,} duplicates, "
-        f"{manifest['quarantined']:,} would be set aside."
+        f"{manifest['quarantined']:,} would be quarantined."
     )
     if unsure is not None:
         console.print(f"Times are shown as if they were UTC, which is not known yet: {unsure}", markup=False)

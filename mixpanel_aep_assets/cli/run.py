@@ -213,9 +213,9 @@ class Runner:
         others = sorted(set(days) - set(keys))
         if others:
             raise click.UsageError(
-                f"{others[0]} is no partition of {self.connection!r}: they go from {keys[0] if keys else '(none)'} to "
-                f"{keys[-1] if keys else '(none)'}. For earlier days set MIXPANEL_AEP_START_DATE (or `start_date` in the "
-                "connection's YAML) back; today is not closed."
+                f"{others[0]} is not a partition of {self.connection!r}, whose partitions go from "
+                f"{keys[0] if keys else '(none)'} to {keys[-1] if keys else '(none)'}. For earlier days move "
+                "MIXPANEL_AEP_START_DATE (or `start_date` in the connection's YAML) back; today is not over yet."
             )
 
     def wait(self, days: list[str], seconds: float, progress: Progress) -> Iterator[tuple[str, str]]:
@@ -315,7 +315,7 @@ def dagster_instance() -> Iterator[Any]:
         raise KeyboardInterrupt from None
     except DBAPIError as error:
         raise StorageError(
-            f"Dagster's instance in {home} (DAGSTER_HOME) cannot be written: {error.orig}. Mend that and run the days again; "
+            f"Dagster's instance in {home} (DAGSTER_HOME) cannot be written: {error.orig}. Fix that and run the days again; "
             "what was committed before is untouched."
         ) from None
 

@@ -114,7 +114,7 @@ class DailyCounts:
         if theirs > allowed:
             return Count("contradicts", told, f"Mixpanel itself counts {told:,}")
         if theirs + hot > allowed:
-            return silent("Mixpanel counts events of hot shards, whose names it does not tell", told)
+            return silent("Mixpanel counts events of hot shards, whose names it does not report", told)
         if not certain:
             return silent(f"Mixpanel counts days in {zone_name}, and the days around change in the same request", told)
         return Count("agrees", told, f"Mixpanel itself counts {told:,}")

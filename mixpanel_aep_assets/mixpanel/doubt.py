@@ -86,7 +86,7 @@ class Doubt(msgspec.Struct, frozen=True):
             )
         return (
             f"Mixpanel's last answer has {got:,} events, {self.lost:,} of the {self.had:,} committed ones are missing. "
-            f"{self._missing()} So it is not believed: what is committed stays, and so does what is live."
+            f"{self._missing()} The answer is not accepted: what is committed stays, and so does what is live."
         )
 
     def _missing(self) -> str:
@@ -163,7 +163,7 @@ class Judge:
         if kind is None:
             return None
         if self._force:
-            self._log(f"{date}: {manifest['rows']} events, believed without evidence because the run is forced")
+            self._log(f"{date}: {manifest['rows']} events, accepted without evidence because the run is forced")
             return None
         window = self._uncovered(before)
         standing = read(day)
@@ -174,10 +174,10 @@ class Judge:
         if window is None:
             count = self._counts.of(date, before, manifest, parts)
             if count.verdict == "agrees":
-                self._log(f"{date}: {manifest['rows']} events; {count.why}, so it is believed")
+                self._log(f"{date}: {manifest['rows']} events; {count.why}, so they are accepted")
                 return None
             if count.verdict == "silent" and other == self._project and _said(now_read, earlier):
-                self._log(f"{date}: {manifest['rows']} events, as another request said; so it is believed")
+                self._log(f"{date}: {manifest['rows']} events, as a second request confirmed; accepted")
                 return None
         changes = manifest.get("changes", {})
         note = Doubt(

@@ -107,7 +107,7 @@ def _read(data: bytes, number: int) -> Row:
     if not isinstance(properties, dict):
         raise _Refused("wrong_shape", f"`properties` is {_kind(properties)}, not an object")
     if len(members) > 2:
-        raise _Refused("wrong_shape", f"members besides `event` and `properties`: {_names(members)}")
+        raise _Refused("wrong_shape", f"members other than `event` and `properties`: {_names(members)}")
     time_ms = _time(properties)
     values = {column: properties.get(name) for column, name in FIELDS.items()}
     distinct_id = values["distinct_id"]

@@ -22,7 +22,7 @@ class Kind(StrEnum):
     """What an argument is read as and what a result is. Kinds of scalars convert, null passes."""
 
     ANY = "any value"
-    TEXT = "a text"
+    TEXT = "a string"
     INTEGER = "an integer"
     NUMBER = "a number"
     BOOLEAN = "a boolean"
