@@ -1,4 +1,4 @@
-"""`mixpanel-aep doctor`: every credential, host, zone, dataset and limit, and how to mend what is wrong."""
+"""`mixpanel-aep doctor`: every credential, host, zone, dataset and limit, and how to fix what is wrong."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from mixpanel_aep_assets.storage import StorageError
 
 WAIT_MINUTES = 120
 LONG_WAIT = 30.0
-"""Seconds from which a wait is told."""
+"""Seconds from which a wait is announced."""
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 

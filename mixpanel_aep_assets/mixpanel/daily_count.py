@@ -1,4 +1,4 @@
-"""Mixpanel's own daily count as a witness: does it bear out what an export says of a day?
+"""Mixpanel's own daily count as a witness: does it confirm what an export says about a day?
 
 The Query API counts equal events once, by day of the project's zone, leaves out names hidden in Lexicon, and counts rows of
 hot shards under another name (mixpanel.md#duplicates and mixpanel.md#hot-shards). A count that one of these makes

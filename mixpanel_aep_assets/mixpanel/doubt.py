@@ -2,12 +2,12 @@
 
 A reading is an answer to an export request that is whole by every sign. It may still be wrong: Mixpanel, or what stands in
 front of it, answers 200 and ends cleanly after nothing or after a part. So a reading without many of the events that the day
-holds is doubted until something bears it out: Mixpanel's own daily count, a second request that says the same, or a person
+holds is doubted until something confirms it: Mixpanel's own daily count, a second request that says the same, or a person
 (`force`). Where the count contradicts it, two equal readings do not help. Until then the day stays as it is, with a note
 beside its manifest.
 
 What belongs here: which readings are doubted, and what settles it. What does not: asking again (`pipeline.evidence`), what a
-count is worth (`daily_count`), what a person is told (`pipeline.verify`).
+count is worth (`daily_count`), what a person sees (`pipeline.verify`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One line of an export, read with patience: every spelling that a real line may have, or the reason why it is no event.
+"""One line of an export, read tolerantly: every spelling that a real line may have, or the reason why it is not an event.
 
 The slow way behind `events`, and the definition of what that way means. Uses the standard library's scanner, which keeps
 positions, integers of any size and lone surrogates. What belongs here: the value of one line. What does not: columns.

@@ -1,4 +1,4 @@
-"""A reading that Mixpanel's own count does not bear out is asked for once more.
+"""A reading that Mixpanel's own count does not confirm is requested once more.
 
 What belongs here: the one extra request, and what becomes of the days then. What does not: which readings are doubted and
 what settles it (`mixpanel.doubt`).

@@ -1,8 +1,8 @@
-"""Rows of a day's quarantine that conform since a fix, sent as one more batch beside the day's own.
+"""Rows of a day's quarantine that conform since a fix, sent as an additional batch of the day.
 
 A day has at most one live replay. It holds every row of the day's quarantine that conforms now, so that a later replay
 takes the place of an earlier one, and a new main batch the place of both (`aep.batch`). What may be replayed: events that
-did not conform, and events that the Platform refused. Lines that are no events stay where they are: no mapping mends them.
+did not conform, and events that the Platform refused. Lines that are not events stay where they are: no mapping fixes them.
 
 The manifest of a day in the table `aep_replay`: `base_batch_id` and `base_version` (the main batch it stands beside),
 `data_version`, `batch_id`, `action`, `rows`, `from_xdm` and `from_aep` (rows by the stage that had set them aside),

@@ -21,7 +21,7 @@ IN = {"ingested", "empty"}
 """Statuses of a day that is in the Platform, whole."""
 
 DOUBTED = "doubted"
-"""Status of a day that would be in, but Mixpanel's last answer is without many of its events, and nothing bears that out."""
+"""Status of a day that would be in, but Mixpanel's last answer lacks many of its events, and nothing confirms that."""
 
 BAD = {"failed", "missing", "unbalanced", DOUBTED}
 """Statuses that need a person."""

@@ -1,6 +1,6 @@
 """Names, meanings and severities of what a row may violate.
 
-Schema rules bear the names of JSON Schema keywords; the rules that no schema can express (xdm.md#official-examples)
+Schema rules have the names of JSON Schema keywords; the rules that no schema can express (xdm.md#official-examples)
 have names of their own, listed in `OWN`. What the rules do lives in `walker` (one record) and `compiled` (a frame).
 """
 

@@ -1,4 +1,4 @@
-"""One record against the rules, value by value: every violation with its pointer. Exact, and slow beside `compiled`.
+"""One record against the rules, value by value: every violation with its pointer. Exact, and slow compared with `compiled`.
 
 Reads Python objects: JSON records as parsed, or rows of a typed frame, where None means that the field is absent.
 Schema keywords follow JSON Schema draft-06 on the closed schema (`json_schema`); rules of our own are those of
