@@ -1,5 +1,5 @@
-# Two commands are all a newcomer needs: `make demo` and `make test`. Each makes its own virtual environment from
-# requirements.lock and is quick the second time.
+# Start with `make demo` and `make test`. The first command creates a virtual environment from requirements.lock;
+# after that they are quick.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,13 +13,13 @@ ARGS ?=
 help:
 	@echo "make demo             sample data, emulators and the Dagster UI (HEADLESS=1: a week end to end, a report, exit)"
 	@echo "make test             the test suite"
-	@echo "make faults           the fault suite in its long form (docs/faults.md)"
-	@echo "make check            lint, types, import layers, definitions that load"
-	@echo "make bench            measure every stage of a day of 200,000 events (ARGS: see bench/run.py --help)"
-	@echo "make lock             resolve requirements.lock anew"
+	@echo "make faults           the full fault suite (docs/faults.md)"
+	@echo "make check            format, lint, types, import contracts, definitions that load"
+	@echo "make bench            measure every stage with a day of 200,000 events (ARGS: see bench/run.py --help)"
+	@echo "make lock             resolve requirements.lock again"
 
 $(STAMP): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is required; set PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

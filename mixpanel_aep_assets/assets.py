@@ -54,8 +54,8 @@ def build_assets(
         pool=f"mixpanel_export_{name}",
         code_version=extract.VERSION,
         metadata={"dagster/uri": f"{uri}/{name}/{extract.TABLE}"},
-        description="A day of Mixpanel's raw export, exactly as sent, in Parquet. The partition is the day that the "
-        "Export API is asked for. Lines that are no events are kept in a quarantine file with number and reason.",
+        description="A day of Mixpanel's raw export, exactly as sent, in Parquet. The partition is the day requested "
+        "from the Export API. Lines that are not events are kept in a quarantine file with line number and reason.",
     )
     def raw_events(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         together = backfill.pass_of(context, failures.days_of(context, days))
@@ -78,7 +78,7 @@ def build_assets(
         metadata={"dagster/uri": f"{uri}/{name}/{transform.TABLE}"},
         description="The day's events as XDM ExperienceEvents: duplicates removed, time in true UTC, identities, the "
         "mapping set applied, columns in the exact Parquet types of the dataset's schema. Rows that cannot conform are "
-        "set aside with their reasons.",
+        "quarantined with their reasons.",
     )
     def xdm_events(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         def describe(manifest: XdmManifest, resource: ConnectionResource) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which days a run belongs with, told by its tags: those of a Dagster backfill, of a night's re-reads, of a command.
+"""Which days a run is read together with, by its tags: those of a Dagster backfill, of a night's re-reads, of a command.
 
 What does not belong here: what such runs do together (`pipeline.history`).
 """

@@ -36,15 +36,15 @@ def build_checks(assets: list[dg.AssetsDefinition], *, resource_key: str) -> lis
             raw,
             Check(
                 "body_is_whole",
-                "The export's body was whole (chunking, gzip trailer, last line, no failure text), and the files on disk "
+                "The export's body was complete (chunking, gzip trailer, last line, no failure text), and the files on disk "
                 "still hold every event of it.",
                 verify.body_is_whole,
                 blocking=True,
             ),
             Check(
                 "lines_belong_to_day",
-                "What came with the request for the day, alone or with others, belongs by its time to the days that were asked "
-                "for; the lines that do not are set aside with the request, and are fewer than the connection allows.",
+                "By their time, the lines that the day's request returned belong to the days requested. Those that do not are "
+                "quarantined with the request, and are fewer than the connection allows.",
                 verify.lines_belong_to_day,
                 blocking=True,
             ),
@@ -56,8 +56,8 @@ def build_checks(assets: list[dg.AssetsDefinition], *, resource_key: str) -> lis
             ),
             Check(
                 "loss_is_proven",
-                "What Mixpanel said last of the day is what is committed: an answer that is empty, or has lost many events, "
-                "only replaces the day if Mixpanel's own count, a second request or the user bears it out.",
+                "Mixpanel's last answer for the day is what is committed. An answer that is empty or has lost many events "
+                "only replaces the day if Mixpanel's own count, a second request or the user confirms it.",
                 verify.loss_is_proven,
                 blocking=True,
             ),
@@ -67,14 +67,14 @@ def build_checks(assets: list[dg.AssetsDefinition], *, resource_key: str) -> lis
             xdm,
             Check(
                 "conforms_to_xdm",
-                "Every event in the XDM files conforms to the dataset's schema and the identity rules; the events that do "
-                "not are set aside, and are fewer than the connection allows.",
+                "Every event in the XDM files conforms to the dataset's schema and the identity rules. Those that do not "
+                "are quarantined, and are fewer than the connection allows.",
                 verify.conforms_to_xdm,
                 blocking=True,
             ),
             Check(
                 "mapping_has_no_errors",
-                "No attribute was lost to an error of the mapping.",
+                "No attribute was lost to a mapping error.",
                 verify.mapping_has_no_errors,
                 blocking=False,
             ),
@@ -90,13 +90,13 @@ def build_checks(assets: list[dg.AssetsDefinition], *, resource_key: str) -> lis
             ),
             Check(
                 "within_guardrails",
-                "Platform limits: event batches a day, files a batch, bytes an hour, bytes an event.",
+                "Platform limits: event batches per day, files per batch, bytes per hour, bytes per event.",
                 verify.within_guardrails,
                 blocking=False,
             ),
             Check(
                 INGESTED,
-                "The Platform took the batch, and uploaded = ingested + rejected.",
+                "The Platform accepted the batch, and uploaded = ingested + rejected.",
                 verify.ingested_by_aep,
                 blocking=False,
             ),

@@ -348,7 +348,9 @@ class Opened:
         """Raises SettingsError, SettingsWrong or StorageError for what is missing or wrong here; asks nobody."""
         _ = self.source, self.platform, self.storage
         if self.settings.mapping is not None and not Path(self.settings.mapping).is_file():
-            raise SettingsError(f"MIXPANEL_AEP_MAPPING={self.settings.mapping!r} is no file.")
+            raise SettingsError(
+                f"MIXPANEL_AEP_MAPPING={self.settings.mapping!r} is not a file. Set it to a mapping set (JSON, YAML or CSV)."
+            )
 
     @cached_property
     def platform(self) -> PlatformClient:

@@ -52,7 +52,7 @@ if the day waits for others to tell the time mode."""
 
 TIME_MODE = "time_mode"
 
-LETS_GO = "The run lets go of its worker"
+LETS_GO = "The run frees its worker"
 """How the text goes on that tells of a later launch."""
 
 FORCE_TAG = "mixpanel_aep/force"
@@ -160,7 +160,7 @@ def days_of(
     if days is not None and (others := sorted({day for day in named if day and not days.has_partition_key(day)})):
         first, last = days.get_first_partition_key(), days.get_last_partition_key()
         raise dg.Failure(
-            f"{others[0]} is no day of {context.job_def.name}: they go from {first} to {last}. For an earlier day set "
+            f"{others[0]} is not a day of {context.job_def.name}: its days go from {first} to {last}. For an earlier day set "
             f"{VARIABLES['start_date']} (or `start_date` in the connection's YAML) back to it and launch it again; a later "
             "one is not over yet.",
             allow_retries=False,

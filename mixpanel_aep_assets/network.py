@@ -119,7 +119,7 @@ class Trust:
         if not any(_HASHED.fullmatch(name) for name in names):
             exists = any(Path(path).is_dir() for path in self.path.split(os.pathsep))
             reason = "holds no certificate under its hash (`openssl rehash FOLDER` makes the links)"
-            raise self._wrong(reason if exists else "is no folder")
+            raise self._wrong(reason if exists else "is not a folder")
 
     def _wrong(self, reason: str) -> NetworkSettingsWrong:
         return NetworkSettingsWrong(
@@ -225,7 +225,7 @@ def unknown_to_object_stores() -> list[str]:
 def url_problem(url: str) -> str:
     """Why this cannot be the base URL of a service; empty where it can."""
     if not re.match(r"https?://", url) or _malformed(url):
-        return "is no URL"
+        return "is not a URL"
     return "holds credentials, which have variables of their own" if urlsplit(url).username is not None else ""
 
 
@@ -322,7 +322,7 @@ class _Way(httpx.HTTPTransport):
         except Exception as error:
             if self._proxy is None or not type(error).__module__.startswith("socksio"):
                 raise
-            raise httpx.ProxyError("What answers there is no SOCKS proxy", request=request) from None
+            raise httpx.ProxyError("What answers there is not a SOCKS proxy", request=request) from None
 
 
 class _NoWay(httpx.BaseTransport):
@@ -358,7 +358,7 @@ def _direct() -> Iterator[str]:
             httpx.URL(pattern)
         except httpx.InvalidURL:
             raise NetworkSettingsWrong(
-                f"{_variable('no')} has an entry that is no host: {shown(entry)!r}. Write host names, addresses or "
+                f"{_variable('no')} has an entry that is not a host: {shown(entry)!r}. Write host names, addresses or "
                 "host:port with commas between, or `*` for no proxy at all."
             ) from None
         yield pattern
@@ -381,7 +381,7 @@ def _malformed(url: str) -> str:
         port = parts.port
         host = parts.hostname
     except ValueError as error:
-        return "its port is no number up to 65535" if "ort" in str(error) else "it is no URL"
+        return "its port is not a number up to 65535" if "ort" in str(error) else "it is not a URL"
     if "@" in parts.path + parts.query + parts.fragment:
         return "it has an @ behind its host"
     if not host or port == 0:
@@ -389,7 +389,7 @@ def _malformed(url: str) -> str:
     try:
         httpx.URL(url)
     except httpx.InvalidURL:
-        return "it is no URL"
+        return "it is not a URL"
     return "" if not re.search(r"[\s\x00-\x1f]", host) else "it has a blank in its host"
 
 

@@ -72,7 +72,7 @@ def strict_mapping(folder: Path) -> str:
 
 
 NOWHERE = {"state": "California"}
-"""Properties of an event whose state is no ISO 3166-2 code."""
+"""Properties of an event whose state is not an ISO 3166-2 code."""
 
 
 def event(number: int, name: str = "Page Viewed", /, **properties: Any) -> dict[str, Any]:

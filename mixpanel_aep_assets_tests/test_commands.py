@@ -76,7 +76,7 @@ def test_run_takes_a_day_before_the_default_start_unless_a_start_is_set(
         ({"MIXPANEL_USERNAME": "", "MIXPANEL_SECRET": ""}, "Not set: MIXPANEL_USERNAME, MIXPANEL_SECRET"),
         ({"ADOBE_CLIENT_SECRET": ""}, "Not set: ADOBE_CLIENT_SECRET"),
         ({"ADOBE_ORG_ID": ""}, "Not set: ADOBE_ORG_ID"),
-        ({"AEP_URL": "platform.adobe.io"}, "AEP_URL='platform.adobe.io' is no URL"),
+        ({"AEP_URL": "platform.adobe.io"}, "AEP_URL='platform.adobe.io' is not a URL"),
         ({"MIXPANEL_AEP_MAPPING": "/no/such/file.json"}, "MIXPANEL_AEP_MAPPING"),
         ({"AEP_DATASET_NAME": "No such dataset"}, "provision"),
         ({"ADOBE_CLIENT_SECRET": "wrong"}, "ADOBE_CLIENT_SECRET"),

@@ -54,12 +54,12 @@ PROXIES = {
     "SOCKS without its package, not needed": Broken("No host of this connection is behind it", harmless=True),
     "unknown scheme": Broken("its scheme is none of http, https, socks5, socks5h"),
     "unknown scheme, not needed": Broken("No host of this connection is behind it", harmless=True),
-    "no port": Broken("HTTPS_PROXY=http://user:…: its port is no number"),
+    "no port": Broken("HTTPS_PROXY=http://user:…: its port is not a number"),
     "nobody listens": Broken("No connection to the proxy HTTPS_PROXY=http://***@127.0.0.1:"),
     "wants a password": Broken("The proxy wants a name and password: set HTTPS_PROXY"),
     "forbids the host": Broken("The proxy HTTPS_PROXY=http://127.0.0.1"),
     "a SOCKS proxy that refuses": Broken("The proxy https_proxy=socks5://127.0.0.1"),
-    "NO_PROXY is odd": Broken("NO_PROXY has an entry that is no host"),
+    "NO_PROXY is odd": Broken("NO_PROXY has an entry that is not a host"),
 }
 CERTIFICATES = {
     "trusted": Broken(harmless=True),
@@ -69,7 +69,7 @@ CERTIFICATES = {
     "another host's": Broken("is made out to another host", front="other-host"),
     "no such file": Broken("SSL_CERT_FILE='/no/such/file' cannot be read: No such file or directory"),
     "empty file": Broken("holds no certificate in PEM form"),
-    "no such folder": Broken("SSL_CERT_DIR='/no/such/folder' is no folder"),
+    "no such folder": Broken("SSL_CERT_DIR='/no/such/folder' is not a folder"),
     "no such bundle": Broken("REQUESTS_CA_BUNDLE='/no/such/file' cannot be read"),
 }
 CREDENTIALS: dict[str, tuple[dict[str, str], Broken]] = {

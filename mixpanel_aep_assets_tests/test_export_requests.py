@@ -281,4 +281,4 @@ def test_the_commands_list_and_show_the_lines_of_requests(
     assert (entry["day"], entry["reasons"]) == (DAYS[1], {"wrong_shape": 1, "other_day": 1})
     shown = call("show", "--day", DAYS[1], "--stage", "request")
     assert f"request {DAYS[1]}, line 1: wrong_shape" in shown
-    assert f"line 32: other_day: `time` is of 2046-03-02; asked for was {DAYS[1]}" in shown
+    assert f"line 32: other_day: `time` is of 2046-03-02; requested was {DAYS[1]}" in shown

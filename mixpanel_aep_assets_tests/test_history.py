@@ -407,7 +407,7 @@ def test_a_command_over_days_asks_twice_and_every_day_balances(
     assert (plan["requests"], plan["requests_by_day"], plan["events"], plan["batches"]) == (1, 3, 18, 3)
     assert plan["upload_bytes"] > 0
     shown = CliRunner(env=environment).invoke(cli, ["plan", *over])
-    assert "1 (3 if each day were asked for alone)" in shown.output
+    assert "1 (3 with one request per day)" in shown.output
 
 
 def test_a_plan_without_any_committed_day_says_that_sizes_are_unknown(connection: Opened) -> None:

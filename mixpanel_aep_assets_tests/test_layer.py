@@ -185,7 +185,7 @@ def test_a_storage_has_a_uri_without_being_opened(storage: str, uri: str) -> Non
 
 @pytest.mark.parametrize("named", [None, ["team:data", "ada@example.com"]])
 def test_assets_have_the_owners_that_the_yaml_names(named: list[str] | None) -> None:
-    made = build(name="shop", mixpanel={"project_id": 7}, owners=named)
+    made = build(name="shop", start_date="2026-01-01", mixpanel={"project_id": 7}, owners=named)
     owners = [list(spec.owners) for spec in made.resolve_all_asset_specs()]
     assert owners == [named or []] * 4
 

@@ -78,12 +78,12 @@ def test_the_command_fails_and_its_report_says_doubted_until_it_is_forced(
     assert done.return_value == 1, done.output
     assert "loss_is_proven" in done.output
     (row,) = json.loads(file.read_text())["days"]
-    assert row["status"] == "failed"
+    assert row["status"] == "doubted"
     assert "Mixpanel itself counts 18" in row["reason"]
     assert live(emulator, connection) == 36
     reconciled = CliRunner().invoke(cli, ["reconcile", "--from", DAY, "--to", DAY], standalone_mode=False)
     assert reconciled.return_value == 1
-    assert report.DOUBTED in reconciled.output
+    assert report.Status.DOUBTED in reconciled.output
     done = command("--force", "--wait")
     assert done.return_value == 0, done.output
     assert live(emulator, connection) == 18

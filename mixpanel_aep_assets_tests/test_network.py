@@ -100,10 +100,10 @@ UNUSABLE = {
     "unknown scheme": ("gopher://{password}@127.0.0.1:1", "its scheme is none of http, https, socks5, socks5h"),
     "socks4": ("socks4://127.0.0.1:1", "its scheme is none of"),
     "no host": ("http://", "it names no host"),
-    "port that is no number": (f"http://user:{PASSWORD}", "its port is no number"),
-    "port too high": ("http://127.0.0.1:99999", "its port is no number up to 65535"),
+    "port that is no number": (f"http://user:{PASSWORD}", "its port is not a number"),
+    "port too high": ("http://127.0.0.1:99999", "its port is not a number up to 65535"),
     "slash in the password": (f"http://user:1/{PASSWORD}@127.0.0.1:3128", "it has an @ behind its host"),
-    "open bracket": ("http://[::1", "it is no URL"),
+    "open bracket": ("http://[::1", "it is not a URL"),
     "blank in the host": ("http://my proxy:3128", "it has a blank in its host"),
 }
 
@@ -143,7 +143,7 @@ def test_a_name_in_no_proxy_covers_its_subdomains(monkeypatch: pytest.MonkeyPatc
 def test_a_no_proxy_that_cannot_be_understood_is_named(here: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "good.example, bad:port")
-    with pytest.raises(network.NetworkSettingsWrong, match=r"NO_PROXY has an entry that is no host: 'bad:…'"):
+    with pytest.raises(network.NetworkSettingsWrong, match=r"NO_PROXY has an entry that is not a host: 'bad:…'"):
         asked(here)
 
 
@@ -351,8 +351,8 @@ def unreadable(folder: Path) -> dict[str, tuple[str, str, str]]:
         "something else": ("SSL_CERT_FILE", str(folder / "page.pem"), "holds no certificate in PEM form"),
         "folder for a file": ("SSL_CERT_FILE", str(folder), "cannot be read: Is a directory"),
         "line end": ("SSL_CERT_FILE", str(folder / "empty.pem") + "\r", "cannot be read: No such file or directory"),
-        "missing folder": ("SSL_CERT_DIR", str(folder / "none"), "is no folder"),
-        "file for a folder": ("SSL_CERT_DIR", str(folder / "empty.pem"), "is no folder"),
+        "missing folder": ("SSL_CERT_DIR", str(folder / "none"), "is not a folder"),
+        "file for a folder": ("SSL_CERT_DIR", str(folder / "empty.pem"), "is not a folder"),
         "empty folder": ("SSL_CERT_DIR", str(folder / "empty"), "holds no certificate under its hash"),
         "missing bundle": ("REQUESTS_CA_BUNDLE", str(folder / "none"), "cannot be read: No such file or directory"),
     }

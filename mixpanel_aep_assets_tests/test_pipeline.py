@@ -180,7 +180,7 @@ def test_more_violations_than_allowed_block_the_day(emulator: EmulatorThread, st
     finding = verify.conforms_to_xdm(strict, DAY)
     assert not finding.passed
     assert finding.severe
-    assert finding.text.startswith("21 of 71 events (29.6 %) cannot conform, the connection allows 5 % or 20 events")
+    assert finding.text.startswith("21 of 71 events (29.6 %) cannot conform; the connection allows 5 % or 20 events")
 
 
 def test_a_handful_that_cannot_conform_is_a_warning_with_its_number_whatever_its_share(
@@ -191,7 +191,7 @@ def test_a_handful_that_cannot_conform_is_a_warning_with_its_number_whatever_its
     transform.transform_day(strict, DAY)
     finding = verify.conforms_to_xdm(strict, DAY)
     assert (finding.passed, finding.severe) == (False, False)
-    assert finding.text.startswith("40 events conform; 3 of 43 (7.0 %) cannot and were set aside")
+    assert finding.text.startswith("40 events conform; 3 of 43 (7.0 %) cannot and were quarantined")
     assert finding.numbers["allowed_rows"] == 20
 
 

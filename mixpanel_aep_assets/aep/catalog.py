@@ -67,7 +67,7 @@ def batch(client: PlatformClient, batch_id: str) -> Batch | None:
     except NotFound:
         return None
     if not isinstance(body, Mapping):
-        raise UnexpectedAnswer("The Catalog's answer is no object", where=f"GET {CATALOG}/batches/{batch_id}")
+        raise UnexpectedAnswer("The Catalog's answer is not a JSON object", where=f"GET {CATALOG}/batches/{batch_id}")
     found = body.get(batch_id)
     return None if found is None else Batch.of(batch_id, found)
 
@@ -135,7 +135,7 @@ def create_dataset(client: PlatformClient, body: Mapping[str, Any]) -> str:
             continue
         if isinstance(answer, list) and answer and str(answer[0]).startswith("@/dataSets/"):
             return str(answer[0]).rsplit("/", 1)[-1]
-        raise UnexpectedAnswer("The Catalog did not tell the new dataset's id", where=f"POST {CATALOG}/dataSets")
+        raise UnexpectedAnswer("The Catalog's answer has no id of the new dataset", where=f"POST {CATALOG}/dataSets")
     assert last is not None
     raise last
 
@@ -157,7 +157,7 @@ def _pages(
     while start < at_most:
         body = client.json("GET", f"{CATALOG}/{what}", params={**filters, "limit": PAGE, "start": start})
         if not isinstance(body, Mapping):
-            raise UnexpectedAnswer("The Catalog's list is no object", where=f"GET {CATALOG}/{what}")
+            raise UnexpectedAnswer("The Catalog's list is not a JSON object", where=f"GET {CATALOG}/{what}")
         yield from body.items()
         if len(body) < PAGE:
             return

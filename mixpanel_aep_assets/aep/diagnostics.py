@@ -152,7 +152,7 @@ def _parsed(line: bytes, file: str) -> list[RowError]:
     except orjson.JSONDecodeError:
         row = None
     if not isinstance(row, dict):
-        return [RowError(None, "unreadable", "The diagnostics line is no JSON object", None, file, {})]
+        return [RowError(None, "unreadable", "The diagnostics line is not a JSON object", None, file, {})]
     reasons = row.pop("_errors", None)
     validations = row.pop("_validationErrors", None)
     origin = str(row.pop("_filename", None) or file)

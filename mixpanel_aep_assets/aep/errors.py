@@ -152,7 +152,7 @@ class BatchRefused(AepError):
     """The Platform already refused this very data; sending it again would fail again."""
 
     fix = (
-        "Look at the batch's errors (asset check, quarantine), mend the mapping, the schema or the data, and run the "
+        "Look at the batch's errors (asset check, quarantine), fix the mapping, the schema or the data, and run the "
         "day again; to send the same data once more, force it: `--force`, or the run tag mixpanel_aep/force=true."
     )
 
@@ -162,7 +162,7 @@ class BatchVanished(AepError):
 
     fix = (
         "The storage belongs to another sandbox, organisation or emulator, or the batch was removed by hand. Use the "
-        "storage of this sandbox, or force the day to send it anew."
+        "storage of this sandbox, or force the day to send it again."
     )
 
 

@@ -137,7 +137,7 @@ class PlatformClient:
         try:
             return orjson.loads(answer.content)
         except orjson.JSONDecodeError:
-            raise UnexpectedAnswer("The answer is no JSON", where=where, status=answer.status_code) from None
+            raise UnexpectedAnswer("The answer is not JSON", where=where, status=answer.status_code) from None
 
     @contextmanager
     def stream(self, path: str, *, params: Mapping[str, str | int] | None = None) -> Iterator[httpx.Response]:

@@ -100,7 +100,7 @@ def create(client: PlatformClient, new: NewBatch, known: frozenset[str] = frozen
             continue
         if isinstance(answer, dict) and isinstance(answer.get("id"), str) and answer["id"]:
             return str(answer["id"])
-        raise UnexpectedAnswer("The Platform did not tell the new batch's id", where=f"POST {IMPORT}/batches")
+        raise UnexpectedAnswer("The Platform's answer has no id of the new batch", where=f"POST {IMPORT}/batches")
     assert last is not None
     raise last
 
@@ -181,7 +181,7 @@ def upload(
     try:
         _large(client, path, file, sent)
     except BadRequest as error:
-        log.warning("%s The file %s is sent anew from its beginning.", error, file.name)
+        log.warning("%s The file %s is sent again from the start.", error, file.name)
         _large(client, path, file, sent)
 
 

@@ -1,4 +1,4 @@
-"""Who holds a claim, and whether that process is surely dead.
+"""Who holds a claim, and whether that process is certainly dead.
 
 A process is named by host, process id, start time and, where the kernel tells, the boot and the process namespace,
 because containers share host names and process ids. What does not belong here: the claims (`receipts`).

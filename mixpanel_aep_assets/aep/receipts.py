@@ -192,7 +192,7 @@ def _folded(entries: Log) -> State:
             raise NewerFormat(error.what, where=entries.storage.location(entries.path), fix=error.fix) from None
         except (ReceiptsDamaged, orjson.JSONDecodeError) as error:
             if look == LOOKS:
-                what = error.what if isinstance(error, ReceiptsDamaged) else "A receipt is no JSON"
+                what = error.what if isinstance(error, ReceiptsDamaged) else "A receipt is not JSON"
                 raise ReceiptsDamaged(what, where=entries.storage.location(entries.path)) from None
             time.sleep(0.1 * look)
     raise AssertionError

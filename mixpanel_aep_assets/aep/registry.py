@@ -31,7 +31,7 @@ def tenant_id(client: PlatformClient) -> str:
     body = client.json("GET", f"{REGISTRY}/stats")
     tenant = str(body.get("tenantId") or "") if isinstance(body, Mapping) else ""
     if not tenant:
-        raise UnexpectedAnswer("The Registry did not tell the tenant id", where=f"GET {REGISTRY}/stats")
+        raise UnexpectedAnswer("The Registry's answer has no tenant id", where=f"GET {REGISTRY}/stats")
     return tenant.removeprefix("_")
 
 
@@ -69,7 +69,7 @@ def schema_document(client: PlatformClient, schema_id: str) -> dict[str, Any]:
     """
     body = resource(client, "schemas", schema_id, FULL)
     if not isinstance(body, dict):
-        raise UnexpectedAnswer("The schema is no object", where=f"GET {REGISTRY}/tenant/schemas")
+        raise UnexpectedAnswer("The schema is not a JSON object", where=f"GET {REGISTRY}/tenant/schemas")
     return references(client).resolved(body)
 
 
@@ -79,7 +79,7 @@ def references(client: PlatformClient) -> References:
     def look_up(container: str, kind: str, resource_id: str) -> Resource:
         found = resource(client, kind, resource_id, FULL, container)
         if not isinstance(found, Mapping):
-            raise UnexpectedAnswer("The resource is no object", where=f"GET {REGISTRY}/{container}/{kind}")
+            raise UnexpectedAnswer("The resource is not a JSON object", where=f"GET {REGISTRY}/{container}/{kind}")
         return found
 
     return References(look_up)
@@ -99,7 +99,9 @@ def create(client: PlatformClient, kind: str, body: Resource) -> Resource:
             continue
         if isinstance(made, Mapping) and made.get("$id"):
             return made
-        raise UnexpectedAnswer("The Registry did not tell the new $id", where=f"POST {REGISTRY}/tenant/{kind}")
+        raise UnexpectedAnswer(
+            "The Registry's answer has no $id of the new resource", where=f"POST {REGISTRY}/tenant/{kind}"
+        )
     assert last is not None
     raise last
 
@@ -121,7 +123,7 @@ def _descriptors(client: PlatformClient) -> Iterator[Resource]:
     while True:
         body = client.json("GET", f"{REGISTRY}/tenant/descriptors", params=params, headers={"Accept": DESCRIPTORS})
         if not isinstance(body, Mapping):
-            raise UnexpectedAnswer("The Registry's list of descriptors is no object", where=where)
+            raise UnexpectedAnswer("The Registry's list of descriptors is not a JSON object", where=where)
         # Without pages the answer is a list for each type.
         lists = [body["results"]] if "results" in body else body.values()
         for entries in lists:
@@ -155,7 +157,7 @@ def namespaces(client: PlatformClient) -> dict[str, Resource]:
     """Identity namespaces of the sandbox by code."""
     body = client.json("GET", f"{NAMESPACES}/identities")
     if not isinstance(body, list):
-        raise UnexpectedAnswer("The list of namespaces is no list", where=f"GET {NAMESPACES}/identities")
+        raise UnexpectedAnswer("The list of namespaces is not a JSON array", where=f"GET {NAMESPACES}/identities")
     return {str(entry.get("code")): entry for entry in body if isinstance(entry, Mapping)}
 
 

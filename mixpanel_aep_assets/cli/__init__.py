@@ -2,7 +2,8 @@
 
 What belongs here: the group, the way errors end a command, and nothing that loads Dagster before a command needs it.
 
-Exit codes: 0 done · 1 something failed or does not hold · 2 wrong use or settings · 3 handed over, not yet final.
+Exit codes: 0 done · 1 something failed or does not hold · 2 wrong usage or settings · 3 handed over, not yet final ·
+130 stopped by Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import errno
 import gc
 import importlib
 import os
+import signal
 import sqlite3
 import sys
 from typing import Any
@@ -22,6 +24,7 @@ from mixpanel_aep_assets import __version__
 from mixpanel_aep_assets.errors import FAILED, WRONG_USE, ExplainedError
 
 NOT_YET = 3
+STOPPED = 130
 
 OBJECTS_PER_COLLECTION = 100_000
 """Between two runs of the garbage collector. At Python's 700 a fifth of the start goes to it: what is imported stays."""
@@ -61,12 +64,15 @@ class Commands(click.Group):
 @click.group(cls=Commands)
 @click.version_option(__version__)
 def cli() -> None:
-    """Mixpanel's raw events into Adobe Experience Platform, day by day."""
+    """Load Mixpanel's raw events into Adobe Experience Platform, day by day."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The console script. Domain errors end with their own sentence; a bug keeps its traceback."""
     gc.set_threshold(OBJECTS_PER_COLLECTION)
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # ends a command as Ctrl-C does: children and files are tidied
     try:
         result: Any = cli.main(args=arguments, standalone_mode=False)
     except click.exceptions.Exit as stop:
@@ -76,7 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(WRONG_USE if isinstance(error, click.UsageError) else FAILED)
     except (click.Abort, KeyboardInterrupt):
         Console(stderr=True).print("Stopped.")
-        sys.exit(130)
+        sys.exit(STOPPED)
     except Exception as error:
         text = str(error) if isinstance(error, ExplainedError) else full_disk(error)
         if text is None:

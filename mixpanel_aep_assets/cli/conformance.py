@@ -30,23 +30,23 @@ _BOM = b"\xef\xbb\xbf"
 
 _HELP_RULES = "\n".join(f"  {name:<18} {severity(name):<11} {meaning}" for name, meaning in OWN.items())
 _HELP = f"""\b
-Rules named as in JSON Schema draft-06, on the schema closed (no name that it lacks):
+Schema rules, named as in JSON Schema draft-06. The schema is closed: no undeclared names.
   {", ".join(SCHEMA_KEYWORDS[:9])},
   {", ".join(SCHEMA_KEYWORDS[9:15])},
   {", ".join(SCHEMA_KEYWORDS[15:])}
-The pointer of required and additionalProperties is that of the object. A finding of
-columnType is about a column of the file: its row is null, and * in its pointer stands
-for the items of a list and the entries of a map.
+required and additionalProperties point to the object. A columnType finding is about a
+column of the file: its row is null, and * in its pointer stands for the items of a list
+and the entries of a map.
 
 \b
-Rules of our own, with what they do in a run (block: the day stops; quarantine: the
-row is set aside; warn: it is told). Schema rules are quarantine, but for
-additionalProperties, which is block.
+Our own rules, with their effect in a run (block: the day stops; quarantine: the row is
+quarantined; warn: a warning only). Schema rules quarantine, except for
+additionalProperties, which blocks.
 {_HELP_RULES}
 
 \b
-Every line counts, those of rules that only warn as well: any of them makes the exit
-code 1. --ignore leaves a rule out.
+Every violation, even of a rule that only warns, makes the exit code 1. --ignore skips
+a rule.
 """
 
 
@@ -79,21 +79,21 @@ class _Counted:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A schema in the Registry's full form (application/vnd.adobe.xed-full+json).",
 )
-@click.option("--now", type=click.DateTime(["%Y-%m-%dT%H:%M:%SZ"]), help="Judge timestamps as of this instant, in UTC.")
+@click.option("--now", type=click.DateTime(["%Y-%m-%dT%H:%M:%SZ"]), help="Check timestamps as of this instant, in UTC.")
 @click.option(
     "--ignore",
     multiple=True,
     metavar="RULE",
     type=click.Choice([*SCHEMA_KEYWORDS, *OWN]),
-    help="Leave a rule out, by its name below. May be given several times.",
+    help="Skip a rule, by its name below. May be repeated.",
 )
 def conformance(data: Path, schema_file: Path, now: datetime.datetime | None, ignore: tuple[str, ...]) -> None:
-    """Checks DATA (Parquet or NDJSON with Platform names) against a schema.
+    """Check DATA (Parquet or NDJSON with Platform names) against a schema.
 
-    Writes one JSON line per violation to standard output, {"row", "pointer", "keyword", "value", "message"} with rows
-    from 0 (null for a column of the file), and a summary to standard error. Exit code 0: every column and row conforms;
-    1: one violates; 2: the input cannot be read. Empty lines are no rows; null in a Parquet column means that the field
-    is absent.
+    Prints one JSON line per violation to standard output, {"row", "pointer", "keyword", "value", "message"} with rows
+    counted from 0 (null for a column of the file), and a summary to standard error. Exit codes: 0 all columns and rows
+    conform, 1 at least one violates, 2 the input cannot be read. Empty lines are skipped; null in a Parquet column means
+    that the field is absent.
     """
     from mixpanel_aep_assets.xdm.conformance import Conformance
 

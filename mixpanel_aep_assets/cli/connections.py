@@ -29,7 +29,7 @@ def open_connection(name: str, definitions: Any = None) -> Opened:
 
 def no_connection(name: str) -> click.UsageError:
     known = ", ".join(blocks.names(DEFINITIONS)) or "none"
-    return click.UsageError(f"There is no connection {name!r} in {DEFINITIONS}. There are: {known}.")
+    return click.UsageError(f"There is no connection {name!r} in {DEFINITIONS}. Known: {known}.")
 
 
 def load_definitions() -> Any:

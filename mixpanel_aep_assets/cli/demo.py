@@ -1,6 +1,6 @@
-"""`mixpanel-aep demo` and `mixpanel-aep emulator`: a Mixpanel and a Platform here, and the way between.
+"""`mixpanel-aep demo` and `mixpanel-aep emulator`: Mixpanel and the Platform on this machine, and the pipeline between them.
 
-The only room that knows both the emulator and the clients; they meet here over HTTP.
+The only module that imports both the emulator and the clients; they talk over HTTP here too.
 """
 
 from __future__ import annotations
@@ -13,16 +13,23 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 
+from mixpanel_aep_assets.cli import STOPPED
 from mixpanel_aep_assets.errors import FAILED
 
 DAYS = 7
 INSTANCE_FILE = Path(__file__).parent.parent.parent / "dagster.yaml"
 UI_PORT = 3000
+
+GRACE_SECONDS = 3.0
+"""Time that a child process has to end by itself once the demo is stopped; then it is killed."""
 
 CREDENTIALS = {
     "MIXPANEL_PROJECT_ID": "12345",
@@ -36,18 +43,21 @@ CREDENTIALS = {
 
 
 @click.command()
-@click.option("--headless", is_flag=True, help="Run a week end to end, print the report, exit.")
+@click.option("--headless", is_flag=True, help="Run a week end to end, print the report and exit.")
 @click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default=Path(".demo"), show_default=True)
-@click.option("--fresh", is_flag=True, help="Begin anew: remove what an earlier demo left in the folder.")
+@click.option("--fresh", is_flag=True, help="Start over: delete what an earlier demo left in the folder.")
 @click.option("--port", default=UI_PORT, show_default=True, help="Port of the Dagster UI.")
 def demo(headless: bool, folder: Path, fresh: bool, port: int) -> int:
-    """Sample data, emulators of Mixpanel and the Platform, the provisioned dataset, and the Dagster UI on it.
+    """Start the Dagster UI on sample data, with emulators of Mixpanel and the Platform and a provisioned dataset.
 
-    Needs no account. What it makes stays in the folder, so that it can be stopped and taken up again.
+    Needs no account. Everything is kept in the folder, so you can stop the demo and continue later.
     """
     from mixpanel_aep_assets.emulator import EmulatorProcess, samples
 
     console = Console(highlight=False, soft_wrap=True)
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # also if a shell started us in the background, with it ignored
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
     folder = folder.resolve()
@@ -90,8 +100,36 @@ def environment(url: str, folder: Path, home: Path, start: datetime.date) -> dic
 
 
 def _call(arguments: list[str]) -> int:
-    """Another command of this program, in a process of its own."""
-    return subprocess.run([sys.executable, "-P", "-m", "mixpanel_aep_assets", *arguments], check=False).returncode  # noqa: S603
+    """Run another command of this program in a process of its own; its exit code.
+
+    A command that has said that it was stopped ends this one too.
+    """
+    try:
+        with _child([sys.executable, "-P", "-m", "mixpanel_aep_assets", *arguments]) as process:
+            return process.wait()
+    except KeyboardInterrupt:
+        if process.returncode == STOPPED:
+            raise click.exceptions.Exit(STOPPED) from None
+        raise
+
+
+@contextmanager
+def _child(command: list[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that ends with the block, with all processes that it started: a session of its own is their group."""
+    process = subprocess.Popen(command, start_new_session=True, **options)  # noqa: S603
+    try:
+        yield process
+    finally:
+        # A second Ctrl-C would leave the children behind.
+        held = {sign: signal.signal(sign, signal.SIG_IGN) for sign in (signal.SIGINT, signal.SIGTERM)}
+        for sign in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(process.pid, sign)
+                process.wait(GRACE_SECONDS)
+            except (ProcessLookupError, subprocess.TimeoutExpired):
+                continue
+        for sign, handler in held.items():
+            signal.signal(sign, handler)
 
 
 def _headless(console: Console, first: datetime.date, last: datetime.date, folder: Path) -> int:
@@ -119,25 +157,17 @@ def _ui(console: Console, home: Path, port: int, first: datetime.date, last: dat
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
     command = [sys.executable, "-m", "dagster", "dev", "-m", "mixpanel_aep_assets.definitions", "-h", "127.0.0.1"]
-    quiet = os.environ | {
-        "PYTHONWARNINGS": "ignore"
-    }  # the library's own remarks on its previews would hide the address
-    process = subprocess.Popen([*command, "-p", str(port)], start_new_session=True, cwd=home, env=quiet)  # noqa: S603
-    console.print(f"\n[bold]Dagster UI: http://127.0.0.1:{port}[/bold]  (Ctrl-C ends the demo)")
-    console.print(f"Sample days: {first} to {last}; {first - datetime.timedelta(days=1)} has a planted violation.\n")
-    for sign in (signal.SIGINT, signal.SIGTERM):  # also where a shell started us with SIGINT ignored
-        signal.signal(sign, signal.default_int_handler)
+    # Dagster's warnings about its own previews would push the address off the screen.
+    quiet = os.environ | {"PYTHONWARNINGS": "ignore"}
     try:
-        return process.wait()
+        with _child([*command, "-p", str(port)], cwd=home, env=quiet) as process:
+            console.print(f"\n[bold]Dagster UI: http://127.0.0.1:{port}[/bold]  (Ctrl-C ends the demo)")
+            planted = first - datetime.timedelta(days=1)
+            console.print(f"Sample days: {first} to {last}; {planted} has a planted violation.\n")
+            return process.wait()
     except KeyboardInterrupt:
+        console.print("Stopped; `make demo` continues with the same data.")
         return 0
-    finally:
-        for sign in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(process.pid, sign)
-                process.wait(10)
-            except (ProcessLookupError, subprocess.TimeoutExpired):
-                continue
 
 
 def _free(port: int) -> bool:
@@ -147,10 +177,10 @@ def _free(port: int) -> bool:
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8321, show_default=True, help="0 takes any free port.")
+@click.option("--port", default=8321, show_default=True, help="0 picks a free port.")
 @click.option("--state", type=click.Path(dir_okay=False, path_type=Path), help="SQLite file to keep the state in.")
 def emulator(host: str, port: int, state: Path | None) -> int:
-    """The emulator alone: a Mixpanel and a Platform over HTTP. Its first line is its base URL."""
+    """Start only the emulator: Mixpanel and the Platform over HTTP. The first line of output is its base URL."""
     from mixpanel_aep_assets.emulator.server import serve
 
     serve(host=host, port=port, state=state)

@@ -1,4 +1,4 @@
-"""`mixpanel-aep doctor`: every credential, host, zone, dataset and limit, and how to mend what is wrong."""
+"""`mixpanel-aep doctor`: every credential, host, zone, dataset and limit, and how to fix what is wrong."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Diagnosis:
 @click.command()
 @connection_option
 def doctor(connection: str) -> int:
-    """Check every credential, host, region, time zone, dataset, schema and limit; say how to mend each."""
+    """Check every credential, host, region, time zone, dataset, schema and limit, and say how to fix each."""
     console = Console(highlight=False, soft_wrap=True)
     marks = {"ok": "[green]ok[/green]     ", "warning": "[yellow]warning[/yellow]", "wrong": "[red]wrong[/red]  "}
     worst = 0
@@ -127,7 +127,7 @@ def _project(opened: Opened, name: str) -> Iterator[Diagnosis]:
             known = f" The project is known in the region {region}: set MIXPANEL_REGION={region}." if region else ""
             yield Diagnosis(name, "wrong", f"{error}{known}")
             return
-    told = project.timezone or "(not told)"
+    told = project.timezone or "(not reported)"
     yield Diagnosis(name, "ok", f"{project.name or opened.settings.project_id}, time zone {told}")
     host = project.domain and f"https://{project.domain}"
     home = next((region for region, api in API_HOSTS.items() if api == host), None)

@@ -51,7 +51,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 def mapping_group(connections: Connections | None = None) -> click.Group:
     """The group. Without `connections` all commands work on files alone."""
-    group = click.Group("mapping", help="Check, try and convert mapping sets in Adobe's Data Prep language.")
+    group = click.Group("mapping", help="Validate, preview and convert mapping sets in Adobe's Data Prep language.")
     group.add_command(_validate_command(connections))
     for command in (_preview, _eval, _functions, _export):
         group.add_command(command)
@@ -61,10 +61,8 @@ def mapping_group(connections: Connections | None = None) -> click.Group:
     return group
 
 
-_connection = click.option("--connection", default="default", show_default=True, help="`default` is the environment's.")
-_dataset_of = click.option(
-    "--connection", help="Against the schema of this connection's dataset; `default` is the environment's."
-)
+_connection = click.option("--connection", default="default", show_default=True, help="The connection to use.")
+_dataset_of = click.option("--connection", help="Use the schema of this connection's dataset.")
 
 
 def _validate_command(connections: Connections | None) -> click.Command:
@@ -75,7 +73,7 @@ def _validate_command(connections: Connections | None) -> click.Command:
     )
     @_dataset_of
     def validate_(file: Path, connection: str | None, *, as_json: bool) -> None:
-        """Check every mapping of FILE (JSON, YAML or the CSV template), and say which ones run in Python and why."""
+        """Validate every mapping in FILE (JSON, YAML or the CSV template), and say which ones run in Python and why."""
         from mixpanel_aep_assets.dataprep.interpreter.validation import validate
 
         mapping_set = _load(file)
@@ -105,7 +103,7 @@ def _dataset_schema(connections: Connections | None, connection: str | None) -> 
     if connection is None:
         return None
     if connections is None:
-        raise click.UsageError("there is no connection here")
+        raise click.UsageError("no connection is available here")
     return connections.schema(connection)
 
 
@@ -143,10 +141,10 @@ def _fallbacks(mapping_set: MappingSet, schema: Schema | None, connections: Conn
 @click.command("preview")
 @click.argument("file", type=_FILE)
 @click.option(
-    "--input", "source", type=click.File("rb"), required=True, help="Records, one JSON object a line; - is stdin."
+    "--input", "source", type=click.File("rb"), required=True, help="Records, one JSON object per line; - is stdin."
 )
 def _preview(file: Path, source: BinaryIO) -> None:
-    """Map records with FILE and print a line for each: {"data": {...}, "errors": [...] | null}."""
+    """Map records with FILE and print one line for each: {"data": {...}, "errors": [...] | null}."""
     from mixpanel_aep_assets.dataprep.interpreter.evaluate import Evaluator
     from mixpanel_aep_assets.dataprep.language.mapping_errors import MappingSetError
 
@@ -168,7 +166,7 @@ def _preview(file: Path, source: BinaryIO) -> None:
 # An expression may begin with a minus, which is no option then.
 @click.command("eval", context_settings={"ignore_unknown_options": True})
 @click.argument("expression", required=False)
-@click.option("--input", "source", default=None, help="The record as JSON text; - is stdin. Default: an empty record.")
+@click.option("--input", "source", default=None, help="The record as JSON; - is stdin. Default: an empty record.")
 @click.option(
     "--batch",
     type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
@@ -177,7 +175,7 @@ def _preview(file: Path, source: BinaryIO) -> None:
 def _eval(expression: str | None, source: str | None, batch: Path | None) -> None:
     """Print the value of EXPRESSION as JSON, or {"error": ...} with exit code 1.
 
-    With --batch print one line per element: {"id", "value"} or {"id", "error"}; the exit code is 0 when all were tried.
+    With --batch, print one line per element: {"id", "value"} or {"id", "error"}; the exit code is 0 once all are evaluated.
     """
     if (expression is None) == (batch is None):
         raise click.UsageError("give either an EXPRESSION or --batch FILE")
@@ -200,7 +198,7 @@ def _outcome_of_text(expression: Any, record: str | bytes) -> dict[str, Any]:
     try:
         return _outcome(expression, read_json(record))
     except NoJsonError as error:
-        return {"error": {"message": f"the input is no JSON: {error}"}}
+        return {"error": {"message": f"the input is not JSON: {error}"}}
 
 
 def _batch(path: Path) -> Iterator[dict[str, Any]]:
@@ -218,9 +216,9 @@ def _outcome(expression: Any, record: Any) -> dict[str, Any]:
     from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError, ExpressionError
 
     if not isinstance(expression, str):
-        return {"error": {"message": "the expression is no text"}}
+        return {"error": {"message": "the expression is not a string"}}
     if record is not None and not isinstance(record, dict):
-        return {"error": {"message": "the input is no JSON object"}}
+        return {"error": {"message": "the input is not a JSON object"}}
     try:
         return {"value": to_json(evaluate_expression(expression, record))}
     except ExpressionError as error:
@@ -234,7 +232,7 @@ def _outcome(expression: Any, record: Any) -> dict[str, Any]:
 
 @click.command("functions")
 def _functions() -> None:
-    """List the functions and methods of the language: form, category, and why one is refused."""
+    """List the functions and methods of the language: signature, category, and why one is refused."""
     from mixpanel_aep_assets.dataprep.interpreter.functions import FUNCTIONS
     from mixpanel_aep_assets.dataprep.interpreter.methods import METHODS
 
@@ -261,7 +259,7 @@ def _import_command(connections: Connections | None) -> click.Command:
     def import_(source: str, file: Path | None, connection: str, *, force: bool) -> None:
         """Write the mapping set SOURCE to FILE (.json, .yaml or .csv), or print it as JSON.
 
-        SOURCE is a JSON, YAML or CSV file, or the id of a mapping set of the Platform.
+        SOURCE is a JSON, YAML or CSV file, or the id of a mapping set in the Platform.
         """
         from mixpanel_aep_assets.dataprep.language.mapping_errors import MappingSetError
         from mixpanel_aep_assets.dataprep.language.mapping_set import MappingSet
@@ -296,15 +294,15 @@ def _suggest_command(connections: Connections | None) -> click.Command:
         "--input", "source", type=click.File("rb"), help="Records (NDJSON); default: the connection's raw events."
     )
     @click.option(
-        "--schema", type=_FILE, help="Schema in the Registry's full form; default: the connection's dataset's."
+        "--schema", type=_FILE, help="Schema in the Registry's full form; default: that of the connection's dataset."
     )
-    @click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Day of the raw events; default: the newest stored.")
+    @click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Day of the raw events; default: the latest stored.")
     @_connection
     def suggest_(source: BinaryIO | None, schema: Path | None, day: Any, connection: str) -> None:
-        """Recommend mappings for the properties seen: a mapping set on standard output, a table on standard error.
+        """Suggest mappings for the properties in the data: a mapping set on standard output, a table on standard error.
 
-        First the standard mapping where its sources are seen and its fields exist; then the field whose name is most alike
-        and that every value fits, through a conversion function where one is needed.
+        First the standard mapping, where its sources occur and its fields exist; then the field with the most similar name
+        that every value fits, through a conversion function if necessary.
         """
         from mixpanel_aep_assets.dataprep.advice.property_samples import PropertySamples
         from mixpanel_aep_assets.dataprep.advice.suggest import flat, suggest
@@ -312,7 +310,7 @@ def _suggest_command(connections: Connections | None) -> click.Command:
         from mixpanel_aep_assets.xdm.standard import standard_mapping
 
         if connections is None and (source is None or schema is None):
-            raise click.UsageError("give --input and --schema; there is no connection here")
+            raise click.UsageError("give --input and --schema; no connection is available here")
         fields = _schema(schema) if schema is not None or connections is None else connections.schema(connection)
         if source is not None or connections is None:
             records: Iterable[Mapping[str, Any]] = _readable(source)
@@ -371,7 +369,7 @@ def _table(found: Suggestions, records: int) -> None:
 def _export(file: Path | None, form: str) -> None:
     """Print the mapping set of FILE in the newer JSON form, as YAML, or as the CSV template.
 
-    Without FILE: the standard mapping, in which {TENANT_ID} stands for the organisation's tenant id.
+    Without FILE: the standard mapping, with {TENANT_ID} in place of the organisation's tenant id.
     """
     if file is None:
         from mixpanel_aep_assets.dataprep.language.mapping_set import MappingSet
@@ -386,13 +384,13 @@ def _export(file: Path | None, form: str) -> None:
 def _coverage_command(connections: Connections | None) -> click.Command:
     @click.command("coverage")
     @click.argument("file", type=_FILE)
-    @click.option("--schema", type=_FILE, help="JSON Schema of the target; default: the one that FILE carries.")
+    @click.option("--schema", type=_FILE, help="JSON Schema of the target; default: the one in FILE.")
     @click.option(
-        "--input", "source", type=click.File("rb"), help="Records (NDJSON) whose attributes are to be mapped."
+        "--input", "source", type=click.File("rb"), help="Records (NDJSON) whose attributes should be mapped."
     )
     @_dataset_of
     def coverage_(file: Path, schema: Path | None, source: BinaryIO | None, connection: str | None) -> None:
-        """Print as JSON what FILE maps: mapped, required and identity fields, and what is left unmapped."""
+        """Print, as JSON, which fields FILE maps, which are required or identities, and what is unmapped."""
         from mixpanel_aep_assets.dataprep.advice.coverage import coverage
 
         mapping_set = _load(file)
@@ -457,7 +455,7 @@ def _json(name: str, content: bytes) -> Any:
     try:
         return read_json(content)
     except NoJsonError as error:
-        _fail(f"{name} is no JSON: {error}")
+        _fail(f"{name} is not JSON: {error}")
 
 
 def _print(value: Any) -> None:

@@ -54,7 +54,7 @@ report_option = click.option(
     "report_file",
     type=click.Path(dir_okay=False, path_type=Path),
     callback=_writable,
-    help="Write the report as JSON to a file.",
+    help="Write the report to a file, as JSON.",
 )
 
-connection_option = click.option("--connection", default=DEFAULT_NAME, show_default=True, help="Which connection.")
+connection_option = click.option("--connection", default=DEFAULT_NAME, show_default=True, help="The connection to use.")

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 @connection_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def plan(first: datetime.datetime, last: datetime.datetime, connection: str, as_json: bool) -> int:
-    """What a run over the days from first to last will take: requests, hours, bytes, batches. Asks nobody.
+    """Estimate what a run over the days will take: requests, hours, bytes, batches. Makes no request.
 
-    Sizes are those of the days that are committed already; run one day first if there is none.
+    Sizes are estimated from committed days; run one day first if there is none.
     """
     from mixpanel_aep_assets.pipeline.forecast import forecast
 
@@ -45,16 +45,14 @@ def _summary(found: Forecast) -> Table:
     table = Table(title=f"{found['days']} days, {found['from']} to {found['to']}", show_header=False)
     if found["read_already"]:
         table.add_row("read already", f"{found['read_already']} days, by a command that was stopped")
-    table.add_row(
-        "export requests", f"{found['requests']} ({found['requests_by_day']} if each day were asked for alone)"
-    )
+    table.add_row("export requests", f"{found['requests']} ({found['requests_by_day']} with one request per day)")
     wait = f"{hours['budget']:g} h" if hours["budget"] else "none"
     table.add_row("wait for the budget", f"{wait} ({found['requests_an_hour']} requests an hour)")
     table.add_row("events", _count(found["events"]))
     table.add_row("export", f"{_size(found['bytes'])}, {_hours(hours['receiving'])}")
     table.add_row("upload", f"{_size(found['upload_bytes'])}, {_hours(hours['uploading'])} by the hourly guardrail")
     spread = "" if found["days_of_batches"] == 1 else f": spread over {found['days_of_batches']} days"
-    table.add_row("batches", f"{found['batches']} ({found['batches_a_day']} a day are recommended{spread})")
+    table.add_row("batches", f"{found['batches']} ({found['batches_a_day']} a day recommended{spread})")
     return table
 
 

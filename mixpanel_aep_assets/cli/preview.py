@@ -15,13 +15,13 @@ from mixpanel_aep_assets.cli.options import connection_option
 
 
 @click.command()
-@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), required=True, help="The day to look at.")
-@click.option("--rows", default=3, show_default=True, help="Events to show.")
+@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), required=True, help="The day to show.")
+@click.option("--rows", default=3, show_default=True, help="Number of events to show.")
 @connection_option
 def preview(day: datetime.datetime, rows: int, connection: str) -> int:
-    """A few events of a day, raw and as XDM, and what would be refused. Uploads and keeps nothing.
+    """Show a few events of a day, raw and as XDM, and what would be refused. Uploads and stores nothing.
 
-    A stored day is read from storage; another is exported into a passing folder (one request of the 60 an hour).
+    A stored day is read from storage; any other is exported to a temporary folder (one request of the 60 an hour).
     """
     from mixpanel_aep_assets.pipeline import extract, transform
     from mixpanel_aep_assets.storage import open_storage
@@ -50,7 +50,7 @@ def preview(day: datetime.datetime, rows: int, connection: str) -> int:
     console.rule("the day")
     console.print(
         f"{manifest.rows:,} events conform, {manifest.duplicates:,} duplicates, "
-        f"{manifest.quarantined:,} would be set aside."
+        f"{manifest.quarantined:,} would be quarantined."
     )
     if unsure is not None:
         console.print(f"Times are shown as if they were UTC, which is not known yet: {unsure}", markup=False)

@@ -29,29 +29,29 @@ def _title(_: click.Context, parameter: click.Parameter, value: str | None) -> s
 
 
 @click.command()
-@click.option("--apply", "apply_plan", is_flag=True, help="Make what the plan says.")
+@click.option("--apply", "apply_plan", is_flag=True, help="Apply the plan.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
-@click.option(
-    "--from-data", is_flag=True, help="Propose fields for properties of exported days that no mapping covers."
-)
-@click.option("--since", type=_DAY, help="With --from-data: first day to look at (default: all exported).")
-@click.option("--until", type=_DAY, help="With --from-data: last day to look at.")
+@click.option("--from-data", is_flag=True, help="Propose fields for properties in exported days that no mapping reads.")
+@click.option("--since", type=_DAY, help="With --from-data: first day to read (default: all exported days).")
+@click.option("--until", type=_DAY, help="With --from-data: last day to read.")
 @click.option(
     "--plan",
     "file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File of the reviewed fields (YAML). With --from-data it is written; what was decided in it stays.",
+    help="YAML file with the reviewed fields. With --from-data it is written, and your decisions in it are kept.",
 )
 @click.option(
-    "--schema-title", callback=_title, help="Title of the schema to make or extend (MIXPANEL_AEP_SCHEMA_TITLE)."
+    "--schema-title", callback=_title, help="Title of the schema to create or extend (MIXPANEL_AEP_SCHEMA_TITLE)."
 )
 @click.option(
     "--field-group-title",
     callback=_title,
-    help="Title of its field group to make or extend (MIXPANEL_AEP_FIELD_GROUP_TITLE).",
+    help="Title of the field group to create or extend (MIXPANEL_AEP_FIELD_GROUP_TITLE).",
 )
 @click.option(
-    "--profile", is_flag=True, help="Also enable schema and dataset for Real-Time Customer Profile; cannot be undone."
+    "--profile",
+    is_flag=True,
+    help="Also enable schema and dataset for Real-Time Customer Profile. This cannot be undone.",
 )
 @connection_option
 def provision(
@@ -66,10 +66,10 @@ def provision(
     profile: bool,
     connection: str,
 ) -> int:
-    """Plan the namespaces, field group, schema, descriptors and dataset; make them with --apply.
+    """Plan the namespaces, field group, schema, descriptors and dataset; create them with --apply.
 
-    Twice changes nothing; nothing is ever removed or narrowed. `--from-data --plan FILE` proposes fields for properties
-    that are not mapped yet; `--plan FILE --apply` adds those of the reviewed file, and the mapping follows.
+    Applying twice changes nothing, and nothing is ever removed or narrowed. `--from-data --plan FILE` proposes fields for
+    properties that are not mapped yet; `--plan FILE --apply` adds the fields in the reviewed file and maps them.
     """
     from mixpanel_aep_assets.aep import provision as provisioning
     from mixpanel_aep_assets.pipeline import grow

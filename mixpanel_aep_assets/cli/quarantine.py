@@ -31,10 +31,10 @@ _DATE = click.DateTime(["%Y-%m-%d"])
 
 @click.group()
 def quarantine() -> None:
-    """Rows that were set aside.
+    """List, show and replay quarantined rows.
 
-    Lines of a request that belong to none of its days (request), lines that are no events (raw), events that do not conform
-    to the schema (xdm), events that Adobe refused (aep).
+    Stages: lines of a request that belong to none of its days (request), lines that are not events (raw), events that do
+    not conform to the schema (xdm), events that the Platform rejected (aep).
     """
 
 
@@ -75,9 +75,9 @@ def list_(
     connection: str,
     as_json: bool,
 ) -> int:
-    """The number of rows in quarantine by day, stage and reason; of all stored days where none are named.
+    """Count the rows in quarantine by day, stage and reason; for all stored days by default.
 
-    Lines of a request for several days stand by its first and last day.
+    Lines of a request for several days are listed under its first and last day.
     """
     from mixpanel_aep_assets.pipeline import export_requests
     from mixpanel_aep_assets.pipeline import quarantine as rows
@@ -109,18 +109,18 @@ def list_(
 
 
 @quarantine.command()
-@click.option("--day", type=_DATE, required=True, help="The day to look at.")
+@click.option("--day", type=_DATE, required=True, help="The day to show.")
 @click.option("--stage", type=click.Choice(["request", "raw", "xdm", "aep"]), help="Only this stage.")
-@click.option("--reason", help="Only rows with this reason, as `list` tells it.")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="Rows to show.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a row, with the whole source.")
+@click.option("--reason", help="Only rows with this reason, as shown by `list`.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="Number of rows to show.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per row, with the whole source.")
 @connection_option
 def show(
     day: datetime.datetime, stage: str | None, reason: str | None, limit: int, as_json: bool, connection: str
 ) -> int:
-    """The rows themselves: reason, line of the export, place, explanation, and the source as Mixpanel sent it.
+    """Show the rows: reason, line of the export, place, explanation, and the source as Mixpanel sent it.
 
-    Stage request: of each request that asked for the day, alone or with others.
+    Stage request: rows of each request that included the day, alone or with others.
     """
     from mixpanel_aep_assets.pipeline import quarantine as rows
 
@@ -148,10 +148,12 @@ def show(
 @quarantine.command("replay")
 @_some_days
 @connection_option
-@click.option("--force", is_flag=True, help="Also what the Platform refused with the very same mapping and schema.")
-@click.option("--dry-run", is_flag=True, help="Only say how many rows conform now; send nothing.")
-@click.option("--wait", is_flag=True, help="Follow the batches to their final state.")
-@click.option("--wait-minutes", default=120, show_default=True, help="How long --wait waits at most.")
+@click.option(
+    "--force", is_flag=True, help="Include rows that the Platform rejected under the same mapping and schema."
+)
+@click.option("--dry-run", is_flag=True, help="Only report how many rows conform now; send nothing.")
+@click.option("--wait", is_flag=True, help="Wait until the batches are final.")
+@click.option("--wait-minutes", default=120, show_default=True, help="Maximum time that --wait waits.")
 def replay_(
     day: datetime.datetime | None,
     first: datetime.datetime | None,
@@ -162,9 +164,9 @@ def replay_(
     wait: bool,
     wait_minutes: int,
 ) -> int:
-    """Send the rows that conform now, after a fix of the mapping or the schema, as one more batch of their day.
+    """Send the rows that conform after a fix of the mapping or the schema, as one more batch of their day.
 
-    Exits with 0 if every day's rows are in (or none conforms), 1 if a day failed, 3 if batches are still in progress.
+    Exit codes: 0 every day's rows are ingested (or none conforms), 1 a day failed, 3 batches are still in progress.
     """
     if day is None and first is None:
         raise click.UsageError("Give --day, or --from and --to.")

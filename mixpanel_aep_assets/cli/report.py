@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.command()
 @day_range
 @connection_option
-@click.option("--reread/--no-reread", default=True, show_default=True, help="Export a day again whose count differs.")
+@click.option("--reread/--no-reread", default=True, show_default=True, help="Export a day again if its count differs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @report_option
 def reconcile(
@@ -39,13 +39,12 @@ def reconcile(
     as_json: bool,
     report_file: Path | None,
 ) -> int:
-    """Where every event of the days went, from Mixpanel's own count to what is live in the Platform.
+    """Account for every event of the days, from Mixpanel's own count to what is live in the Platform.
 
-    Each difference between two numbers is told with what explains it. Asks Mixpanel's Query API (once a day and some names)
-    and the Catalog; `--reread` exports a day whose number differs once more, without keeping it.
+    Prints each difference between two numbers with its explanation. Queries Mixpanel's Query API (one request per day and
+    group of event names) and the Catalog; `--reread` exports a day again if its count differs, without storing it.
 
-    Exits with 0 if every difference is explained, 1 if one is not or a side does not answer, 3 if batches are still in
-    progress.
+    Exit codes: 0 every difference is explained, 1 one is not or a side does not answer, 3 batches are still in progress.
     """
     from mixpanel_aep_assets.pipeline import load, reconcile, replay
     from mixpanel_aep_assets.pipeline import report as reports

@@ -28,7 +28,7 @@ from mixpanel_aep_assets.storage import StorageError
 
 WAIT_MINUTES = 120
 LONG_WAIT = 30.0
-"""Seconds from which a wait is told."""
+"""Seconds from which a wait is announced."""
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -38,11 +38,11 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 @click.option(
     "--force",
     is_flag=True,
-    help="Send the days again although their data is the same, as after a refused batch; and believe an export that has "
-    "lost events although nothing bears it out.",
+    help="Send the days again even if their data is unchanged, for example after a rejected batch, and accept an export that "
+    "lost events even if nothing confirms it.",
 )
-@click.option("--wait", is_flag=True, help="Follow the batches to their final state.")
-@click.option("--wait-minutes", default=WAIT_MINUTES, show_default=True, help="How long --wait waits at most.")
+@click.option("--wait", is_flag=True, help="Wait until the batches are final.")
+@click.option("--wait-minutes", default=WAIT_MINUTES, show_default=True, help="Maximum time that --wait waits.")
 @report_option
 def run(
     first: datetime.datetime,
@@ -55,9 +55,9 @@ def run(
 ) -> int:
     """Materialize the days from first to last, newest first: export, XDM, conformance, upload.
 
-    Several days share an export request; `plan` tells how many it takes.
+    Several days share an export request; `plan` shows how many requests it takes.
 
-    Exits with 0 only if every day is in the Platform, 1 if a day failed, 3 if batches are still in progress.
+    Exit codes: 0 every day is in the Platform, 1 a day failed, 3 batches are still in progress.
     """
     from mixpanel_aep_assets import failures
     from mixpanel_aep_assets.pipeline import workers
@@ -213,9 +213,9 @@ class Runner:
         others = sorted(set(days) - set(keys))
         if others:
             raise click.UsageError(
-                f"{others[0]} is no partition of {self.connection!r}: they go from {keys[0] if keys else '(none)'} to "
-                f"{keys[-1] if keys else '(none)'}. For earlier days set MIXPANEL_AEP_START_DATE (or `start_date` in the "
-                "connection's YAML) back; today is not closed."
+                f"{others[0]} is not a partition of {self.connection!r}, whose partitions go from "
+                f"{keys[0] if keys else '(none)'} to {keys[-1] if keys else '(none)'}. For earlier days move "
+                "MIXPANEL_AEP_START_DATE (or `start_date` in the connection's YAML) back; today is not over yet."
             )
 
     def wait(self, days: list[str], seconds: float, progress: Progress) -> Iterator[tuple[str, str]]:
@@ -291,25 +291,30 @@ def reaching_back_to(day: datetime.date) -> Iterator[bool]:
 
 @contextmanager
 def dagster_instance() -> Iterator[Any]:
-    """The instance of DAGSTER_HOME; a passing one where that is not set. Raises StorageError where it cannot be written."""
+    """The instance of DAGSTER_HOME, or a temporary one if that is not set.
+
+    Raises StorageError if it cannot be written, and KeyboardInterrupt for Dagster's own form of it.
+    """
     import dagster as dg
     from sqlalchemy.exc import DBAPIError
 
     quiet()
-    if not os.environ.get("DAGSTER_HOME"):
-        with dg.DagsterInstance.ephemeral() as instance:
-            yield instance
-        return
-    home = Path(os.environ["DAGSTER_HOME"])
+    home = Path(os.environ.get("DAGSTER_HOME", ""))
     try:
+        if not os.environ.get("DAGSTER_HOME"):
+            with dg.DagsterInstance.ephemeral() as instance:
+                yield instance
+            return
         if not home.exists():
             home.mkdir(parents=True)
             (home / "dagster.yaml").write_text("telemetry: {enabled: false}\nnux: {enabled: false}\n")
         with dg.DagsterInstance.get() as instance:
             yield instance
+    except dg.DagsterExecutionInterruptedError:
+        raise KeyboardInterrupt from None
     except DBAPIError as error:
         raise StorageError(
-            f"Dagster's instance in {home} (DAGSTER_HOME) cannot be written: {error.orig}. Mend that and run the days again; "
+            f"Dagster's instance in {home} (DAGSTER_HOME) cannot be written: {error.orig}. Fix that and run the days again; "
             "what was committed before is untouched."
         ) from None
 

@@ -26,11 +26,12 @@ from mixpanel_aep_assets.storage import StorageError, uri_of
 class MixpanelSettings(dg.Model, dg.Resolvable):
     """The Mixpanel project. What is left out is read from the environment (`MIXPANEL_…`)."""
 
-    project_id: int | None = Field(None, description="Project id; required but for the connection `default`.")
+    project_id: int | None = Field(None, description="Project id; required except for the connection `default`.")
     region: Literal["US", "EU", "IN"] | None = Field(None, description="Data residency of the project.")
     timezone: str | None = Field(None, description="The project's zone, IANA or Windows name, e.g. `US/Pacific`.")
     time_mode: Literal["auto", "utc", "project"] | None = Field(
-        None, description="How `time` is written: `utc`, the project's wall clock (`project`), or find out (`auto`)."
+        None,
+        description="How `time` is written: `utc`, in the project's wall clock (`project`), or detect it (`auto`).",
     )
     username_env: str = Field(SECRET_VARIABLES["mixpanel_username"], description="Variable: service account name.")
     secret_env: str = Field(SECRET_VARIABLES["mixpanel_secret"], description="Variable: service account secret.")
@@ -38,32 +39,34 @@ class MixpanelSettings(dg.Model, dg.Resolvable):
     bearer_token_env: str | None = Field(None, description="Variable: OAuth bearer token.")
     export_url: str | None = Field(None, description="Base URL of the export host, for a proxy or an emulator.")
     api_url: str | None = Field(None, description="Base URL of the App and Query API.")
-    events: list[str] | None = Field(None, description="Only these events, by raw name.")
-    where: str | None = Field(None, description="An expression of Mixpanel's filter language.")
+    events: list[str] | None = Field(None, description="Export only these events, by raw name.")
+    where: str | None = Field(
+        None, description="An expression in Mixpanel's filter language; only matching events are exported."
+    )
     budget_share: float | None = Field(
-        None, description="Share of the 60 export requests an hour; others use them too."
+        None, description="Our share of the project's 60 export requests an hour; other tools use them too. 0.9."
     )
     window_megabytes: int | None = Field(
-        None, description="Body that one request of a backfill should carry; several days share one. 1000."
+        None, description="Megabytes that one request of a backfill should carry; several days share a request. 1000."
     )
-    window_days: int | None = Field(None, description="Most days of such a request, 1 to 31 (1: each day alone). 31.")
+    window_days: int | None = Field(None, description="Maximum days per request, 1 to 31 (1: each day alone). 31.")
 
 
 class PlatformSettings(dg.Model, dg.Resolvable):
     """The Platform side. What is left out is read from the environment (`ADOBE_…`, `AEP_…`)."""
 
     org_id: str | None = Field(None, description="Organisation id, `…@AdobeOrg`.")
-    sandbox: str | None = Field(None, description="Sandbox name, `prod` unless given.")
+    sandbox: str | None = Field(None, description="Sandbox name. `prod`.")
     dataset_id: str | None = Field(None, description="Target dataset by id …")
-    dataset_name: str | None = Field(None, description="… or by name; `mixpanel-aep provision` makes one.")
+    dataset_name: str | None = Field(None, description="… or by name; `mixpanel-aep provision` creates it.")
     schema_title: str | None = Field(
-        None, description="Title of the schema that `provision` makes or extends: `Mixpanel events` unless given."
+        None, description="Title of the schema that `provision` creates or extends. `Mixpanel events`."
     )
     field_group_title: str | None = Field(
-        None, description="Title of its field group: `Mixpanel event details` unless given."
+        None, description="Title of the field group that `provision` creates or extends. `Mixpanel event details`."
     )
     profile: bool | None = Field(
-        None, description="`provision` also enables schema and dataset for Profile, which cannot be undone. false."
+        None, description="Let `provision` also enable schema and dataset for Profile, which cannot be undone. false."
     )
     client_id_env: str = Field(SECRET_VARIABLES["adobe_client_id"], description="Variable: OAuth client id.")
     client_secret_env: str = Field(SECRET_VARIABLES["adobe_client_secret"], description="Variable: client secret.")
@@ -71,21 +74,21 @@ class PlatformSettings(dg.Model, dg.Resolvable):
     ims_url: str | None = Field(None, description="Token host.")
     url: str | None = Field(None, description="Platform gateway.")
     partial_ingestion_percent: float | None = Field(
-        None, description="Share of rows that the Platform may refuse before it fails the batch (Adobe's default: 5)."
+        None, description="Percentage of rows that the Platform may reject before it fails the batch (5 in Adobe's UI)."
     )
 
 
 class PrivacyBlock(dg.Model, dg.Resolvable):
     """Properties that are dropped, hashed or allowed by list (docs/privacy.md). A name is as Mixpanel exports it."""
 
-    drop: list[str] | None = Field(None, description="Left out, by name or dotted path (`address.street`).")
+    drop: list[str] | None = Field(None, description="Properties to remove, by name or dotted path (`address.street`).")
     hash: list[str] | None = Field(
-        None, description="Replaced by HMAC-SHA-256 with the salt; one id hashed means all ids hashed."
+        None, description="Properties to replace by HMAC-SHA-256 with the salt; hashing one id hashes all ids."
     )
-    allow: list[str] | None = Field(None, description="Only these, and what is needed to place an event, are kept.")
+    allow: list[str] | None = Field(None, description="Keep only these, and what is needed to place an event.")
     stage: Literal["raw", "xdm"] | None = Field(
         None,
-        description="`raw` (default): before anything is stored. `xdm`: the raw files keep all, the XDM events not.",
+        description="`raw` (default): apply the rules before anything is stored. `xdm`: raw files keep everything, XDM does not.",
     )
     salt_env: str = Field(SECRET_VARIABLES["privacy_salt"], description="Variable: the salt of the hashes.")
 
@@ -95,44 +98,47 @@ class ScheduleSettings(dg.Model, dg.Resolvable):
 
     hour: int = Field(5, ge=0, le=23)
     minute: int = Field(0, ge=0, le=59)
-    delay_hours: float = Field(3.0, ge=0, description="A day counts as closed this long after its end.")
-    look_back_days: int = Field(5, ge=0, le=90, description="Days that are read again for late events.")
+    delay_hours: float = Field(3.0, ge=0, description="Hours after its end when a day counts as closed.")
+    look_back_days: int = Field(5, ge=0, le=90, description="Number of past days to read again for late events.")
     running: bool = Field(
         False,
-        description="Start the schedule (and the drift sensor) without a click in the UI. The sensors that follow batches "
-        "and bring waiting runs back run anyway, once the secrets are set.",
+        description="Start the schedule and the drift sensor without a click in the UI. The sensors that follow batches "
+        "and relaunch waiting runs start anyway once the secrets are set.",
     )
 
 
 class MixpanelToAep(dg.Component, dg.Model, dg.Resolvable):
     """A Mixpanel project's events, day by day, into an Adobe Experience Platform dataset."""
 
-    name: str = Field(DEFAULT_NAME, description="The connection's name: asset keys, jobs and folders begin with it.")
+    name: str = Field(DEFAULT_NAME, description="The connection's name; asset keys, jobs and folders start with it.")
     start_date: str | None = Field(
-        None, description="First day, `YYYY-MM-DD`. Unless given: 30 days before the connection was first loaded."
+        None, description="First day, `YYYY-MM-DD`. By default, 30 days before the connection was first loaded."
     )
-    storage: str | None = Field(None, description="Where days live: a path or `s3://`, `gs://`, `abfss://`.")
+    storage: str | None = Field(None, description="Where days are stored: a path or `s3://`, `gs://`, `abfss://`.")
     mapping: str | None = Field(None, description="A mapping set (JSON, YAML), relative to this file.")
     max_nonconforming_percent: float | None = Field(
         None,
-        description="Share of a day's events that may be set aside for not conforming; more block the day, if they are also "
-        "more than `max_nonconforming_rows`. 5.",
+        description="Percentage of a day's events that may be quarantined for not conforming; more block the day, if they are "
+        "also more than `max_nonconforming_rows`. 5.",
     )
     max_nonconforming_rows: int | None = Field(
-        None, description="Events that may be set aside whatever their share, unless no event conforms. 20."
+        None, description="Events that may be quarantined whatever their percentage, unless no event conforms. 20."
     )
     shrink_percent: float | None = Field(
-        None, description="Share of a day's events that may be missing when it is read again, unproven, below this; 20."
+        None, description="A day that lost at least this percentage of its events is replaced only with evidence. 20."
     )
-    shrink_floor: int | None = Field(None, description="Missing events below this number are not doubted; 5.")
+    shrink_floor: int | None = Field(
+        None, description="Fewer missing events than this are accepted without evidence. 5."
+    )
     empty_floor: int | None = Field(
-        None, description="Events of a neighbouring day from which a day without any is asked for twice; 1000."
+        None,
+        description="Request an empty day a second time if a neighbouring day has at least this many events. 1000.",
     )
     mixpanel: MixpanelSettings = MixpanelSettings()
     platform: PlatformSettings = PlatformSettings()
     privacy: PrivacyBlock = PrivacyBlock()
     schedule: ScheduleSettings = ScheduleSettings()
-    owners: list[str] | None = Field(None, description="Owners shown in the UI, `team:…` or an e-mail address.")
+    owners: list[str] | None = Field(None, description="Owners shown in the UI: `team:…` or an e-mail address.")
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         return build_connection(self, self.block(Path(context.path)))

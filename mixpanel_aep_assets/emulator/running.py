@@ -1,4 +1,4 @@
-"""Running an emulator beside a test or a demo: as a thread (fast to start) or as a process (can be killed, is apart)."""
+"""Runs an emulator for a test or a demo: as a thread (fast to start) or as a process (can be killed, is apart)."""
 
 from __future__ import annotations
 

@@ -59,9 +59,9 @@ _Dumper.add_representer(
 _HEADER: Final = """\
 # Tenant fields for Mixpanel properties that the mapping does not cover yet. Review, then:
 #   mixpanel-aep provision --plan FILE --apply
-# To be changed by hand: include, type, on_conflict, field, description. A field that was made keeps its name and type for good.
+# You may change: include, type, on_conflict, field, description. Once created, a field keeps its name and type.
 # on_conflict: widen       what does not fit the type goes to text_field, where there is one; else it is a mapping error
-#              quarantine  an event with a value that does not fit the type is set aside
+#              quarantine  an event with a value that does not fit the type is quarantined
 """
 
 
@@ -108,7 +108,7 @@ class SchemaPlan(BaseModel):
         owners: dict[str, str] = {}
         for one in self.fields:
             if one.name in properties:
-                raise ValueError(f"the property {one.name!r} stands in it twice")
+                raise ValueError(f"the property {one.name!r} is listed twice")
             properties.add(one.name)
             for name in filter(None, (one.field, one.text_field)):
                 if (other := owners.get(name.lower())) is not None:
@@ -157,9 +157,9 @@ def read_plan(text: str, name: str = "the plan") -> SchemaPlan:
     try:
         document = orjson.loads(text) if text.startswith("{") else yaml.load(text, Loader=_LOADER)  # noqa: S506 - a safe loader
     except (yaml.YAMLError, orjson.JSONDecodeError, RecursionError) as error:
-        raise PlanError(f"{name} is no YAML: {' '.join(str(error).split())}") from None
+        raise PlanError(f"{name} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(document, dict):
-        raise PlanError(f"{name} is no plan; `mixpanel-aep provision --from-data --plan FILE` writes one.")
+        raise PlanError(f"{name} is not a schema plan; `mixpanel-aep provision --from-data --plan FILE` writes one.")
     try:
         return SchemaPlan.model_validate(document)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""The project's request budget, shared by every process that is told the same place: 60 an hour (trailing), 3 a second.
+"""The project's request budget, shared by every process that uses the same store: 60 an hour (trailing), 3 a second.
 
 A request is counted before it is sent, and stays counted whatever becomes of it (mixpanel.md#limits: assume that failed calls
 count). The limit of 100 at once needs no counter of its own: of 60 begun in an hour, 100 cannot run.

@@ -248,7 +248,7 @@ class MixpanelClient:
         try:
             return orjson.loads(text)
         except orjson.JSONDecodeError:
-            raise errors.UnexpectedAnswer("The answer is no JSON", where=_place(url)) from None
+            raise errors.UnexpectedAnswer("The answer is not JSON", where=_place(url)) from None
 
     def _classified(self, response: httpx.Response, url: httpx.URL, budget: Budget | None) -> errors.MixpanelError:
         """The refusal as a typed error. A 429 pauses the budget that the request drew on, and no other."""
@@ -285,7 +285,7 @@ class MixpanelClient:
             )
             raise _explained(error, f"Timed out {kind}{network.through(error)}", _place(url)) from None
         except httpx.UnsupportedProtocol:
-            raise errors.SettingsWrong(f"{_place(url)} is no address that can be asked") from None
+            raise errors.SettingsWrong(f"{_place(url)} is not a valid address") from None
         except httpx.LocalProtocolError:  # its text repeats the header
             raise errors.SettingsWrong("The credentials cannot be sent as a header", where=_place(url)) from None
         except httpx.TransportError as error:

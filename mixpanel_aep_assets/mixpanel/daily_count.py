@@ -1,4 +1,4 @@
-"""Mixpanel's own daily count as a witness: does it bear out what an export says of a day?
+"""Mixpanel's own daily count as a witness: does it confirm what an export says about a day?
 
 The Query API counts equal events once, by day of the project's zone, leaves out names hidden in Lexicon, and counts rows of
 hot shards under another name (mixpanel.md#duplicates and mixpanel.md#hot-shards). A count that one of these makes
@@ -114,7 +114,7 @@ class DailyCounts:
         if theirs > allowed:
             return Count("contradicts", told, f"Mixpanel itself counts {told:,}")
         if theirs + hot > allowed:
-            return silent("Mixpanel counts events of hot shards, whose names it does not tell", told)
+            return silent("Mixpanel counts events of hot shards, whose names it does not report", told)
         if not certain:
             return silent(f"Mixpanel counts days in {zone_name}, and the days around change in the same request", told)
         return Count("agrees", told, f"Mixpanel itself counts {told:,}")

@@ -2,7 +2,7 @@
 
 The one rule for single days, windows of days and slices of a day. A line's day is the day of its `time` read as UTC, in both
 time modes: Mixpanel takes the days of a request from the same instant or wall clock that it writes into `time`
-(mixpanel.md#export-request). A line that is no event belongs to the day that its `time` seems to tell.
+(mixpanel.md#export-request). A line that is not an event belongs to the day that its `time` suggests.
 """
 
 from __future__ import annotations

@@ -2,12 +2,12 @@
 
 A reading is an answer to an export request that is whole by every sign. It may still be wrong: Mixpanel, or what stands in
 front of it, answers 200 and ends cleanly after nothing or after a part. So a reading without many of the events that the day
-holds is doubted until something bears it out: Mixpanel's own daily count, a second request that says the same, or a person
+holds is doubted until something confirms it: Mixpanel's own daily count, a second request that says the same, or a person
 (`force`). Where the count contradicts it, two equal readings do not help. Until then the day stays as it is, with a note
 beside its manifest.
 
 What belongs here: which readings are doubted, and what settles it. What does not: asking again (`pipeline.evidence`), what a
-count is worth (`daily_count`), what a person is told (`pipeline.verify`).
+count is worth (`daily_count`), what a person sees (`pipeline.verify`).
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Doubt(Stored, frozen=True, kw_only=True):
             )
         return (
             f"Mixpanel's last answer has {got:,} events, {self.lost:,} of the {self.had:,} committed ones are missing. "
-            f"{self._missing()} So it is not believed: what is committed stays, and so does what is live."
+            f"{self._missing()} The answer is not accepted: what is committed stays, and so does what is live."
         )
 
     def _missing(self) -> str:
@@ -170,7 +170,7 @@ class Judge:
         if kind is None:
             return None
         if self._force:
-            self._log(f"{date}: {manifest.rows} events, believed without evidence because the run is forced")
+            self._log(f"{date}: {manifest.rows} events, accepted without evidence because the run is forced")
             return None
         window = self._uncovered(before)
         standing = read(day)
@@ -181,10 +181,10 @@ class Judge:
         if window is None:
             count = self._counts.of(date, before, manifest, parts)
             if count.verdict == "agrees":
-                self._log(f"{date}: {manifest.rows} events; {count.why}, so it is believed")
+                self._log(f"{date}: {manifest.rows} events; {count.why}, so they are accepted")
                 return None
             if count.verdict == "silent" and other == self._project and _said(now_read, earlier):
-                self._log(f"{date}: {manifest.rows} events, as another request said; so it is believed")
+                self._log(f"{date}: {manifest.rows} events, as a second request confirmed; accepted")
                 return None
         note = Doubt(
             day=manifest.day,

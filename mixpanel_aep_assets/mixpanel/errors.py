@@ -158,7 +158,7 @@ class SliceNotHonoured(MixpanelError):
 class LineTooLong(MixpanelError):
     """A line is longer than any event can be."""
 
-    fix = "The answer is no event export: check MIXPANEL_EXPORT_URL and what stands between you and Mixpanel."
+    fix = "The answer is not an event export: check MIXPANEL_EXPORT_URL and any proxy between you and Mixpanel."
 
 
 class UnexpectedAnswer(MixpanelError):

@@ -114,7 +114,7 @@ def commit(
     committed = manifests.commit(staging, manifest)
     if judge is not None:
         judge.settle(day, manifest)
-    log(f"{manifest.day}: {manifest.rows} events, {manifest.quarantined} lines set aside")
+    log(f"{manifest.day}: {manifest.rows} events, {manifest.quarantined} lines quarantined")
     if manifest.changes is not None:
         told = ", ".join(f"{count} {what}" for what, count in manifests.as_json(manifest.changes).items())
         log(f"{manifest.day}: events since the export before: {told}")
@@ -257,14 +257,14 @@ def _prove_end(received: Received, sent: Body, *, withheld: bool) -> None:
             raise type(meaning)(f"Mixpanel's answer: {WITHHELD}") if withheld else meaning
         if received.reasons["not_json"] == received.exported:
             begins = f"({WITHHELD})" if withheld else answers.quoted(said, 80)
-            raise errors.UnexpectedAnswer(f"The answer is no export, it begins {begins}")
+            raise errors.UnexpectedAnswer(f"The answer is not an export; it begins {begins}")
     if last is not None and "error" in (answers.error_object(last) or {}):
         text = f"({WITHHELD})" if withheld else answers.quoted(last.bytes.decode("utf-8", "replace"))
         raise errors.ExportIncomplete(f"the export ends in an error: {text}")
     if not received.ended:
         raise errors.ExportIncomplete(f"the export ends in the middle of line {received.numbered}")
     if last is not None and last.reason == "not_json":
-        raise errors.ExportIncomplete(f"the last line ({last.line}) of the export is no JSON: {last.detail}")
+        raise errors.ExportIncomplete(f"the last line ({last.line}) of the export is not JSON: {last.detail}")
     if not sent.framed and not sent.gzip:
         raise errors.ExportIncomplete(
             "the answer had neither a length nor chunks nor gzip, so that nothing proves its end",

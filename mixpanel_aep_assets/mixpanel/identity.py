@@ -1,4 +1,4 @@
-"""Who an event is about: known id, anonymous id, and both as XDM's identityMap (mixpanel.md#identity, xdm.md#identities).
+"""Whom an event is about: known id, anonymous id, and both as XDM's identityMap (mixpanel.md#identity, xdm.md#identities).
 
 All as Polars expressions over the columns of `raw_events`; namespaces are the caller's.
 """

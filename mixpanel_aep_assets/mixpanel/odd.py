@@ -1,4 +1,4 @@
-"""One line of an export, read with patience: every spelling that a real line may have, or the reason why it is no event.
+"""One line of an export, read tolerantly: every spelling that a real line may have, or the reason why it is not an event.
 
 The slow way behind `events`, and the definition of what that way means. Uses the standard library's scanner, which keeps
 positions, integers of any size and lone surrogates. What belongs here: the value of one line. What does not: columns.
@@ -107,7 +107,7 @@ def _read(data: bytes, number: int) -> Row:
     if not isinstance(properties, dict):
         raise _Refused("wrong_shape", f"`properties` is {_kind(properties)}, not an object")
     if len(members) > 2:
-        raise _Refused("wrong_shape", f"members besides `event` and `properties`: {_names(members)}")
+        raise _Refused("wrong_shape", f"members other than `event` and `properties`: {_names(members)}")
     time_ms = _time(properties)
     values = {column: properties.get(name) for column, name in FIELDS.items()}
     distinct_id = values["distinct_id"]

@@ -104,7 +104,7 @@ class OutsideWriter:
         """Takes events (columns of `raw_events`) and their lines."""
         frame = pl.DataFrame(pl.from_arrow(rows))
         days = [calendar_day(int(number)) for number in np.asarray(rows["time_ms"]) // DAY_MS]
-        said = [f"`time` is of {day or 'no day of the calendar'}; asked for was {self._days}" for day in days]
+        said = [f"`time` is of {day or 'no day of the calendar'}; requested was {self._days}" for day in days]
         self._put(
             {
                 "line": rows["line"],

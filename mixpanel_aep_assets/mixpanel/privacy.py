@@ -74,11 +74,13 @@ class PrivacySettings(BaseModel):
         if never := sorted(CLOCK & {*self.drop, *self.hash}):
             raise ValueError(f"`{never[0]}` can be neither dropped nor hashed: no event can be placed without it")
         if needed := sorted(STABLE & set(self.drop)):
-            raise ValueError(f"`{needed[0]}` cannot be dropped, it tells events or people apart: hash it instead")
+            raise ValueError(
+                f"`{needed[0]}` cannot be dropped because it distinguishes events or people: hash it instead"
+            )
         if not IDENTITIES & set(self.hash) and (copied := sorted(IDENTITIES & set(self.drop))):
             raise ValueError(
                 f"`{copied[0]}` cannot be dropped while `distinct_id` keeps the same ids: hash `distinct_id`, which "
-                f"hashes all ids alike, and `{copied[0]}` may be dropped besides"
+                f"hashes all ids alike, and `{copied[0]}` may then be dropped"
             )
         return self
 

@@ -51,7 +51,7 @@ class Credentials:
         ways = [self.username is not None or self.secret is not None, self.project_secret, self.bearer_token]
         if sum(map(bool, ways)) != 1:
             raise SettingsWrong(
-                "There must be exactly one way into Mixpanel",
+                "Exactly one kind of Mixpanel credentials must be set",
                 fix="Set MIXPANEL_USERNAME and MIXPANEL_SECRET (service account), or MIXPANEL_PROJECT_SECRET, or "
                 "MIXPANEL_BEARER_TOKEN.",
             )

@@ -149,10 +149,10 @@ def judge(evidence: Evidence) -> Decision:
     speak, others = max(evidence.utc, evidence.project), min(evidence.utc, evidence.project)
     quarters = evidence.utc_quarters if mode == "utc" else evidence.project_quarters
     if evidence.telling == 0:
-        text = f"no event with a receipt time tells UTC from the wall clock of {name}"
+        text = f"no event with a receipt time distinguishes UTC from the wall clock of {name}"
         return Decision("unsure", name, text, lasting=False)
     if speak < SHARE * evidence.telling:
-        text = f"of {evidence.telling} events too few were received at once to tell"
+        text = f"of {evidence.telling} events too few were received immediately to decide"
         return Decision("unsure", name, text, lasting=False)
     if evidence.timezone is None and (mode == "project" or others > FEW_SHIFTED * speak):
         text = "the project's zone is not known, and `time` is not UTC in all events (set MIXPANEL_TIMEZONE)"
@@ -162,7 +162,7 @@ def judge(evidence: Evidence) -> Decision:
         return Decision("unsure", name, text, lasting=False)
     if speak < HANDFUL or (speak < ENOUGH and quarters < OCCASIONS):
         text = (
-            f"only {speak} events tell UTC from the wall clock of {name}; {ENOUGH} are needed, or {HANDFUL} that were "
+            f"only {speak} events distinguish UTC from the wall clock of {name}; {ENOUGH} are needed, or {HANDFUL} that were "
             "received at different times"
         )
         return Decision("unsure", name, text, lasting=False)

@@ -18,7 +18,7 @@ def zone(name: str) -> zoneinfo.ZoneInfo:
         return zoneinfo.ZoneInfo(iana)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         raise SettingsWrong(
-            f"MIXPANEL_TIMEZONE={name!r} is no known time zone",
+            f"MIXPANEL_TIMEZONE={name!r} is not a known time zone",
             fix="Use the name in Mixpanel's Project Settings (`America/Los_Angeles`), or a Windows name "
             "(`Pacific Standard Time`).",
         ) from None

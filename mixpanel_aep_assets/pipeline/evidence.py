@@ -1,4 +1,4 @@
-"""A reading that Mixpanel's own count does not bear out is asked for once more.
+"""A reading that Mixpanel's own count does not confirm is requested once more.
 
 What belongs here: the one extra request, and what becomes of the days then. What does not: which readings are doubted and
 what settles it (`mixpanel.doubt`).
@@ -70,9 +70,7 @@ def read(
             mode = opened.time_mode()
             second = export_window(opened.mixpanel, days, mode=mode, retry=retry, log=log, judge=judge, only=set(dates))
     except MixpanelError as error:
-        raise EvidenceMissing(
-            f"{_first(doubted)} The request that could bear it out failed: {error}", cause=error
-        ) from error
+        raise EvidenceMissing(f"{_first(doubted)} The request to confirm it failed: {error}", cause=error) from error
     for date, note in judge.held.items():
         if note.generation is None:
             raise EvidenceMissing(

@@ -35,9 +35,9 @@ COLUMNS = {
     "insert_id": "`$insert_id`; not unique by itself.",
     "received_ms": "`$mp_api_timestamp_ms`: receipt at Mixpanel, UTC.",
     "processing_ms": "`mp_processing_time_ms`, UTC.",
-    "imported": "`$import`: sent by the import API, so that receipt tells nothing of the time.",
+    "imported": "`$import`: sent by the import API, so the receipt time says nothing about the event's time.",
     "properties": "All properties as JSON text, as sent.",
-    "content": "Hash of `properties`, by which events with the same key are told apart.",
+    "content": "Hash of `properties`, which distinguishes events with the same key.",
 }
 """What each column holds, for the UI."""
 

@@ -133,29 +133,29 @@ def _assumptions(
     texts = [
         (
             f"A request carries at most {carried.target_bytes / 1e6:,.0f} MB of body, {carried.most_events:,} events and "
-            f"{carried.most_days} days, by what is known before it; it is planned anew after each one."
+            f"{carried.most_days} days, by what is known before it; the plan is updated after each one."
         ),
         (
             f"{hourly} of Mixpanel's {REQUESTS_AN_HOUR} requests an hour are ours (budget share "
-            f"{opened.settings.budget_share:g}), none of them is used yet, nobody else takes more than the others, and no "
-            "request fails."
+            f"{opened.settings.budget_share:g}), none is used yet, other tools stay within their share, and no request "
+            "fails."
         ),
     ]
     if not known:
         texts.append(
-            "No day is committed yet, so no size is known: the requests are the fewest that there can be. Run one day "
+            "No day is committed yet, so no size is known: the requests are the minimum. Run one day "
             "first to plan with its size."
         )
     else:
         texts.append(
-            f"{seen} of the {len(waiting)} days have the size that they had when they were committed, the others that of "
+            f"{seen} of the {len(waiting)} days have the size they had when committed, the others that of "
             "the committed days nearest to them, of the same weekday where there are two."
         )
     if rate:
         texts.append(f"Bodies are received at {rate / 1e6:.1f} MB/s, as those of the committed days were.")
     texts.append(
         f"Each day with events is one batch. Adobe recommends at most {limits.BATCHES_A_DAY} event batches a day and "
-        f"sandbox, and {limits.BYTES_AN_HOUR / 1e9:.0f} GB an hour; the batches that others send are not counted here."
+        f"sandbox, and {limits.BYTES_AN_HOUR / 1e9:.0f} GB an hour; batches from other sources are not counted here."
     )
     return texts
 

@@ -1,6 +1,6 @@
 """What properties a day's raw events hold: kinds of value with counts, extents, distinct values, examples.
 
-The profile of a day is the table `property_profile`, made anew only when the day's raw digest changed. Profiles of days
+The profile of a day is the table `property_profile`, rebuilt only when the day's raw digest changed. Profiles of days
 merge into one. The result is the same whatever the order of events, batches and days: counts are sums, extents are
 minima and maxima, and values are kept by the smallest hashes of their texts (a bottom-k sample). A value of that
 sample was in it from its first occurrence on, so its count is exact, and the highest hash tells how many distinct

@@ -1,7 +1,7 @@
-"""What lies in quarantine, day by day and stage by stage, with the reasons of now.
+"""What is in quarantine, day by day and stage by stage, with the current reasons.
 
 Stages: `request` (lines that came with a request for the day, alone or with others, and belong to no day that it asked for),
-`raw` (lines that are no events), `xdm` (events that do not conform to the dataset's schema), `aep` (events that the Platform
+`raw` (lines that are not events), `xdm` (events that do not conform to the dataset's schema), `aep` (events that the Platform
 refused). A replay takes rows out and gives those that stay their new reasons. What belongs here: reading. What does not:
 setting aside (`extract`, `transform`, `load`) and sending again (`replay`).
 """

@@ -1,4 +1,4 @@
-"""Reconciliation: each number of a day beside the next one on its way, and what explains every difference.
+"""Reconciliation: compares each number of a day with the next one in the pipeline, and explains every difference.
 
     Mixpanel's own count - exported - uploaded - ingested - live by the Catalog
 

@@ -1,8 +1,8 @@
-"""Rows of a day's quarantine that conform since a fix, sent as one more batch beside the day's own.
+"""Rows of a day's quarantine that conform since a fix, sent as an additional batch of the day.
 
 A day has at most one live replay. It holds every row of the day's quarantine that conforms now, so that a later replay
 takes the place of an earlier one, and a new main batch the place of both (`aep.batch`). What may be replayed: events that
-did not conform, and events that the Platform refused. Lines that are no events stay where they are: no mapping mends them.
+did not conform, and events that the Platform refused. Lines that are not events stay where they are: no mapping fixes them.
 
 What does not belong here: showing the quarantine (`quarantine`), the day's books (`report`).
 """
@@ -155,13 +155,13 @@ def _base(opened: Opened, day: str) -> BatchManifest:
         raise NotReplayable(f"{where}: the day was never transformed; run it first.")
     base = load.confirm_day(opened, day)
     if base is None or xdm.raw_digest != raw.digest or base.data_version != xdm.data_version:
-        raise NotReplayable(f"{where}: the day as it is now was not handed over; run it, which sends it whole.")
+        raise NotReplayable(f"{where}: the day's current data was not handed over; run the day, which sends all of it.")
     if not base.batch_id:
         raise NotReplayable(f"{where}: no event of the day conformed, so there is no batch to add to; run the day.")
     if base.outcome is None:
         raise NotFinal(f"{where}: batch {base.batch_id} is {base.status}; replay the day when it is final.")
     if not base.outcome.ok:
-        raise NotReplayable(f"{where}: the Platform refused the day's batch as a whole; mend that and run the day.")
+        raise NotReplayable(f"{where}: the Platform rejected the day's whole batch; fix the cause and run the day.")
     return base
 
 
@@ -274,7 +274,7 @@ def _keep_what_is_live(opened: Opened, day: str, before: ReplayManifest | None, 
     if len(lost):
         raise WouldTakeBack(
             f"{opened.settings.name} {day}: {len(lost):,} events that an earlier replay made live do not conform with "
-            "the mapping and schema of now; nothing was sent. Mend the mapping, or run the day, which makes it anew as "
+            "the current mapping and schema; nothing was sent. Fix the mapping, or run the day, which sends it again as "
             "a whole."
         )
 

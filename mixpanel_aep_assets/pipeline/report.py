@@ -25,7 +25,7 @@ class Status(StrEnum):
     """How a day stands.
 
     `failed`: the Platform refused the batch, or the day's run failed. `unbalanced`: a sum does not add up. `doubted`: the day
-    would be in, but Mixpanel's last answer is without many of its events, and nothing bears that out. `missing`: the day as it
+    would be in, but Mixpanel's last answer lacks many of its events, and nothing confirms that. `missing`: the day as it
     is now was not handed over.
     """
 
@@ -143,13 +143,18 @@ def _status(row: Row, outcome: Verdict | None, *, final: bool) -> Status:
 
 
 def report(opened: Opened, days: Iterable[str], *, failed: Mapping[str, str] | None = None) -> Report:
-    """The report; `failed` are days whose run failed, with the reason."""
+    """The report; `failed` maps days whose run failed to the reason.
+
+    Such a day has a `reason`, and the status `failed` unless it is `doubted`, which says what to do about it.
+    """
     days = list(days)
     rows = []
     for day in days:
         row = counts_of(opened, day)
         if failed and day in failed:
-            row["status"], row["reason"] = Status.FAILED, failed[day]
+            row["reason"] = failed[day]
+            if row["status"] != Status.DOUBTED:
+                row["status"] = Status.FAILED
         rows.append(row)
     beside = [export_requests.as_json(one) for one in export_requests.of_days(opened, days) if one.first != one.last]
     totals: dict[str, int] = {count: sum(row[count] for row in rows) for count in COUNTS}
@@ -182,7 +187,7 @@ def table(report: Mapping[str, Any], title: str | None = None, counts: Sequence[
             f"{request['from']}\nto {request['to']}",
             *(f"{known[count]:,}" if count in known else "" for count in counts),
             "",
-            f"set aside:\n{escape(reasons)}",
+            f"quarantined:\n{escape(reasons)}",
         )
     shown.add_section()
     shown.add_row("total", *(_number(report["totals"][count]) for count in counts), "", "")

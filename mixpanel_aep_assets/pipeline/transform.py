@@ -74,7 +74,7 @@ def transform_day(
     if target is None and source.rows and not source.time_evidence.sure:
         source = time_modes.settle_day(opened, day, log=log)
         if source is None:
-            raise TimeModeUnsure("It is not known yet what `time` means, so the day is not turned into XDM")
+            raise TimeModeUnsure("What `time` means is not known yet, so the day is not turned into XDM")
     written = (target or opened.storage).day(opened.settings.name, TABLE, day)
     version = _data_version(opened, source)
     current = manifests.read(written, XdmManifest)
@@ -89,7 +89,7 @@ def transform_day(
         return current
     with written.stage() as staging, redaction.readable(opened, raw, source) as (storage, files):
         counted = _transform(opened, storage, files, source, staging)
-        log(f"{day}: {counted.rows} events, {counted.duplicates} duplicates, {counted.quarantined} set aside")
+        log(f"{day}: {counted.rows} events, {counted.duplicates} duplicates, {counted.quarantined} quarantined")
         made = XdmManifest(
             day=day,
             parts=tuple(counted.parts),

@@ -76,7 +76,7 @@ def body_is_whole(opened: Opened, day: str) -> Finding:
         )
         return Finding(False, text, severe=False, numbers=numbers)
     if aside:
-        text = f"Whole; {aside:,} of {manifest.exported:,} lines are no events and lie in quarantine."
+        text = f"Complete; {aside:,} of {manifest.exported:,} lines are not events and are in quarantine."
         return Finding(False, text, severe=False, numbers=numbers)
     return Finding(True, f"Whole: {stored:,} events.", numbers=numbers)
 
@@ -95,19 +95,18 @@ def lines_belong_to_day(opened: Opened, day: str) -> Finding:
         "allowed_rows": settings.max_nonconforming_rows,
     }
     if not found:
-        return Finding(True, f"All {manifest.exported:,} lines are of the day.", numbers=numbers)
+        return Finding(True, f"All {manifest.exported:,} lines belong to the day.", numbers=numbers)
     numbers["requests"] = export_requests.reason_rows(found)
     told = "; ".join(_outside(one) for one in found)
     bad = [one for one in found if export_requests.stops(one, manifest.exported, settings)]
     if not bad:
-        return Finding(True, f"{manifest.exported:,} lines are of the day. Set aside: {told}.", numbers=numbers)
+        return Finding(True, f"{manifest.exported:,} lines belong to the day. Quarantined: {told}.", numbers=numbers)
     count, total = bad[0].count, bad[0].count + manifest.exported
     text = (
-        f"{count:,} of {total:,} lines ({100 * count / total:.1f} %) do not belong to the day, the connection allows "
+        f"{count:,} of {total:,} lines ({100 * count / total:.1f} %) do not belong to the day; the connection allows "
         f"{settings.max_nonconforming_percent:g} % or {settings.max_nonconforming_rows} lines, and never all of them: {told}. "
-        "Nothing of the day is "
-        f"sent. See `mixpanel-aep quarantine show --day {day} --stage request`: wrong clocks are to be mended where the "
-        "events are sent, a day cut elsewhere by MIXPANEL_TIME_MODE and MIXPANEL_TIMEZONE (or allow more: "
+        f"Nothing was sent. See `mixpanel-aep quarantine show --day {day} --stage request`: fix wrong clocks where the events "
+        "are sent, and wrong day boundaries with MIXPANEL_TIME_MODE and MIXPANEL_TIMEZONE (or allow more: "
         "max_nonconforming_percent, max_nonconforming_rows); then run the day again."
     )
     return Finding(False, text, numbers=numbers)
@@ -146,7 +145,7 @@ def time_mode_is_sure(opened: Opened, day: str) -> Finding:
         return Finding(True, "The day has no events.", numbers=numbers)
     if not evidence.sure:
         text = (
-            f"It is not known yet what `time` means: {evidence.text}. Once other days tell, the sensor "
+            f"What `time` means is not known yet: {evidence.text}. Once other days provide the evidence, the sensor "
             f"{opened.settings.name}_requeue runs this day again, without another export. Or set MIXPANEL_TIME_MODE to utc "
             "or project (projects made before 2023 mostly use project) and run it again."
         )
@@ -223,15 +222,15 @@ def conforms_to_xdm(opened: Opened, day: str) -> Finding:
         most = sorted(manifest.violations, key=lambda one: -one.rows)[:MOST_FREQUENT]
         told = ", ".join(f"{one.pointer or 'the event'} ({one.rule}, {one.rows:,} events)" for one in most)
         text = (
-            f"{aside:,} of {total:,} events ({percent:.1f} %) cannot conform, the connection allows "
+            f"{aside:,} of {total:,} events ({percent:.1f} %) cannot conform; the connection allows "
             f"{settings.max_nonconforming_percent:g} % or {settings.max_nonconforming_rows:,} events, and never all of them: "
-            f"{told}. Nothing was sent. See `mixpanel-aep quarantine show --day {day} --stage xdm`, mend the mapping or the "
+            f"{told}. Nothing was sent. See `mixpanel-aep quarantine show --day {day} --stage xdm`, fix the mapping or the "
             "schema (or allow more: max_nonconforming_percent, max_nonconforming_rows), and run the day again."
         )
         return Finding(False, text, numbers=numbers)
     if aside:
         text = (
-            f"{manifest.rows:,} events conform; {aside:,} of {total:,} ({percent:.1f} %) cannot and were set aside: see "
+            f"{manifest.rows:,} events conform; {aside:,} of {total:,} ({percent:.1f} %) cannot and were quarantined: see "
             f"`mixpanel-aep quarantine show --day {day} --stage xdm`."
         )
         return Finding(False, text, severe=False, numbers=numbers)
@@ -338,9 +337,9 @@ def ingested_by_aep(opened: Opened, day: str) -> Finding:
     if not outcome.ok:
         reasons = "; ".join(f"{error.code}: {error.description}" for error in outcome.errors[:3]) or manifest.status
         text = (
-            f"The Platform did not take the batch {manifest.batch_id}, and nothing of it is live: {reasons.rstrip('. ')}. "
-            f"See the rows with `mixpanel-aep quarantine show --day {day} --stage aep`, mend the mapping or the schema, and "
-            "run the day again (`--force` if the fault was the Platform's and there is nothing to mend)."
+            f"The Platform rejected the batch {manifest.batch_id}, and nothing of it is live: {reasons.rstrip('. ')}. "
+            f"See the rows with `mixpanel-aep quarantine show --day {day} --stage aep`, fix the mapping or the schema, and "
+            "run the day again (`--force` if the fault was the Platform's and there is nothing to fix)."
         )
         return Finding(False, text, numbers=numbers)
     row = report.counts_of(opened, day)

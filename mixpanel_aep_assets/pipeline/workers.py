@@ -1,6 +1,6 @@
-"""Processes beside this one, for work on large days that the interpreter's lock would keep on one core.
+"""Worker processes, for work on large days that the interpreter's lock would keep on one core.
 
-loky starts them anew (nothing is forked from a process with threads) and does not run the caller's main module again, so
+loky spawns them (nothing is forked from a process with threads) and does not run the caller's main module again, so
 they cost about a second each: callers use them for days where that is little. Until then this process does the work. Who
 works on several days, or exports a day first, keeps them: `kept`.
 """

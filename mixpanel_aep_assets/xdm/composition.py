@@ -87,7 +87,7 @@ def registry_schema(document: Document, descriptors: Sequence[Document] = ()) ->
     try:
         text = orjson.dumps([document, list(descriptors)])
     except TypeError as error:
-        raise SchemaError(f"This is no schema: {error}.") from None
+        raise SchemaError(f"This is not a schema: {error}.") from None
     return _registry_schema(text)
 
 
@@ -110,7 +110,7 @@ def _registry_schema(text: bytes) -> Schema:
             unchecked=composer.unchecked,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise SchemaError(f"This is no well-formed JSON Schema: {error}. {_ASK}") from None
+        raise SchemaError(f"This is not a well-formed JSON Schema: {error}. {_ASK}") from None
 
 
 def _descriptors(document: Document) -> Iterator[Document]:
@@ -124,7 +124,9 @@ def _demand_full_form(document: Any) -> None:
     if not isinstance(document, Mapping) or not (
         {"properties", "allOf", "$ref"} & document.keys() or document.get("type") == "object"
     ):
-        raise SchemaError(f"This is no schema in the Registry's full form: it has neither properties nor allOf. {_ASK}")
+        raise SchemaError(
+            f"This is not a schema in the Registry's full form: it has neither properties nor allOf. {_ASK}"
+        )
     outside = next((uri for uri in _references(document) if not uri.startswith("#")), None)
     if outside is not None:
         raise SchemaError(f"This is not the Registry's full form: a $ref to {outside!r} is left in it. {_ASK}")

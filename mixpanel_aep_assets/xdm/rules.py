@@ -1,6 +1,6 @@
 """Names, meanings and severities of what a row may violate.
 
-Schema rules bear the names of JSON Schema keywords; the rules that no schema can express (xdm.md#official-examples)
+Schema rules have the names of JSON Schema keywords; the rules that no schema can express (xdm.md#official-examples)
 have names of their own, listed in `OWN`. What the rules do lives in `walker` (one record) and `compiled` (a frame).
 """
 
@@ -37,21 +37,21 @@ SCHEMA_KEYWORDS = (
 )
 
 OWN: Mapping[str, str] = {
-    "json": "the line is no JSON text",
-    "columnType": "a Parquet column has a type of the Platform's table that becomes its field's",
-    "finite": "NaN and infinities are no JSON numbers",
-    "notEmpty": "no empty text, list, map or object: leave the key out",
-    "notFuture": "timestamp is not after now",
+    "json": "the line is valid JSON",
+    "columnType": "a Parquet column has a type that the Platform reads and converts to the field's",
+    "finite": "numbers are finite: JSON has no NaN or infinity",
+    "notEmpty": "no empty string, list, map or object: leave the key out",
+    "notFuture": "timestamp is not in the future",
     "uniqueId": "_id occurs once in the data",
     "eventSize": "an event is at most 10 KB, larger ones are dropped by Profile",
     "arraySize": "a list has at most 10 items in an event (advice)",
-    "stateProvince": "placeContext.geo.stateProvince is a whole ISO 3166-2 code",
-    "identityId": "an identity's id is there, is not blank, null, anonymous or invalid, has at most 1024 characters",
-    "identityPrimary": "exactly one identity is primary; one that a descriptor names is there",
+    "stateProvince": "placeContext.geo.stateProvince is a full ISO 3166-2 code",
+    "identityId": "an identity has an id that is not blank, null, anonymous or invalid, of at most 1024 characters",
+    "identityPrimary": "exactly one identity is primary; if a descriptor names one, it is present",
     "identityNamespace": "a namespace code is not empty",
     "identityEcid": "an ECID has exactly 38 digits",
     "identityCount": "a record has at most 20 identities",
-    "identityPerson": "the namespace of the primary identity holds one id only",
+    "identityPerson": "the namespace of the primary identity has only one id",
 }
 """Rules of our own: name and meaning."""
 

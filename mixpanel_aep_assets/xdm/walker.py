@@ -1,4 +1,4 @@
-"""One record against the rules, value by value: every violation with its pointer. Exact, and slow beside `compiled`.
+"""One record against the rules, value by value: every violation with its pointer. Exact, and slow compared with `compiled`.
 
 Reads Python objects: JSON records as parsed, or rows of a typed frame, where None means that the field is absent.
 Schema keywords follow JSON Schema draft-06 on the closed schema (`json_schema`); rules of our own are those of
@@ -220,7 +220,7 @@ def _number(field: Field, value: Any, at: str, report: Report) -> None:
         _wrong_type(value, "a number" if field.kind == "double" else "an integer", at, report)
         return
     if isinstance(value, float) and not math.isfinite(value):
-        report(at, "finite", str(value), f"{value} is no JSON number")
+        report(at, "finite", str(value), f"{value} is not a JSON number")
         return
     if field.kind != "double" and isinstance(value, float) and not value.is_integer():
         report(at, "type", value, f"expected an integer, found {value}")
@@ -234,7 +234,7 @@ def _number(field: Field, value: Any, at: str, report: Report) -> None:
     if field.exclusive_maximum is not None and value >= field.exclusive_maximum:
         report(at, "exclusiveMaximum", value, f"{value} is not below {field.exclusive_maximum}")
     if field.multiple_of is not None and not is_multiple(value, field.multiple_of):
-        report(at, "multipleOf", value, f"{value} is no multiple of {field.multiple_of}")
+        report(at, "multipleOf", value, f"{value} is not a multiple of {field.multiple_of}")
 
 
 def is_multiple(value: int | float, of: int | float) -> bool:
@@ -300,7 +300,7 @@ def _state_province(record: dict[str, Any], report: Report) -> None:
             "/" + STATE_PROVINCE.replace(".", "/"),
             "stateProvince",
             value,
-            f"{_shown(value)} is no ISO 3166-2 code (US-CA)",
+            f"{_shown(value)} is not an ISO 3166-2 code (US-CA)",
         )
 
 
@@ -358,7 +358,7 @@ def _identity(namespace: str, at: str, item: dict[str, Any], report: Report) -> 
     if not isinstance(value, str):
         return
     if value and (not value.strip() or value.strip().lower() in REFUSED_IDS):
-        report(f"{at}/id", "identityId", value, f"{_shown(value)} is no id that Identity Service takes")
+        report(f"{at}/id", "identityId", value, f"{_shown(value)} is not an id that Identity Service accepts")
     elif len(value) > MAX_IDENTITY_LENGTH:
         report(f"{at}/id", "identityId", value, f"{len(value)} characters, at most {MAX_IDENTITY_LENGTH} allowed")
     elif namespace == "ECID" and value and not formats.matches(value, ECID_PATTERN):

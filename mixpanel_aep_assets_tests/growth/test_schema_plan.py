@@ -197,8 +197,8 @@ def test_a_plan_file_reads_back_to_the_same_plan(properties: list[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[", "is no YAML"),
-        ("[]", "is no plan"),
+        ("[", "is not YAML"),
+        ("[]", "is not a schema plan"),
         ("fields: [{property: a, field: a, type: text}]", r"entry 1 \('a'\), type"),
         ("fields: [{property: a, field: _a, type: string}]", r"entry 1 \('a'\), field"),
         ("fields: [{property: a, field: a, type: string, inclde: false}]", "inclde"),

@@ -53,7 +53,7 @@ class NotNativeError(Exception):
 
 @dataclass(frozen=True)
 class Unknown:
-    """The value of a vector that is no constant."""
+    """The value of a vector that is not a constant."""
 
 
 VARIABLE: Final = Unknown()

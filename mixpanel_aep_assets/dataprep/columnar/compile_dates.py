@@ -100,7 +100,7 @@ def _format_code(pattern: str) -> str:
 def _pattern(arguments: Sequence[Vector], index: int) -> str:
     pattern = arguments[index].constant
     if not isinstance(pattern, str):
-        raise NotNativeError("a date pattern that is no constant")
+        raise NotNativeError("a date pattern that is not a constant")
     return pattern
 
 
@@ -202,7 +202,7 @@ def _date_part(arguments: Sequence[Vector]) -> Vector:
     name = arguments[0].constant
     part = _NAMES.get(name.lower()) if isinstance(name, str) else None
     if part is None:
-        raise NotNativeError("a part of a date that is no constant")
+        raise NotNativeError("a part of a date that is not a constant")
     moment = arguments[1].columns.get("moment", nulls("moment"))
     return Vector({"integer": _PARTS[part](moment).cast(pl.Int64)})
 

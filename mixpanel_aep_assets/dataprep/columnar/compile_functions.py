@@ -70,7 +70,7 @@ def _constant(arguments: Sequence[Vector], index: int, of: type, default: Any = 
         return default
     value = arguments[index].constant
     if not isinstance(value, of):
-        raise NotNativeError(f"argument {index + 1} is no constant")
+        raise NotNativeError(f"argument {index + 1} is not a constant")
     return value
 
 

@@ -1,4 +1,4 @@
-"""What of a mapping set runs in Python instead of columns, and why: told before any data is there.
+"""What of a mapping set runs in Python instead of columns, and why: known before any data is read.
 
 Which rows need Python depends on their values (`columns.py`: escape); this names what does so for ordinary values already.
 """

@@ -193,7 +193,7 @@ def compiled(pattern: str) -> DateFormat:
         letter, count = piece[0], len(piece)
         if letter not in _WRITERS:
             raise EvaluationError(
-                f"{letter!r} of the date pattern {pattern!r} is no pattern letter; quote literal text"
+                f"{letter!r} of the date pattern {pattern!r} is not a pattern letter; quote literal text"
             )
         writers.append(functools.partial(_WRITERS[letter], count))
         reader = _READERS.get(letter)

@@ -60,15 +60,15 @@ def _to_lower(value: Value) -> str:
 
 
 def _contains(value: Value, part: Value) -> bool:
-    return to_text(part, "a text to look for") in _text(value, "contains")
+    return to_text(part, "a string to look for") in _text(value, "contains")
 
 
 def _starts_with(value: Value, part: Value) -> bool:
-    return _text(value, "startsWith").startswith(to_text(part, "a text to look for"))
+    return _text(value, "startsWith").startswith(to_text(part, "a string to look for"))
 
 
 def _ends_with(value: Value, part: Value) -> bool:
-    return _text(value, "endsWith").endswith(to_text(part, "a text to look for"))
+    return _text(value, "endsWith").endswith(to_text(part, "a string to look for"))
 
 
 METHODS: Final[Mapping[str, Method]] = MappingProxyType(

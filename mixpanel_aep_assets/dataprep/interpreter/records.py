@@ -5,7 +5,7 @@ decoder refuses. What both must agree on is decided here:
 
 - a number keeps its value: integers of any size are exact, decimals are doubles;
 - of two members of one name the last one counts;
-- half a surrogate pair (`"\\ud83d"`) is no text: U+FFFD stands in its place, the rest of the row is kept;
+- half a surrogate pair (`"\\ud83d"`) is not valid text: U+FFFD replaces it, the rest of the row is kept;
 - `NaN` and `Infinity`, and numbers beyond a double, are decimals that are not finite. No conversion accepts them.
 """
 

@@ -116,11 +116,11 @@ class _Checker:
             case Map(entries=entries):
                 for key, item in entries:
                     if self.kind(key, variables) in _UNREADABLE[Kind.TEXT] | {Kind.NULL}:
-                        self.refuse(key.at, "a key is a text or another scalar", "as in {'name': value}")
+                        self.refuse(key.at, "a key is a string or another scalar", "as in {'name': value}")
                     self.kind(item, variables)
                 return Kind.OBJECT
             case Lambda():
-                problem = "a lambda stands only as an argument of filterArray or transformArray"
+                problem = "a lambda is allowed only as an argument of filterArray or transformArray"
                 self.refuse(node.at, problem, "as in filterArray(items, x -> x.price > 0)")
                 return Kind.LAMBDA
 
@@ -199,7 +199,7 @@ class _Checker:
             self.refuse(node.at, f".{node.name}() takes {method.arguments} {noun}, {len(node.arguments)} given", form)
         if method.on is Kind.TEXT and receiver not in {Kind.TEXT, Kind.ANY, Kind.NULL}:
             problem = f".{node.name}() is a method of texts, this is {receiver.value}"
-            self.refuse(node.at, problem, "make a text of it, as in concat(value)")
+            self.refuse(node.at, problem, "convert it to a string, as in concat(value)")
         return method.gives
 
 

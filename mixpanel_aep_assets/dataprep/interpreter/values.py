@@ -36,7 +36,7 @@ def kind_of(value: Value) -> str:
         case int() | float():
             return "a number"
         case str():
-            return "a text"
+            return "a string"
         case dt.date():
             return "a date"
         case list() | tuple():
@@ -124,7 +124,7 @@ def number_text(number: int | float) -> str:
     if not isinstance(number, float):
         return str(number)
     if not math.isfinite(number):
-        raise EvaluationError(f"{number} is no number that JSON can hold")
+        raise EvaluationError(f"{number} is not a number that JSON can represent")
     if number.is_integer() and abs(number) < _WHOLE_FLOAT_LIMIT:
         return str(int(number))
     digits, _, exponent = repr(number).partition("e")
@@ -134,7 +134,7 @@ def number_text(number: int | float) -> str:
     return f"{digits}e{power:+d}" if power > 0 or power < _SMALLEST_PLAIN else f"{Decimal(repr(number)):f}"
 
 
-def to_text(value: Value, role: str = "a text") -> str:
+def to_text(value: Value, role: str = "a string") -> str:
     """The text form of a scalar: true/false, numbers without a superfluous point, dates as ISO 8601."""
     match value:
         case str():
@@ -213,7 +213,7 @@ def to_json(value: Value) -> Any:
             return value
         case float():
             if not math.isfinite(value):
-                raise EvaluationError(f"{value} is no number that JSON can hold")
+                raise EvaluationError(f"{value} is not a number that JSON can represent")
             return value
         case dt.datetime() | dt.date():
             return to_text(value)

@@ -82,7 +82,7 @@ class Mapping:
             source = orjson.dumps(source).decode()
         if not isinstance(source, str) or not isinstance(destination, str):
             wrong = "source" if not isinstance(source, str) else "destination"
-            raise MappingSetError(f"{where}: {wrong} is {_kind(document.get(wrong))}, expected a text")
+            raise MappingSetError(f"{where}: {wrong} is {_kind(document.get(wrong))}, expected a string")
         used = {"source", "destination", "sourceType", "name", "description"} | set(_OLDER_NAMES.values())
         return cls(
             source=source,
@@ -245,7 +245,7 @@ def _json_schema(document: Mapped[str, Any]) -> Mapped[str, Any] | None:
         try:
             schema = orjson.loads(schema)
         except orjson.JSONDecodeError as error:
-            raise MappingSetError(f"outputSchema.jsonSchema is a text that is no JSON: {error.msg}") from None
+            raise MappingSetError(f"outputSchema.jsonSchema is a string that is not JSON: {error.msg}") from None
     if schema is not None and not isinstance(schema, Mapped):
         raise MappingSetError(f"outputSchema.jsonSchema is {_kind(schema)}, expected an object")
     return schema
@@ -271,10 +271,10 @@ def _either(document: Mapped[str, Any], name: str) -> Any:
 def _optional_text(document: Mapped[str, Any], name: str, where: str) -> str | None:
     value = document.get(name)
     if value is not None and not isinstance(value, str):
-        raise MappingSetError(f"{where}: {name} is {_kind(value)}, expected a text")
+        raise MappingSetError(f"{where}: {name} is {_kind(value)}, expected a string")
     return value
 
 
 def _kind(value: Any) -> str:
-    kinds = {dict: "an object", list: "a list", str: "a text", bool: "a boolean", int: "a number", float: "a number"}
+    kinds = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
     return "null" if value is None else kinds.get(type(value), f"a {type(value).__name__}")

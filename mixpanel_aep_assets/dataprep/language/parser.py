@@ -73,7 +73,7 @@ _TERMINALS: Final = {
     "IDENT": "a name",
     "FIELD": "a field",
     "NUMBER": "a number",
-    "STRING": "a text",
+    "STRING": "a string",
     "$END": "the end",
 }
 
@@ -186,13 +186,13 @@ def _refuse_reserved(name: Token) -> None:
 def _number(token: Token) -> int | float:
     if len(token) > bounds.NUMBER_LITERAL:
         problem = f"a number has at most {bounds.NUMBER_LITERAL} characters"
-        raise ExpressionError.at(_position(token), problem, "read it from a text, as in to_bigint('123')")
+        raise ExpressionError.at(_position(token), problem, "read it from a string, as in to_bigint('123')")
     text = str(token).lower()
     if text.startswith("0x"):
         return int(text.rstrip("lh"), 16)
     digits = text.rstrip("lhdfb")
     if text[-1] in "lh" and not digits.isdecimal():
-        problem = f"{token} is no integer, which its suffix asks for"
+        problem = f"{token} is not an integer, as its suffix requires"
         raise ExpressionError.at(_position(token), problem, "leave the suffix out")
     if text[-1] not in "dfb" and digits.isdecimal():
         return int(digits)

@@ -20,7 +20,7 @@ _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _SPECIAL = re.compile(r"[.\[\]\\]")
 
 _SUBSCRIPTS = r"elements are counted from 0, as in items[0]; write \[ for a bracket in a name"
-_SPECIALS = r"names stand between single dots; in a name write \. for a dot, \[ for a bracket, \\ for a backslash"
+_SPECIALS = r"names are separated by single dots; in a name write \. for a dot, \[ for a bracket, \\ for a backslash"
 _FURTHER_OUT = "map an object further out"
 
 

@@ -367,11 +367,11 @@ def nested(levels: int) -> list[Any]:
 @pytest.mark.parametrize(
     ("text", "record", "words"),
     [
-        ("concat('v', a)", {"a": float("nan")}, "no number that JSON can hold"),
+        ("concat('v', a)", {"a": float("nan")}, "not a number that JSON can represent"),
         ("a + 0.5", {"a": 10**400}, "too large for this calculation"),
         ("make_date_time(a, 1, 1, 1, 1, 1, 1, 'UTC')", {"a": 10**400}, "out of its range"),
         ("json_to_object(a)", {"a": "[" * 100_000}, "nested too deeply"),
-        ("json_to_object(a)", {"a": '{"x": NaN}'}, "no number that JSON can hold"),
+        ("json_to_object(a)", {"a": '{"x": NaN}'}, "not a number that JSON can represent"),
         ("a", {"a": nested(5000)}, "nested too deeply"),
     ],
 )

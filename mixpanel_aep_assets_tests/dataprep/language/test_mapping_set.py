@@ -109,7 +109,7 @@ def test_yaml_is_read() -> None:
         (b'{"mappings": [{"source": "a", "destnation": "b"}]}', ".json", "'destnation' a slip"),
         (b'{"mappings": [{"source": "a", "destination": ["b"]}]}', ".json", "destination is a list"),
         (b'{"mappings": [{"source": "a", "destination": "b", "sourceType": "X"}]}', ".json", "'X' is unknown"),
-        (b'{"mappings": [], "allowNullValues": "yes"}', ".json", "allowNullValues is a text"),
+        (b'{"mappings": [], "allowNullValues": "yes"}', ".json", "allowNullValues is a string"),
         (b"a: [", ".yaml", "no YAML"),
         (b"a: &x [1]\nb: *x\n", ".yaml", "aliases"),
         (b"", ".csv", "empty"),

@@ -54,7 +54,9 @@ def dformat(milliseconds: int, pattern: str) -> str:
     try:
         moment = _EPOCH + milliseconds * _MILLISECOND
     except OverflowError:
-        raise EvaluationError(f"{shown(milliseconds)} milliseconds are no date between the years 1 and 9999") from None
+        raise EvaluationError(
+            f"{shown(milliseconds)} milliseconds are not a date between the years 1 and 9999"
+        ) from None
     return compiled(pattern).write(moment)
 
 
@@ -120,7 +122,7 @@ def _component(name: str, known: dict[str, Any]) -> Any:
     found = known.get(name.lower())
     if found is None:
         close = nearest(name, known)
-        raise EvaluationError(f"{shown(name)} is no part of a date" + (f", did you mean {close}?" if close else ""))
+        raise EvaluationError(f"{shown(name)} is not a part of a date" + (f", did you mean {close}?" if close else ""))
     return found
 
 

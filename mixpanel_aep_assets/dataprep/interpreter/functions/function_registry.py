@@ -1,6 +1,6 @@
 """The register of functions: what each is called, takes and gives. Validation, both evaluators and the help read it.
 
-Functions put themselves here with the decorator `function`; the modules beside this one are grouped as Adobe's page is.
+Functions register with the decorator `function`; the modules of this package are grouped as Adobe's page is.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Kind(StrEnum):
     """What an argument is read as and what a result is. Kinds of scalars convert, null passes."""
 
     ANY = "any value"
-    TEXT = "a text"
+    TEXT = "a string"
     INTEGER = "an integer"
     NUMBER = "a number"
     BOOLEAN = "a boolean"

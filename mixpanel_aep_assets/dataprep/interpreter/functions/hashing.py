@@ -1,4 +1,4 @@
-"""Hash functions: lower-case hexadecimal of a text in a character set."""
+"""Hash functions: lower-case hexadecimal of a string in a character set."""
 
 from __future__ import annotations
 
