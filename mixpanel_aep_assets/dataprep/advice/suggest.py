@@ -14,16 +14,15 @@ from typing import Any, Final
 
 from mixpanel_aep_assets.dataprep.advice.name_similarity import likeness
 from mixpanel_aep_assets.dataprep.advice.property_samples import Names, PropertySamples
-from mixpanel_aep_assets.dataprep.columnar.compile_targets import fitted, target_type
-from mixpanel_aep_assets.dataprep.columnar.python_fallbacks import nodes
 from mixpanel_aep_assets.dataprep.interpreter.context import EvaluationContext
 from mixpanel_aep_assets.dataprep.interpreter.expressions import compile_closure, run
 from mixpanel_aep_assets.dataprep.interpreter.functions.strings import WHITE_SPACE
+from mixpanel_aep_assets.dataprep.interpreter.schema_targets import fitted, target_type
 from mixpanel_aep_assets.dataprep.interpreter.targets import convert
 from mixpanel_aep_assets.dataprep.language.ast import Call, Expression, Path, Step
 from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError
 from mixpanel_aep_assets.dataprep.language.mapping_set import Mapping, MappingSet, SourceType
-from mixpanel_aep_assets.dataprep.language.parser import RESERVED, parse
+from mixpanel_aep_assets.dataprep.language.parser import RESERVED, nodes, parse
 from mixpanel_aep_assets.dataprep.language.paths import format_steps, parse_destination, parse_source
 from mixpanel_aep_assets.xdm.schema import Field, Schema
 

@@ -27,22 +27,23 @@ from mixpanel_aep_assets.dataprep.columnar.columns import (
     unbounded,
 )
 from mixpanel_aep_assets.dataprep.columnar.compile import ExpressionCompiler, Step
-from mixpanel_aep_assets.dataprep.columnar.compile_targets import column_type, converted, fitted, target_type
+from mixpanel_aep_assets.dataprep.columnar.compile_targets import column_type, converted
 from mixpanel_aep_assets.dataprep.columnar.json_columns import DTYPES, KINDS, ColumnDecoder, Kind, Layout, column_name
 from mixpanel_aep_assets.dataprep.columnar.memoization import ROW, Shared, by_combination, sharing
-from mixpanel_aep_assets.dataprep.columnar.python_fallbacks import Extent, Fallback, Note, likely_kinds, nodes, notes_of
+from mixpanel_aep_assets.dataprep.columnar.python_fallbacks import Extent, Fallback, Note, likely_kinds, notes_of
 from mixpanel_aep_assets.dataprep.columnar.row_assembly import Placed, fold
 from mixpanel_aep_assets.dataprep.columnar.row_values import Records, RowMapping
 from mixpanel_aep_assets.dataprep.interpreter.context import EvaluationContext
 from mixpanel_aep_assets.dataprep.interpreter.functions import FUNCTIONS, Style
 from mixpanel_aep_assets.dataprep.interpreter.records import columns_of
+from mixpanel_aep_assets.dataprep.interpreter.schema_targets import fitted, target_type
 from mixpanel_aep_assets.dataprep.interpreter.targets import TargetType, convert
 from mixpanel_aep_assets.dataprep.interpreter.validation import validate
 from mixpanel_aep_assets.dataprep.language.ast import Call, Expression, Lambda, Path, Value
 from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError, MappingSetError
 from mixpanel_aep_assets.dataprep.language.mapping_set import Mapping as MappingOfSet
 from mixpanel_aep_assets.dataprep.language.mapping_set import MappingSet, SourceType
-from mixpanel_aep_assets.dataprep.language.parser import children, parse
+from mixpanel_aep_assets.dataprep.language.parser import children, nodes, parse
 from mixpanel_aep_assets.dataprep.language.paths import Steps, format_steps, iterations, parse_destination, parse_source
 from mixpanel_aep_assets.xdm.schema import Field, Schema
 

@@ -26,7 +26,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mixpanel_aep_assets.dataprep.interpreter.records import decode_object
+from mixpanel_aep_assets.dataprep.interpreter.records import decode_object, value_at
 from mixpanel_aep_assets.dataprep.language.ast import Step
 
 Steps = tuple[Step, ...]
@@ -239,7 +239,7 @@ class ColumnDecoder:
         values = self._plain(source.at, columns)
         if values is None or not source.steps or values.count(None) == len(values):
             return values
-        return [None if value is None else follow(value, source.steps) for value in values]
+        return [None if value is None else value_at(value, source.steps) for value in values]
 
     def _plain(self, member: int, columns: Sequence[Sequence[Any] | None]) -> Sequence[Any] | None:
         values = columns[member]
@@ -250,23 +250,6 @@ class ColumnDecoder:
 
 Arrays = dict[Kind, pa.Array]
 """The values of one source in one batch by kind, without kinds that do not occur."""
-
-
-def follow(value: Any, steps: Steps) -> Any:
-    """The value at `steps` below `value`; null where the way ends. `[*]` gives the array of what all elements hold."""
-    for place, step in enumerate(steps):
-        if step.every:
-            if not isinstance(value, list):
-                return None
-            return [follow(item, steps[place + 1 :]) for item in value]
-        if step.name is not None:
-            value = value.get(step.name) if isinstance(value, dict) else None
-        else:
-            index = step.index or 0
-            value = value[index] if isinstance(value, list) and index < len(value) else None
-        if value is None:
-            return None
-    return value
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from mixpanel_aep_assets.dataprep.interpreter.functions import FUNCTIONS, Functi
 from mixpanel_aep_assets.dataprep.interpreter.functions import Kind as Parameter
 from mixpanel_aep_assets.dataprep.interpreter.targets import TargetType
 from mixpanel_aep_assets.dataprep.language.ast import Call, Expression, Path
-from mixpanel_aep_assets.dataprep.language.parser import children
+from mixpanel_aep_assets.dataprep.language.parser import nodes
 from mixpanel_aep_assets.dataprep.language.paths import Steps
 
 
@@ -108,12 +108,3 @@ def likely_kinds(sources: Sequence[Steps], trees: Iterable[Expression]) -> tuple
                     rank = 2 if taken is Parameter.OBJECT else 1 if taken is Parameter.ARRAY else 0
                     kinds[argument.steps] = max(rank, kinds.get(argument.steps, 0))
     return tuple((_RANK[kinds.get(steps, 0)],) for steps in sources)
-
-
-def nodes(tree: Expression) -> Iterator[Expression]:
-    """The tree's nodes, itself included."""
-    pending = [tree]
-    while pending:
-        node = pending.pop()
-        yield node
-        pending.extend(children(node))
