@@ -14,7 +14,7 @@ help:
 	@echo "make demo             sample data, emulators and the Dagster UI (HEADLESS=1: a week end to end, a report, exit)"
 	@echo "make test             the test suite"
 	@echo "make faults           the fault suite in its long form (docs/faults.md)"
-	@echo "make check            lint, types, import layers"
+	@echo "make check            lint, types, import layers, definitions that load"
 	@echo "make bench            measure every stage of a day of 200,000 events (ARGS: see bench/run.py --help)"
 	@echo "make lock             resolve requirements.lock anew"
 
@@ -39,6 +39,7 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/dagster definitions validate --workspace workspace.yaml
 
 bench: $(STAMP)
 	$(BIN)/python bench/run.py $(ARGS)

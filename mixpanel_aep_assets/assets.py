@@ -24,8 +24,6 @@ from mixpanel_aep_assets.pipeline import (
 )
 from mixpanel_aep_assets.resources import ConnectionResource
 
-OWNERS = ["team:data-engineering"]
-
 
 def build_assets(
     name: str,
@@ -33,16 +31,18 @@ def build_assets(
     *,
     resource_key: str,
     owners: list[str] | None = None,
-    uri: str | None = None,
+    uri: str,
 ) -> list[dg.AssetsDefinition]:
-    """The assets of the connection `name`, keyed `[name, noun]`, reading the resource `resource_key`."""
+    """The assets of the connection `name`, keyed `[name, noun]`, reading the resource `resource_key`.
+
+    `uri` is that of the storage, which the days lie below.
+    """
     common: dict[str, Any] = {
         "key_prefix": [name],
         "group_name": name,
         "partitions_def": days,
-        "owners": owners or OWNERS,
+        "owners": owners,
         "required_resource_keys": {resource_key},
-        "retry_policy": failures.CRASH_RETRY,
     }
 
     @dg.asset(  # type: ignore[untyped-decorator]
@@ -50,7 +50,7 @@ def build_assets(
         kinds={"mixpanel", "parquet"},
         pool=f"mixpanel_export_{name}",
         code_version=extract.VERSION,
-        metadata={"dagster/uri": f"{uri}/{name}/raw_events"} if uri else None,
+        metadata={"dagster/uri": f"{uri}/{name}/{extract.TABLE}"},
         description="A day of Mixpanel's raw export, exactly as sent, in Parquet. The partition is the day that the "
         "Export API is asked for. Lines that are no events are kept in a quarantine file with number and reason.",
     )
@@ -63,14 +63,14 @@ def build_assets(
             settled = time_modes.settle_day(opened, day, log=log) if waited else None
             return settled or history.extract_day(opened, day, together=together, force=force, log=log)
 
-        return _materialize(context, resource_key, step, _raw_metadata, "digest")
+        return materialize(context, resource_key, step, _raw_metadata, "digest")
 
     @dg.asset(  # type: ignore[untyped-decorator]
         **common,
         deps=[raw_events],
         kinds={"polars", "parquet"},
         code_version=transform.VERSION,
-        metadata={"dagster/uri": f"{uri}/{name}/xdm_events"} if uri else None,
+        metadata={"dagster/uri": f"{uri}/{name}/{transform.TABLE}"},
         description="The day's events as XDM ExperienceEvents: duplicates removed, time in true UTC, identities, the "
         "mapping set applied, columns in the exact Parquet types of the dataset's schema. Rows that cannot conform are "
         "set aside with their reasons.",
@@ -79,7 +79,7 @@ def build_assets(
         def describe(manifest: dict[str, Any], resource: ConnectionResource) -> dict[str, Any]:
             return _xdm_metadata(manifest, resource, raw_events.key)
 
-        return _materialize(context, resource_key, transform.transform_day, describe, "data_version")
+        return materialize(context, resource_key, transform.transform_day, describe, "data_version")
 
     @dg.asset(  # type: ignore[untyped-decorator]
         **common,
@@ -92,18 +92,22 @@ def build_assets(
     )
     def aep_batch(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         step = partial(load.load_day, force=failures.is_forced(context.run.tags))
-        return _materialize(context, resource_key, step, _batch_metadata, "data_version")
+        return materialize(context, resource_key, step, _batch_metadata, "data_version")
 
     return [raw_events, xdm_events, aep_batch]
 
 
-def _materialize(
+def materialize(
     context: dg.AssetExecutionContext,
     resource_key: str,
     step: Callable[..., dict[str, Any]],
     describe: Callable[[dict[str, Any], ConnectionResource], dict[str, Any]],
     version: str,
 ) -> dg.MaterializeResult[Any]:
+    """The days of the run through `step`, each described by its manifest, whose key `version` is the day's data version.
+
+    The metadata of a range is that of each of its days.
+    """
     resource: ConnectionResource = getattr(context.resources, resource_key)
     described: dict[str, Any] = {}
     versions = []
@@ -137,32 +141,27 @@ def _raw_metadata(manifest: dict[str, Any], resource: ConnectionResource) -> dic
         return metadata.table(rows(of_day), caption=caption)
 
     return {
-        "dagster/row_count": manifest["rows"],
         "dagster/partition_row_count": manifest["rows"],
         "dagster/size_bytes": sum(part["bytes"] for part in manifest["parts"]),
         "exported": manifest["exported"],
         "quarantined": manifest["quarantined"],
-        "quarantine reasons": [{"reason": k, "lines": v} for k, v in manifest["reasons"].items()],
-        "lines outside the days asked for": sum(one.count for one in others),
-        "requests with lines outside": [
-            {"request": one.name, "reason": reason, "lines": lines}
-            for one in others
-            for reason, lines in one.reasons.items()
-        ],
-        "body bytes": body["bytes"],
-        "wire bytes": body["wire_bytes"],
+        "quarantine_reasons": report.reason_rows(manifest["reasons"]),
+        "lines_outside_days": sum(one.count for one in others),
+        "requests_with_lines_outside": export_requests.reason_rows(others),
+        "body_bytes": body["bytes"],
+        "wire_bytes": body["wire_bytes"],
         "seconds": round(body["seconds"], 3),
-        "rows per second": metadata.rate(manifest["exported"], body["seconds"]),
-        "time mode": manifest["time_mode"] if manifest["time_evidence"]["sure"] else "not known yet",
-        "time zone": manifest["timezone"],
+        "rows_per_second": metadata.rate(manifest["exported"], body["seconds"]),
+        "time_mode": manifest["time_mode"] if manifest["time_evidence"]["sure"] else "not known yet",
+        "time_zone": manifest["timezone"],
         "changed": not manifest.get("unchanged", False),
-        **({"not believed": manifest["doubt"]} if "doubt" in manifest else {}),
+        **({"not_believed": manifest["doubt"]} if "doubt" in manifest else {}),
         **_changes(manifest),
-        "export request": partial(_request, manifest),
+        "export_request": partial(_request, manifest),
         "files": partial(_files, resource, manifest, extract.TABLE),
         "preview": lambda: metadata.table(extract.preview(opened, manifest["day"], 10)),
         "properties": lambda: looked_at(lambda of_day: of_day.properties, ", most frequent first"),
-        "top values": lambda: looked_at(lambda of_day: of_day.values, "; properties whose values repeat"),
+        "top_values": lambda: looked_at(lambda of_day: of_day.values, "; properties whose values repeat"),
         "dagster/column_schema": partial(metadata.column_schema, extract.SCHEMA, extract.COLUMNS),
     }
 
@@ -173,7 +172,7 @@ def _changes(manifest: dict[str, Any]) -> dict[str, int]:
     if found is None and not manifest.get("unchanged"):
         return {}
     now = {} if found is None or manifest.get("unchanged") else found
-    return {f"events that {what}": now.get(what, 0) for what in ("appeared", "changed", "vanished")}
+    return {f"events_{what}": now.get(what, 0) for what in ("appeared", "changed", "vanished")}
 
 
 def _request(manifest: dict[str, Any]) -> str:
@@ -189,15 +188,14 @@ def _request(manifest: dict[str, Any]) -> str:
 def _xdm_metadata(manifest: dict[str, Any], resource: ConnectionResource, raw: dg.AssetKey) -> dict[str, Any]:
     opened, day = resource.opened, manifest["day"]
     return {
-        "dagster/row_count": manifest["rows"],
         "dagster/partition_row_count": manifest["rows"],
         "dagster/size_bytes": sum(part["bytes"] for part in manifest["parts"]),
         "duplicates": manifest["duplicates"],
         "quarantined": manifest["quarantined"],
-        "quarantine reasons": manifest["violations"],
-        "mapping errors": manifest["mapping_errors"],
+        "quarantine_reasons": manifest["violations"],
+        "mapping_errors": manifest["mapping_errors"],
         "seconds": round(manifest["seconds"], 3),
-        "rows per second": metadata.rate(manifest["rows"], manifest["seconds"]),
+        "rows_per_second": metadata.rate(manifest["rows"], manifest["seconds"]),
         "schema": manifest["schema"],
         "mapping": manifest["mapping"],
         "files": partial(_files, resource, manifest, transform.TABLE),
@@ -206,7 +204,7 @@ def _xdm_metadata(manifest: dict[str, Any], resource: ConnectionResource, raw: d
             previews.field_rows(opened, manifest),
             caption=f"Fields with values or violations in {manifest['rows']:,} events, violated ones first.",
         ),
-        "before and after": lambda: metadata.texts(
+        "before_and_after": lambda: metadata.texts(
             text
             for number, (before, after) in enumerate(previews.before_and_after(opened, manifest), 1)
             for text in ((f"**Event {number}, raw**", before), (f"**Event {number}, XDM**", after))
@@ -219,25 +217,24 @@ def _columns(opened: Opened, day: str) -> dg.TableSchema:
     return metadata.column_schema(transform.arrow_schema(opened, day), transform.described(opened))
 
 
-def _counts(resource: ConnectionResource, day: str) -> dict[str, Any]:
-    """The day's row of the report; what the Platform has not told yet is left open."""
-    row = report.counts_of(resource.opened, day)
-    return row | {"ingested": None, "rejected": None} if row["status"] == "in_progress" else row
+def _counts(opened: Opened, day: str) -> dict[str, Any]:
+    """The day's row of the report; of what the Platform has not said yet it says so."""
+    row = report.known(report.counts_of(opened, day))
+    return {name: "not known yet" if value is None and name in report.COUNTS else value for name, value in row.items()}
 
 
 def _batch_metadata(manifest: dict[str, Any], resource: ConnectionResource) -> dict[str, Any]:
     batch_id = manifest["batch_id"]
     return {
-        "dagster/row_count": manifest["rows"],
         "dagster/partition_row_count": manifest["rows"],
         "dagster/size_bytes": manifest["bytes"],
         "action": manifest["action"],
-        "batch": batch_id or "(none: the day has no events)",
-        "external id": manifest["external_id"] or "",
+        "batch_id": batch_id or None,
+        "external_id": manifest["external_id"] or "",
         "status": manifest["status"],
-        "replaced batches": ", ".join(manifest["predecessors"]) or "none",
-        "guardrails": [{"warned of before the upload": text} for text in manifest["guardrails"]],
+        "replaced_batches": ", ".join(manifest["predecessors"]) or "none",
+        "guardrails": [{"warning": text} for text in manifest["guardrails"]],
         "seconds": round(manifest["seconds"], 3),
-        "rows per second": metadata.rate(manifest["rows"], manifest["seconds"]),
-        "counts": lambda: metadata.table([_counts(resource, manifest["day"])]),
-    } | ({"batch in the Platform": lambda: metadata.url(load.batch_url(resource.opened, batch_id))} if batch_id else {})
+        "rows_per_second": metadata.rate(manifest["rows"], manifest["seconds"]),
+        "counts": lambda: metadata.table([_counts(resource.opened, manifest["day"])]),
+    } | ({"batch_url": lambda: metadata.url(load.batch_url(resource.opened, batch_id))} if batch_id else {})

@@ -6,7 +6,7 @@ What does not belong here: what a run does (`assets`, `checks`).
 import contextlib
 import datetime
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -27,6 +27,9 @@ REREAD_TAGS = {REREAD_TAG: "true", "dagster/priority": "-1"}
 
 WEEKLY_DEPTH = 30
 """Days that are read again once a week, on Mondays, however few are on the others."""
+
+NO_BATCH = "(none: the day has no events)"
+"""Stands in materializations of 0.1.0 and before for a batch id."""
 
 REQUEUE_LIMIT = 100
 """Runs that one tick brings back; the others follow with the next ticks."""
@@ -49,6 +52,7 @@ def daily_job(name: str, assets: Sequence[dg.AssetsDefinition]) -> Any:
         f"{name}_daily",
         selection=dg.AssetSelection.assets(*keys) - verdict,
         description=f"A day of {name}: export, XDM, conformance, upload.",
+        tags=failures.NO_RUN_RETRY,
     )
 
 
@@ -71,6 +75,7 @@ def confirm_job(name: str, batch: dg.AssetKey) -> Any:
         f"{name}_confirm",
         selection=dg.AssetSelection.checks(dg.AssetCheckKey(batch, INGESTED)),
         description="Asks the Platform what became of a handed-over batch, fetches its diagnostics, counts up.",
+        tags=failures.NO_RUN_RETRY,
     )
 
 
@@ -179,13 +184,19 @@ def read_handed_over(
         materialization = record.asset_materialization
         if materialization is None or record.partition_key is None:
             continue
-        value = materialization.metadata.get("batch")
-        batch_id = str(value.value) if value is not None else ""
-        if batch_id and not batch_id.startswith("("):
+        if batch_id := _batch_id(materialization.metadata):
             still_open[record.partition_key] = batch_id
         else:
             still_open.pop(record.partition_key, None)
     return still_open, after
+
+
+def _batch_id(metadata: Mapping[str, dg.MetadataValue[Any]]) -> str | None:
+    """The batch that a materialization of `aep_batch` tells of; None of a day without events."""
+    found = metadata.get("batch_id", metadata.get("batch"))  # `batch` until 0.1.0, a text where there was none
+    if found is None or not found.value or found.value == NO_BATCH:
+        return None
+    return str(found.value)
 
 
 def requeue_sensor(

@@ -28,44 +28,9 @@ class Check(NamedTuple):
     blocking: bool
 
 
-def build_checks(
-    days: dg.PartitionsDefinition[str], assets: list[dg.AssetsDefinition], *, resource_key: str
-) -> list[dg.AssetChecksDefinition]:
-    """The checks of a connection's three assets, those of an asset in one step, since each step costs events in Dagster's log."""
+def build_checks(assets: list[dg.AssetsDefinition], *, resource_key: str) -> list[dg.AssetChecksDefinition]:
+    """The checks of a connection's three assets."""
     raw, xdm, batch = assets
-
-    def checks_of(asset: dg.AssetsDefinition, *checks: Check) -> dg.AssetChecksDefinition:
-        @dg.multi_asset_check(
-            name=f"{'__'.join(asset.key.path)}_checks",
-            specs=[
-                dg.AssetCheckSpec(
-                    check.name,
-                    asset=asset.key,
-                    description=check.description,
-                    blocking=check.blocking,
-                    partitions_def=days,
-                )
-                for check in checks
-            ],
-            can_subset=True,
-            required_resource_keys={resource_key},
-        )
-        def body(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-            resource: ConnectionResource = getattr(context.resources, resource_key)
-            selected = {key.name for key in context.selected_asset_check_keys}
-            for check in checks:
-                if check.name not in selected:
-                    continue
-                findings = []
-                for day in failures.days_of(context, days):
-                    with failures.explained(context, asset.key.path[0], day):
-                        findings.append(check.find(resource.opened, day))
-                if any(finding.waits for finding in findings):
-                    failures.wait_for_time_mode(context, asset.key.path[0])
-                yield result(findings, context.log.warning, check.name, asset.key)
-
-        return body
-
     return [
         checks_of(
             raw,
@@ -96,6 +61,7 @@ def build_checks(
                 verify.loss_is_proven,
                 blocking=True,
             ),
+            resource_key=resource_key,
         ),
         checks_of(
             xdm,
@@ -112,6 +78,7 @@ def build_checks(
                 verify.mapping_has_no_errors,
                 blocking=False,
             ),
+            resource_key=resource_key,
         ),
         checks_of(
             batch,
@@ -139,8 +106,45 @@ def build_checks(
                 verify.reconciles_with_mixpanel,
                 blocking=False,
             ),
+            resource_key=resource_key,
         ),
     ]
+
+
+def checks_of(asset: dg.AssetsDefinition, *checks: Check, resource_key: str) -> dg.AssetChecksDefinition:
+    """The checks of an asset, in its partitions, and in one step, since each step costs events in Dagster's log."""
+    days, connection = asset.partitions_def, asset.key.path[0]
+
+    @dg.multi_asset_check(
+        name=f"{'__'.join(asset.key.path)}_checks",
+        specs=[
+            dg.AssetCheckSpec(
+                check.name,
+                asset=asset.key,
+                description=check.description,
+                blocking=check.blocking,
+                partitions_def=days,
+            )
+            for check in checks
+        ],
+        can_subset=True,
+        required_resource_keys={resource_key},
+    )
+    def body(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        resource: ConnectionResource = getattr(context.resources, resource_key)
+        selected = {key.name for key in context.selected_asset_check_keys}
+        for check in checks:
+            if check.name not in selected:
+                continue
+            findings = []
+            for day in failures.days_of(context, days):
+                with failures.explained(context, connection, day):
+                    findings.append(check.find(resource.opened, day))
+            if any(finding.waits for finding in findings):
+                failures.wait_for_time_mode(context, connection)
+            yield result(findings, context.log.warning, check.name, asset.key)
+
+    return body
 
 
 def result(

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import functools
-import os
 from pathlib import Path
 
 import dagster as dg
-from dagster.components import load_defs
 
 import mixpanel_aep_assets.defs
 
 
+def load() -> dg.Definitions:
+    """The definitions as YAML and environment are now."""
+    # `dg.load_from_defs_folder` looks for a pyproject.toml, which an installed wheel does not have above it.
+    tree = dg.ComponentTree.from_module(defs_module=mixpanel_aep_assets.defs, project_root=Path(__file__).parent.parent)
+    return dg.Definitions.merge(tree.build_defs(), dg.Definitions(executor=dg.in_process_executor))
+
+
 @dg.definitions
+@functools.cache
 def defs() -> dg.Definitions:
-    return _loaded(frozenset(os.environ.items()))
+    """Made once a process, of which a run's asks five times, at a fifth of a second each.
 
-
-@functools.lru_cache(maxsize=1)
-def _loaded(_environment: frozenset[tuple[str, str]]) -> dg.Definitions:
-    """Made once for an environment: a run's process asks for them five times, at a fifth of a second each."""
-    return dg.Definitions.merge(
-        load_defs(mixpanel_aep_assets.defs, project_root=Path(__file__).parent.parent),
-        dg.Definitions(executor=dg.in_process_executor),
-    )
+    A reload in the UI starts a new process, which reads YAML and environment again.
+    """
+    return load()

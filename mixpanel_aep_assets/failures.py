@@ -74,8 +74,9 @@ UNSURE_TAG = "mixpanel_aep/unsure"
 REQUEUE_TAG = "mixpanel_aep/requeue"
 """Run tag: `due` on a run that is to be brought back, `done` once it was."""
 
-CRASH_RETRY = dg.RetryPolicy(max_retries=0)
-"""The clients retry what can be retried; the policy only keeps Dagster from adding tries of its own."""
+NO_RUN_RETRY = {"dagster/retry_on_asset_or_op_failure": "false"}
+"""Run tags: Dagster's run retries, where an instance has them, are for crashes. What a failed step means is said here, and
+`allow_retries=False` of a failure stops the retry policy of a step only."""
 
 
 @contextmanager
@@ -90,11 +91,13 @@ def explained(
     except Exception as error:
         if not isinstance(error, ExplainedError):
             raise
+        wait = error.wait
+        if error.retryable and wait is not None and wait <= SHORT_WAIT and context.retry_number < MAX_RETRIES:
+            raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=wait) from error
+        # A run that was launched for assets, by a backfill or from the UI, has no tags of a job.
+        context.instance.add_run_tags(context.run.run_id, NO_RUN_RETRY)
         if not error.retryable:
             raise dg.Failure(_told(day, error), metadata={"day": day}, allow_retries=False) from None
-        wait = error.wait
-        if wait is not None and wait <= SHORT_WAIT and context.retry_number < MAX_RETRIES:
-            raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=wait) from error
         raise _later(context, connection, _told(day, error), wait) from None
 
 

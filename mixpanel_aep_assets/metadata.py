@@ -1,4 +1,4 @@
-"""Our numbers and tables in the names that the Dagster UI reads (`dagster/row_count`, `dagster/column_schema`, …).
+"""Our numbers and tables in the names that the Dagster UI reads (`dagster/partition_row_count`, `dagster/column_schema`, …).
 
 What belongs here: turning manifests and frames into metadata values, so that none fails a day and none is more than it says.
 What does not: reading or computing them.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import ipaddress
 import os
 import re
@@ -101,9 +102,9 @@ class Trust:
             self._require_hashed_folder()
             return ssl.create_default_context(capath=self.path)
         try:
-            with Path(self.path).open("rb"):
-                pass
-            return ssl.create_default_context(cafile=self.path)
+            with Path(self.path).open("rb") as file:
+                state = os.fstat(file.fileno())
+            return _context_of_file(self.path, (state.st_mtime_ns, state.st_size))
         except ssl.SSLError:
             raise self._wrong("holds no certificate in PEM form") from None
         except (OSError, ValueError) as error:
@@ -125,6 +126,12 @@ class Trust:
             f"{self.variable or 'certifi'}={self.path!r} {reason}. Set SSL_CERT_FILE to a PEM file of the certificate "
             f"authorities to trust, or unset {self.variable} to trust the public ones."
         )
+
+
+@functools.lru_cache(maxsize=8)
+def _context_of_file(path: str, state: tuple[int, int]) -> ssl.SSLContext:  # noqa: ARG001 - a changed file is read again
+    """Shared by all clients of the process: reading the public authorities takes 60 ms."""
+    return ssl.create_default_context(cafile=path)
 
 
 @dataclass(frozen=True)
@@ -244,7 +251,7 @@ def without(text: str, *secrets: str) -> str:
 def retry_after(value: str | None, longest: float, now: datetime.datetime | None = None) -> float | None:
     """Seconds that a `Retry-After` names, in either of its forms, `longest` at most; None where it says nothing usable."""
     value = (value or "").strip()
-    if re.fullmatch(r"\d{1,15}(\.\d+)?", value):
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
         return min(float(value), longest)
     try:
         moment = parsedate_to_datetime(value)

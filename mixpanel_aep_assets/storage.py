@@ -104,6 +104,14 @@ def open_storage(url: str) -> Storage:
     return _local(Path(url).expanduser())
 
 
+def uri_of(url: str) -> str:
+    """The URI of the storage at a path or URL, without opening it: `file:///…` for a folder."""
+    if len(urlsplit(url).scheme) > 1 and not url.startswith("file://"):
+        return url.rstrip("/")
+    path = Path(urlsplit(url).path) if url.startswith("file://") else Path(url).expanduser()
+    return path.resolve().as_uri()
+
+
 def _local(path: Path) -> Storage:
     try:
         path.mkdir(parents=True, exist_ok=True)

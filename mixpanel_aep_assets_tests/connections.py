@@ -14,6 +14,7 @@ from mixpanel_aep_assets.cli.demo import CREDENTIALS, environment
 from mixpanel_aep_assets.connection import Opened, Secrets, Settings
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.pipeline import extract, load, transform
+from mixpanel_aep_assets.xdm import standard
 
 DAY = "2026-03-10"
 NOON = 1_773_144_000_000
@@ -52,6 +53,20 @@ def variables(emulator: EmulatorThread, folder: Path, **more: str) -> dict[str, 
 def provisioned(connection: Opened) -> Opened:
     provision.apply(connection.platform, provision.plan(connection.platform, connection.wanted()))
     return connection
+
+
+def strict_mapping(folder: Path) -> str:
+    """The standard mapping set, but that events with `NOWHERE` do not conform by it."""
+    mapping = standard.standard_mapping(standard.TENANT)
+    (state,) = (row for row in mapping["mappings"] if row["destination"] == "placeContext.geo.stateProvince")
+    state["source"] = "properties.state"
+    file = folder / "strict.json"
+    file.write_text(json.dumps(mapping))
+    return str(file)
+
+
+NOWHERE = {"state": "California"}
+"""Properties of an event whose state is no ISO 3166-2 code."""
 
 
 def event(number: int, name: str = "Page Viewed", **properties: Any) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def test_a_time_that_nothing_can_hold_sets_one_line_aside(emulator: EmulatorThre
         provisioned(connection)
         row = done(connection)
         assert (row["uploaded"], row["quarantined"], row["status"]) == (40, len(OUT_OF_RANGE), "ingested")
-        assert quarantine.summary(connection, DAY)["raw"] == {"bad_time": len(OUT_OF_RANGE)}
+        assert quarantine.summary(connection, DAY)["request"] == {"bad_time": len(OUT_OF_RANGE)}
         assert len(extract.preview(connection, DAY, 60)) == len(transform.preview(connection, DAY, 60)) == 40
     assert live(emulator, connection) == 40
 

@@ -78,7 +78,7 @@ def test_run_takes_a_day_before_the_default_start_unless_a_start_is_set(
         ({"MIXPANEL_AEP_MAPPING": "/no/such/file.json"}, "MIXPANEL_AEP_MAPPING"),
         ({"AEP_DATASET_NAME": "No such dataset"}, "provision"),
         ({"ADOBE_CLIENT_SECRET": "wrong"}, "ADOBE_CLIENT_SECRET"),
-        ({"MIXPANEL_AEP_PRIVACY_HASH": "distinct_id"}, "Not set: MIXPANEL_AEP_PRIVACY_SALT"),
+        ({"MIXPANEL_AEP_PRIVACY_HASH": "distinct_id"}, "Set MIXPANEL_AEP_PRIVACY_SALT"),
         ({"MIXPANEL_EXPORT_URL": "http://127.0.0.1:9", "MIXPANEL_TIMEZONE": "UTC"}, "127.0.0.1"),
     ],
     ids=[

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime
+import warnings
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from mixpanel_aep_assets import automation, checks
+from mixpanel_aep_assets import automation, checks, definitions
+from mixpanel_aep_assets.cli.connections import load_definitions
 from mixpanel_aep_assets.components import MixpanelToAep
 from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection, partitions
 from mixpanel_aep_assets.connection import Settings
@@ -121,14 +124,25 @@ def test_secrets_are_held_as_names_of_variables_never_as_values(monkeypatch: pyt
     assert "secret-value" not in repr(resource)
 
 
-def test_definitions_are_made_once_and_anew_where_a_variable_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mixpanel_aep_assets.definitions import defs
+def test_a_process_makes_its_definitions_once() -> None:
+    assert definitions.defs() is definitions.defs()
 
-    monkeypatch.setenv("MIXPANEL_AEP_START_DATE", "2026-01-01")
-    first = defs()
-    assert defs() is first
-    monkeypatch.setenv("MIXPANEL_AEP_START_DATE", "2026-02-01")
-    assert defs() is not first
+
+def test_a_command_reads_the_variables_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    starts = []
+    for day in ("2026-01-01", "2026-02-01"):
+        monkeypatch.setenv("MIXPANEL_AEP_START_DATE", day)
+        job = load_definitions().resolve_job_def("default_daily")
+        starts.append(job.partitions_def.get_first_partition_key())
+    assert starts == ["2026-01-01", "2026-02-01"]
+
+
+def test_loading_the_definitions_calls_nothing_of_dagsters_that_is_deprecated() -> None:
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        definitions.load()
+    ours = [one for one in seen if Path(one.filename).is_relative_to(Path(definitions.__file__).parent)]
+    assert not [one for one in ours if issubclass(one.category, DeprecationWarning)]
 
 
 def test_a_block_names_the_titles_that_provision_makes_or_extends() -> None:

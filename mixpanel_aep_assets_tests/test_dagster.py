@@ -18,7 +18,18 @@ from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.pipeline import load, transform
 from mixpanel_aep_assets.storage import DayReplaced
-from mixpanel_aep_assets_tests.connections import DAY, NOON, event, events, lines, opened, provisioned, variables
+from mixpanel_aep_assets_tests.connections import (
+    DAY,
+    NOON,
+    NOWHERE,
+    event,
+    events,
+    lines,
+    opened,
+    provisioned,
+    strict_mapping,
+    variables,
+)
 
 RAW, XDM, BATCH = (dg.AssetKey(["default", noun]) for noun in ("raw_events", "xdm_events", "aep_batch"))
 
@@ -59,9 +70,9 @@ def test_a_day_shows_its_numbers_schema_preview_and_lineage(
     result = run(definitions, instance)
     assert result.success
     raw, xdm, batch = (numbers(result, key) for key in (RAW, XDM, BATCH))
-    assert (raw["dagster/row_count"], raw["exported"], raw["quarantined"]) == (44, 44, 0)
-    assert (xdm["dagster/row_count"], xdm["duplicates"]) == (40, 4)
-    assert (batch["dagster/row_count"], batch["action"]) == (40, "uploaded")
+    assert (raw["dagster/partition_row_count"], raw["exported"], raw["quarantined"]) == (44, 44, 0)
+    assert (xdm["dagster/partition_row_count"], xdm["duplicates"]) == (40, 4)
+    assert (batch["dagster/partition_row_count"], batch["action"]) == (40, "uploaded")
     assert raw["dagster/size_bytes"] > 0
     assert "Page Viewed" in raw["preview"]
     described = {column.name: column.description for column in xdm["dagster/column_schema"].columns}
@@ -69,7 +80,7 @@ def test_a_day_shows_its_numbers_schema_preview_and_lineage(
     assert "mixpanel.timestamp" in (described["timestamp"] or "")
     deps = xdm["dagster/column_lineage"].deps_by_column
     assert {dep.column_name for dep in deps["timestamp"]} == {"time_ms"}
-    assert "experience.adobe.com" in batch["batch in the Platform"]
+    assert "experience.adobe.com" in batch["batch_url"]
 
 
 def test_a_day_that_is_read_again_shows_what_appeared_changed_and_vanished_since(
@@ -81,7 +92,7 @@ def test_a_day_that_is_read_again_shows_what_appeared_changed_and_vanished_since
         emulator.control.seed_day(DAY, lines(rows))
         raw = numbers(run(definitions, instance), RAW)
         emulator.control.settle()
-        shown.append([raw.get(f"events that {what}") for what in ("appeared", "changed", "vanished")])
+        shown.append([raw.get(f"events_{what}") for what in ("appeared", "changed", "vanished")])
     assert shown == [[None] * 3, [2, 1, 1], [0, 0, 0]]
 
 
@@ -99,16 +110,41 @@ def test_every_check_has_its_day(
     assert all(e.passed and e.partition == DAY for e in evaluations)
 
 
-def test_a_day_with_too_many_violations_is_blocked_before_the_upload(
+@pytest.fixture
+def strict(definitions: dg.Definitions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dg.Definitions:
+    """The same with a mapping set by which events may not conform."""
+    monkeypatch.setenv("MIXPANEL_AEP_MAPPING", strict_mapping(tmp_path))
+    block = MixpanelToAep()
+    return dg.Definitions.merge(build_connection(block, block.block()), dg.Definitions(executor=dg.in_process_executor))
+
+
+def test_a_day_with_too_many_lines_of_other_days_is_blocked_before_it_is_transformed(
     emulator: EmulatorThread, definitions: dg.Definitions, instance: dg.DagsterInstance
 ) -> None:
     future = NOON + 20 * 365 * 86_400_000
     emulator.control.seed_day(DAY, lines(events(25, time=future) + events(40)))
     result = run(definitions, instance)
     assert not result.success
+    (check,) = [e for e in result.get_asset_check_evaluations() if e.check_name == "lines_belong_to_day"]
+    assert not check.passed
+    raw = numbers(result, RAW)
+    assert (raw["exported"], raw["lines_outside_days"], raw["export_request"]) == (
+        40,
+        25,
+        "the day alone",
+    )
+    assert not [e for e in result.get_asset_materialization_events() if e.asset_key == XDM]
+
+
+def test_a_day_with_too_many_violations_is_blocked_before_the_upload(
+    emulator: EmulatorThread, strict: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    emulator.control.seed_day(DAY, lines(events(25, **NOWHERE) + [event(number) for number in range(25, 65)]))
+    result = run(strict, instance)
+    assert not result.success
     (check,) = [e for e in result.get_asset_check_evaluations() if e.check_name == "conforms_to_xdm"]
     assert not check.passed
-    assert "/timestamp" in check.metadata["violations"].value
+    assert "/placeContext/geo/stateProvince" in check.metadata["violations"].value
     assert not [e for e in result.get_asset_materialization_events() if e.asset_key == BATCH]
 
 
@@ -291,7 +327,7 @@ def test_a_batch_that_is_gone_or_cannot_be_asked_for_keeps_the_sensor_from_no_ot
     emulator: EmulatorThread, definitions: dg.Definitions, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     emulator.control.seed_day(DAY, lines(events(40)))
-    batch = numbers(run(definitions, instance), BATCH)["batch"]
+    batch = numbers(run(definitions, instance), BATCH)["batch_id"]
     emulator.control.settle()
     after = json.loads(follow(definitions, instance).cursor or "{}")["after"]
     still = json.dumps({"after": after, "open": {"2026-03-08": "01M85VWQ5J7FV468BQG7ZM8PZ2", DAY: batch}})

@@ -54,9 +54,14 @@ def test_a_storage_that_cannot_be_is_wrong_use(
 
 def test_every_error_that_is_named_so_has_the_one_root() -> None:
     strays = [error.__qualname__ for error in _public_errors() if not issubclass(error, ExplainedError)]
-    assert sorted(strays) == ["EntryExists", "EvaluationError", "NotNativeError", "Refused", "Scattered"], (
-        "signals inside a room, which nobody outside it sees"
-    )
+    assert sorted(strays) == [
+        "EntryExists",
+        "EvaluationError",
+        "NotComparable",
+        "NotNativeError",
+        "Refused",
+        "Scattered",
+    ], "signals inside a room, which nobody outside it sees"
 
 
 def _public_errors() -> Iterator[type[Exception]]:

@@ -223,8 +223,8 @@ def test_the_check_stands_before_the_transformation(emulator: EmulatorThread, co
     import dagster as dg
 
     days_of = dg.DailyPartitionsDefinition(start_date=DAYS[0])
-    made = assets.build_assets("default", days_of, resource_key="r")
-    specs = [spec for one in checks.build_checks(days_of, made, resource_key="r") for spec in one.check_specs]
+    made = assets.build_assets("default", days_of, resource_key="r", uri="file:///data")
+    specs = [spec for one in checks.build_checks(made, resource_key="r") for spec in one.check_specs]
     (spec,) = [spec for spec in specs if spec.name == "lines_belong_to_day"]
     assert (spec.asset_key.path, spec.blocking) == (["default", "raw_events"], True)
 

@@ -288,7 +288,7 @@ def run_raw(definitions: dg.Definitions, instance: dg.DagsterInstance, day: str,
         instance=instance, partition_key=day, tags=tags, asset_selection=[RAW]
     )
     (made,) = result.get_asset_materialization_events()
-    assert made.materialization.metadata["dagster/row_count"].value == EVENTS
+    assert made.materialization.metadata["dagster/partition_row_count"].value == EVENTS
 
 
 def test_a_run_of_a_backfill_of_assets_reads_its_days(

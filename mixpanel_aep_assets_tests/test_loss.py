@@ -573,11 +573,11 @@ def test_in_dagster_the_check_is_red_and_nothing_behind_it_runs(
         assert not result.success
         (red,) = [e for e in result.get_asset_check_evaluations() if not e.passed]
         assert (red.check_name, red.blocking, red.partition) == ("loss_is_proven", True, DAY)
-        assert red.metadata["events committed"].value == 18
-        assert red.metadata["Mixpanel's own count"].value == 18
+        assert red.metadata["events_committed"].value == 18
+        assert red.metadata["mixpanel_count"].value == 18
         (raw,) = result.get_asset_materialization_events()
-        assert "Mixpanel itself counts 18" in raw.materialization.metadata["not believed"].value
-        assert raw.materialization.metadata["dagster/row_count"].value == 18
+        assert "Mixpanel itself counts 18" in raw.materialization.metadata["not_believed"].value
+        assert raw.materialization.metadata["dagster/partition_row_count"].value == 18
         assert live(emulator, connection) == 36
         assert run({failures.FORCE_TAG: "true"}).success
     assert live(emulator, connection) == 18

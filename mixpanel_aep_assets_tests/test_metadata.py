@@ -23,7 +23,7 @@ from dagster_webserver.webserver import DagsterWebserver
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mixpanel_aep_assets import metadata
+from mixpanel_aep_assets import assets, metadata
 from mixpanel_aep_assets.checks import result
 from mixpanel_aep_assets.cli.preview import preview
 from mixpanel_aep_assets.components import MixpanelToAep
@@ -227,10 +227,10 @@ def test_awkward_events_at_the_beginning_of_a_day_fail_nothing_and_are_shown(
     )
     emulator.control.seed_day(DAY, ("\n".join(body) + "\n").encode())
     shown = run(definitions)
-    assert shown["aep_batch"]["dagster/row_count"] == 30
+    assert shown["aep_batch"]["dagster/partition_row_count"] == 30
     assert "not shown" not in str(shown)
-    assert "1e999" in shown["xdm_events"]["before and after"]
-    assert r"caf\u00e9 \ud83d" in shown["xdm_events"]["before and after"]
+    assert "1e999" in shown["xdm_events"]["before_and_after"]
+    assert r"caf\u00e9 \ud83d" in shown["xdm_events"]["before_and_after"]
 
 
 @pytest.mark.parametrize("value", AWKWARD.values(), ids=AWKWARD.keys())
@@ -257,7 +257,7 @@ def test_no_preview_or_table_that_fails_fails_a_day(
     for place, name in [
         (previews, "of_raw_events"), (previews, "field_rows"), (previews, "before_and_after"),
         (transform, "preview"), (transform, "lineage"), (transform, "arrow_schema"),
-        (load, "batch_url"), (load, "counts"), (metadata, "rate"),
+        (load, "batch_url"), (assets, "_counts"), (metadata, "rate"),
     ]:  # fmt: skip
         monkeypatch.setattr(place, name, broken)
     emulator.control.seed_day(DAY, ("\n".join(json.dumps(event(number)) for number in range(30)) + "\n").encode())

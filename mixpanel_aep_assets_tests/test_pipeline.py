@@ -19,13 +19,31 @@ from mixpanel_aep_assets.mixpanel.errors import AuthenticationFailed, DateTooLat
 from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.pipeline import extract, quarantine, report, transform, verify
 from mixpanel_aep_assets.pipeline.trifle import is_more_than_a_trifle
-from mixpanel_aep_assets_tests.connections import DAY, NOON, event, events, lines, opened, provisioned, run_day, settled
+from mixpanel_aep_assets_tests.connections import (
+    DAY,
+    NOON,
+    NOWHERE,
+    event,
+    events,
+    lines,
+    opened,
+    provisioned,
+    run_day,
+    settled,
+    strict_mapping,
+)
 from mixpanel_aep_assets_tests.outside import EVENTS, NO_EVENTS
 
 
 @pytest.fixture
 def connection(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Opened]:
     with opened(emulator, tmp_path) as connection:
+        yield provisioned(connection)
+
+
+@pytest.fixture
+def strict(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Opened]:
+    with opened(emulator, tmp_path, mapping=strict_mapping(tmp_path)) as connection:
         yield provisioned(connection)
 
 
@@ -146,53 +164,46 @@ def test_broken_lines_are_set_aside_and_counted(emulator: EmulatorThread, connec
     ]
 
 
-def test_rows_that_cannot_conform_are_set_aside_with_their_reasons(
-    emulator: EmulatorThread, connection: Opened
-) -> None:
-    emulator.control.seed_day(DAY, lines([*events(99), event(99, **{"$latitude": 123.4, "$longitude": 9.9})]))
-    run_day(connection)
-    settled(connection)
-    row = report.counts_of(connection, DAY)
+def test_rows_that_cannot_conform_are_set_aside_with_their_reasons(emulator: EmulatorThread, strict: Opened) -> None:
+    emulator.control.seed_day(DAY, lines([*events(99), event(99, **NOWHERE)]))
+    run_day(strict)
+    settled(strict)
+    row = report.counts_of(strict, DAY)
     assert (row["quarantined"], row["uploaded"], row["ingested"]) == (1, 99, 99)
-    finding = verify.conforms_to_xdm(connection, DAY)
+    finding = verify.conforms_to_xdm(strict, DAY)
     assert not finding.passed
     assert not finding.severe
-    (file,) = connection.day(transform.TABLE, DAY).locations(kind="quarantine")
+    (file,) = strict.day(transform.TABLE, DAY).locations(kind="quarantine")
     (aside,) = pl.read_parquet(file).to_dicts()
-    assert aside["pointer"] == "/placeContext/geo/_schema/latitude"
-    assert json.loads(aside["properties"])["$latitude"] == 123.4
+    assert aside["pointer"] == "/placeContext/geo/stateProvince"
+    assert json.loads(aside["properties"])["state"] == "California"
 
 
-def test_more_violations_than_allowed_block_the_day(emulator: EmulatorThread, connection: Opened) -> None:
-    nowhere = {"$latitude": 123.4, "$longitude": 9.9}
-    emulator.control.seed_day(DAY, lines(events(30, **nowhere) + [event(number) for number in range(30, 80)]))
-    extract.extract_day(connection, DAY)
-    transform.transform_day(connection, DAY)
-    finding = verify.conforms_to_xdm(connection, DAY)
+def test_more_violations_than_allowed_block_the_day(emulator: EmulatorThread, strict: Opened) -> None:
+    emulator.control.seed_day(DAY, lines(events(21, **NOWHERE) + [event(number) for number in range(21, 71)]))
+    extract.extract_day(strict, DAY)
+    transform.transform_day(strict, DAY)
+    finding = verify.conforms_to_xdm(strict, DAY)
     assert not finding.passed
     assert finding.severe
     assert finding.text.startswith("21 of 71 events (29.6 %) cannot conform, the connection allows 5 % or 20 events")
 
 
 def test_a_handful_that_cannot_conform_is_a_warning_with_its_number_whatever_its_share(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, strict: Opened
 ) -> None:
-    future = NOON + 20 * 365 * 86_400_000
-    emulator.control.seed_day(
-        DAY, lines([*events(40), event(40, time=future), event(41, time=future), event(42, time=future)])
-    )
-    extract.extract_day(connection, DAY)
-    transform.transform_day(connection, DAY)
-    finding = verify.conforms_to_xdm(connection, DAY)
+    emulator.control.seed_day(DAY, lines([*events(40), *(event(number, **NOWHERE) for number in (40, 41, 42))]))
+    extract.extract_day(strict, DAY)
+    transform.transform_day(strict, DAY)
+    finding = verify.conforms_to_xdm(strict, DAY)
     assert (finding.passed, finding.severe) == (False, False)
     assert finding.text.startswith("40 events conform; 3 of 43 (7.0 %) cannot and were set aside")
-    assert finding.numbers["allowed rows"] == 20
+    assert finding.numbers["allowed_rows"] == 20
 
 
 def test_a_day_of_which_nothing_conforms_is_blocked(emulator: EmulatorThread, tmp_path: Path) -> None:
-    future = NOON + 20 * 365 * 86_400_000
-    emulator.control.seed_day(DAY, lines(events(2, time=future)))
-    with provisioned(opened(emulator, tmp_path, time_mode="utc")) as connection:
+    emulator.control.seed_day(DAY, lines(events(2, **NOWHERE)))
+    with provisioned(opened(emulator, tmp_path, time_mode="utc", mapping=strict_mapping(tmp_path))) as connection:
         extract.extract_day(connection, DAY)
         transform.transform_day(connection, DAY)
         assert verify.conforms_to_xdm(connection, DAY).severe

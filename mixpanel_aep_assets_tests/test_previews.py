@@ -13,14 +13,21 @@ from mixpanel_aep_assets import metadata
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.pipeline import extract, previews, transform
-from mixpanel_aep_assets_tests.connections import DAY, NOON, event, events, lines, opened, provisioned
-
-FUTURE = NOON + 20 * 365 * 86_400_000
+from mixpanel_aep_assets_tests.connections import (
+    DAY,
+    NOWHERE,
+    event,
+    events,
+    lines,
+    opened,
+    provisioned,
+    strict_mapping,
+)
 
 
 @pytest.fixture
 def connection(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Opened]:
-    with opened(emulator, tmp_path) as connection:
+    with opened(emulator, tmp_path, mapping=strict_mapping(tmp_path)) as connection:
         yield provisioned(connection)
 
 
@@ -40,7 +47,7 @@ def test_the_tables_of_a_day_tell_properties_values_fields_and_pairs(
     emulator: EmulatorThread, connection: Opened
 ) -> None:
     rows = [event(n, **{"$browser": "Chrome" if n % 4 else "Safari", "mixed": n if n % 2 else "x"}) for n in range(40)]
-    rows.append(event(90, "Late", time=FUTURE, half=None))
+    rows.append(event(90, "Lost", **NOWHERE, half=None))
     raw, xdm = made(emulator, connection, rows)
 
     seen = previews.of_raw_events(connection, raw)
@@ -55,7 +62,7 @@ def test_the_tables_of_a_day_tell_properties_values_fields_and_pairs(
     assert "$insert_id" not in by(seen.values, "property"), "its values do not repeat"
 
     fields = previews.field_rows(connection, xdm)
-    assert (fields[0]["field"], fields[0]["values"]) == ("timestamp", 40)
+    assert (fields[0]["field"], fields[0]["values"]) == ("placeContext.geo.stateProvince", 0)
     assert fields[0]["violations"].endswith(" 1")
     named = by(fields, "field")
     assert named["environment.browserDetails.name"]["values"] == 40

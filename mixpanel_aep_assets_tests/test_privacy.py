@@ -17,7 +17,7 @@ from mixpanel_aep_assets.connection import Opened, Secrets, Settings
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.errors import SettingsError
 from mixpanel_aep_assets.mixpanel.errors import SettingsWrong
-from mixpanel_aep_assets.pipeline import extract, transform
+from mixpanel_aep_assets.pipeline import extract, quarantine, transform
 from mixpanel_aep_assets.pipeline.redaction import OtherPrivacyRules
 from mixpanel_aep_assets_tests.connections import DAY, NOON, event, events, lines, opened, provisioned, variables
 
@@ -27,7 +27,7 @@ SECRETS = ("dropped-mail", "hashed-phone", "dropped-card", "hashed-user", "hashe
 
 
 def rows() -> list[dict[str, Any]]:
-    """Events with secrets everywhere, some without insert id that differ in a dropped property only, one to refuse."""
+    """Events with secrets everywhere, some without insert id that differ in a dropped property only, one of another day."""
     person = {"distinct_id": "hashed-user", "$user_id": "hashed-user", "$device_id": "hashed-device"}
     hidden = {"email": "dropped-mail", "phone": "hashed-phone", "cart": {"card": "dropped-card", "total": 2}}
     alike = {"$insert_id": None, "time": NOON} | person | hidden
@@ -97,7 +97,10 @@ def test_the_events_are_the_same_at_which_stage_the_rules_are_applied(emulator: 
             provisioned(one)
             extract.extract_day(one, DAY)
             manifest = transform.transform_day(one, DAY)
-            assert (manifest["rows"], manifest["quarantined"]) == (22, 1)
+            assert (manifest["rows"], manifest["quarantined"]) == (22, 0)
+            (astray,) = quarantine.show(one, DAY)
+            assert (astray["stage"], astray["reason"]) == ("request", "other_day")
+            assert not [secret for secret in SECRETS if secret.encode() in astray["source"]]
             made[stage] = xdm(one)
     assert made["raw"]["_id"].n_unique() == 22
     assert made["raw"].equals(made["xdm"])

@@ -18,6 +18,7 @@ from mixpanel_aep_assets.pipeline import extract, load, reconcile, transform, ve
 from mixpanel_aep_assets_tests.connections import (
     DAY,
     NOON,
+    NOWHERE,
     event,
     events,
     lines,
@@ -25,6 +26,7 @@ from mixpanel_aep_assets_tests.connections import (
     provisioned,
     run_day,
     settled,
+    strict_mapping,
     variables,
 )
 
@@ -43,9 +45,10 @@ def told(row: dict[str, Any]) -> dict[tuple[str, ...], tuple[int, str | None]]:
 
 
 def test_duplicates_and_quarantine_explain_what_was_exported_and_not_uploaded(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, tmp_path: Path
 ) -> None:
-    nowhere = event(98, **{"$latitude": 123.4, "$longitude": 9.9})
+    connection = provisioned(opened(emulator, tmp_path, mapping=strict_mapping(tmp_path)))
+    nowhere = event(98, **NOWHERE)
     broken = b'null\n{"event":"x","properties":{"time":%d,"n":NaN}}\n' % NOON
     emulator.control.seed_day(DAY, broken + lines([*events(98), nowhere, *events(2)]))
     run_day(connection)
@@ -59,7 +62,7 @@ def test_duplicates_and_quarantine_explain_what_was_exported_and_not_uploaded(
     assert "2 duplicates" in why
     assert "1 in quarantine, stage raw" in why
     assert "1 in quarantine, stage request (wrong_shape 1)" in why
-    assert "latitude 1" in why
+    assert "stateProvince 1" in why
     assert told(row)["mixpanel", "exported"] == (
         -4, "2 lines without an event; 2 duplicates, which Mixpanel's numbers leave out",
     )  # fmt: skip
@@ -246,5 +249,5 @@ def test_what_changed_since_the_export_before_is_counted_in_the_log_and_the_chec
     said: list[str] = []
     extract.extract_day(connection, DAY, log=said.append)
     assert any("2 appeared, 1 changed, 1 vanished" in text for text in said)
-    (row,) = verify.body_is_whole(connection, DAY).numbers["since the export before"]
+    (row,) = verify.body_is_whole(connection, DAY).numbers["changes_since_last_export"]
     assert row == {"appeared": 2, "changed": 1, "vanished": 1}

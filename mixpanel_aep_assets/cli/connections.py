@@ -10,7 +10,7 @@ import click
 
 import mixpanel_aep_assets
 from mixpanel_aep_assets import blocks
-from mixpanel_aep_assets.connection import Opened, Settings
+from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.errors import ExplainedError
 
 DEFINITIONS = Path(mixpanel_aep_assets.__file__).parent / "defs"
@@ -34,10 +34,10 @@ def no_connection(name: str) -> click.UsageError:
 
 def load_definitions() -> Any:
     """All connections' definitions. What a wrong setting says comes without the loader's traceback."""
-    from mixpanel_aep_assets.definitions import defs
+    from mixpanel_aep_assets.definitions import load
 
     try:
-        return defs()
+        return load()
     except Exception as error:
         cause: BaseException | None = error
         while cause is not None:
@@ -54,4 +54,4 @@ def _resolved(name: str, definitions: Any) -> blocks.Block:
         raise no_connection(name)
     held = {key: getattr(resource, key, None) for key in blocks.SECRETS}
     variables = {key: value.env_var_name for key, value in held.items() if value is not None}
-    return blocks.Block(Settings.model_validate_json(resource.settings), variables)
+    return blocks.Block(resource.settings, variables)

@@ -21,8 +21,6 @@ from rich.console import Console
 from mixpanel_aep_assets.errors import FAILED
 
 DAYS = 7
-PLANTED = 2
-"""Days before the week that turn red."""
 INSTANCE_FILE = Path(__file__).parent.parent.parent / "dagster.yaml"
 UI_PORT = 3000
 
@@ -67,7 +65,7 @@ def demo(headless: bool, folder: Path, fresh: bool, port: int) -> int:
             samples.seed_demo(emulator.url, days=DAYS, last_day=last_day)
             marker.write_text(json.dumps({"last_day": last_day.isoformat()}))
         first = last_day - datetime.timedelta(days=DAYS - 1)
-        os.environ.update(environment(emulator.url, folder, home, first - datetime.timedelta(days=PLANTED)))
+        os.environ.update(environment(emulator.url, folder, home, first - datetime.timedelta(days=1)))
         console.print("Provisioning the dataset …")
         if code := _call(["provision", "--apply"]):
             return code
@@ -126,10 +124,7 @@ def _ui(console: Console, home: Path, port: int, first: datetime.date, last: dat
     }  # the library's own remarks on its previews would hide the address
     process = subprocess.Popen([*command, "-p", str(port)], start_new_session=True, cwd=home, env=quiet)  # noqa: S603
     console.print(f"\n[bold]Dagster UI: http://127.0.0.1:{port}[/bold]  (Ctrl-C ends the demo)")
-    violations, clocks = (first - datetime.timedelta(days=n) for n in (1, 2))
-    console.print(
-        f"Sample days: {first} to {last}; {violations} has planted violations, {clocks} planted wrong clocks.\n"
-    )
+    console.print(f"Sample days: {first} to {last}; {first - datetime.timedelta(days=1)} has a planted violation.\n")
     for sign in (signal.SIGINT, signal.SIGTERM):  # also where a shell started us with SIGINT ignored
         signal.signal(sign, signal.default_int_handler)
     try:

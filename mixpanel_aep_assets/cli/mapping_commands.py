@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Protocol
 
 import click
 
-from mixpanel_aep_assets.xdm.composition import registry_schema
-
 if TYPE_CHECKING:
     from mixpanel_aep_assets.dataprep.advice.suggest import Suggestions
     from mixpanel_aep_assets.dataprep.columnar.python_fallbacks import Fallback
@@ -340,6 +338,7 @@ def _readable(source: BinaryIO | None) -> Iterator[dict[str, Any]]:
 
 
 def _schema(file: Path | None) -> Schema:
+    from mixpanel_aep_assets.xdm.composition import registry_schema
     from mixpanel_aep_assets.xdm.schema import SchemaError
 
     assert file is not None

@@ -67,10 +67,10 @@ def run(
     with dagster_instance() as instance:
         with reaching_back_to(first.date()) as reached:
             runner = Runner(connection, instance, console)
-        with runner.open() as opened:
-            opened.check_settings()
-            if reached and opened.settings.start_date == first.date():  # the UI and the sensors know these days too
-                remembered.reach_back(opened.storage, connection, first.date())
+            with runner.open() as opened:
+                opened.check_settings()
+                if reached and opened.settings.start_date == first.date():  # the UI and the sensors know these days too
+                    remembered.reach_back(opened.storage, connection, first.date())
         with Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
         ) as progress:

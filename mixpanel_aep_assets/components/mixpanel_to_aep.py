@@ -10,7 +10,7 @@ import datetime
 import os
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import dagster as dg
 from pydantic import Field
@@ -20,7 +20,7 @@ from mixpanel_aep_assets.blocks import Block, block_of
 from mixpanel_aep_assets.connection import DEFAULT_NAME, SECRET_VARIABLES, Opened, Secrets, Settings
 from mixpanel_aep_assets.pipeline import time_modes
 from mixpanel_aep_assets.resources import ConnectionResource
-from mixpanel_aep_assets.storage import StorageError
+from mixpanel_aep_assets.storage import StorageError, uri_of
 
 
 class MixpanelSettings(dg.Model, dg.Resolvable):
@@ -153,10 +153,10 @@ def build_connection(component: MixpanelToAep, block: Block) -> dg.Definitions:
     able = secrets_are_set(opened_by)
     days = partitions(settings, remember=able or settings.project_id is not None)
     resource_key = f"{name}_connection"
-    made = assets.build_assets(name, days, resource_key=resource_key, owners=component.owners, uri=settings.storage)
-    drifted, drift_check = drift.build_drift(
-        made[0], resource_key=resource_key, owners=component.owners or assets.OWNERS
+    made = assets.build_assets(
+        name, days, resource_key=resource_key, owners=component.owners, uri=uri_of(settings.storage)
     )
+    drifted, drift_check = drift.build_drift(made[0], resource_key=resource_key, owners=component.owners)
     daily = automation.daily_job(name, made)
     confirm = automation.confirm_job(name, made[-1].key)
     when = component.schedule
@@ -164,7 +164,7 @@ def build_connection(component: MixpanelToAep, block: Block) -> dg.Definitions:
     finishing = when.running or able
     return dg.Definitions(
         assets=[*made, drifted],
-        asset_checks=[*checks.build_checks(days, made, resource_key=resource_key), drift_check],
+        asset_checks=[*checks.build_checks(made, resource_key=resource_key), drift_check],
         jobs=[daily, confirm],
         schedules=[
             automation.daily_schedule(
@@ -213,8 +213,8 @@ def mode_is_known(settings: Settings) -> bool:
 
 def resource(block: Block) -> ConnectionResource:
     """The connection's resource; each secret is an `EnvVar` of the variable that the block names."""
-    secrets: dict[str, Any] = {key: dg.EnvVar(variable) for key, variable in block.variables.items()}
-    return ConnectionResource(settings=block.settings.model_dump_json(), **secrets)
+    secrets = {key: dg.EnvVar(variable) for key, variable in block.variables.items()}
+    return ConnectionResource.of(block.settings, secrets)
 
 
 def secrets_are_set(made: ConnectionResource) -> bool:

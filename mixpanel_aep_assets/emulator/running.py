@@ -55,7 +55,7 @@ class EmulatorThread:
         self._stack.close()
 
     def _stop(self) -> None:
-        self._server.should_exit = self._server.force_exit = True
+        self._server.end()
         self._thread.join(timeout=10)
 
 

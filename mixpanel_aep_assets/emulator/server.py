@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -63,9 +64,40 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def uvicorn_server(world: World) -> uvicorn.Server:
+class Server(uvicorn.Server):
+    """A server that another thread can end at once. uvicorn looks ten times a second whether it should exit and then waits
+    a tenth more, which every test would pay."""
+
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    def end(self) -> None:
+        """Cut all connections and return from `run`. Called from another thread."""
+        self.should_exit = self.force_exit = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._ended.set)
+
+    async def main_loop(self) -> None:
+        self._ended = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        ticking = asyncio.ensure_future(super().main_loop())
+        ended = asyncio.ensure_future(self._ended.wait())
+        await asyncio.wait((ticking, ended), return_when=asyncio.FIRST_COMPLETED)
+        for task in (ticking, ended):
+            task.cancel()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if not self.force_exit:
+            await super().shutdown(sockets)
+            return
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+
+
+def uvicorn_server(world: World) -> Server:
     """A server that is not started yet. It is quiet: cut connections are its business, not news."""
-    return uvicorn.Server(
+    return Server(
         uvicorn.Config(
             build_app(world),
             log_level="critical",

@@ -12,12 +12,12 @@ from typing import Any
 
 import polars as pl
 
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Opened, Settings
 from mixpanel_aep_assets.mixpanel import outside
 from mixpanel_aep_assets.mixpanel.history import TooMany
 from mixpanel_aep_assets.mixpanel.outside import Request
 from mixpanel_aep_assets.pipeline import extract
-from mixpanel_aep_assets.pipeline.trifle import is_past_allowance
+from mixpanel_aep_assets.pipeline.trifle import is_more_than_a_trifle, is_past_allowance
 from mixpanel_aep_assets.storage import Day
 
 
@@ -40,12 +40,18 @@ def alone(opened: Opened, day: str) -> Request | None:
     return next((one for one in of_day(opened, day) if one.first == one.last), None)
 
 
+def stops(request: Request, own: int, settings: Settings) -> bool:
+    """Whether the lines of a request for a day of `own` lines stop it. A window of days was divided until they could not."""
+    judge = is_more_than_a_trifle if request.first == request.last else is_past_allowance
+    return judge(request.count, request.count + own, settings)
+
+
 def too_many(opened: Opened) -> TooMany:
     """For `history.export_window`: whether the lines, were they all of one of the window's days, would stop that day."""
 
     def judge(lines: Mapping[datetime.date, int], others: pl.DataFrame) -> bool:
         def stops(count: int) -> bool:
-            return any(is_past_allowance(count, count + own, opened.settings) for own in lines.values())
+            return any(is_more_than_a_trifle(count, count + own, opened.settings) for own in lines.values())
 
         if not stops(others.height):
             return False
@@ -62,6 +68,15 @@ def as_json(request: Request) -> dict[str, Any]:
         "quarantined": request.count,
         "reasons": dict(request.reasons),
     }
+
+
+def reason_rows(requests: Iterable[Request]) -> list[dict[str, Any]]:
+    """The lines of requests by reason, for a table."""
+    return [
+        {"request": one.name, "reason": reason, "lines": lines}
+        for one in requests
+        for reason, lines in one.reasons.items()
+    ]
 
 
 def _day_of(opened: Opened) -> outside.DayOf:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import polars as pl
 
 from mixpanel_aep_assets.connection import Opened
-from mixpanel_aep_assets.pipeline import export_requests, extract, load, replay, rows, transform
+from mixpanel_aep_assets.pipeline import export_requests, extract, load, redaction, replay, rows, transform
 
 Stage = Literal["request", "raw", "xdm", "aep"]
 STAGES: tuple[Stage, ...] = ("request", "raw", "xdm", "aep")
@@ -47,7 +47,7 @@ def read(opened: Opened, day: str, stage: Stage) -> Iterator[pl.DataFrame]:
     if stage == TOGETHER:
         for request in export_requests.of_day(opened, day):
             for frame in request.rows():
-                yield frame.with_columns(request=pl.lit(request.name))
+                yield redaction.redacted_lines(opened, request, frame).with_columns(request=pl.lit(request.name))
         return
     made = replay.standing(opened, day)
     if replay.refused(made):

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.errors import ExplainedError
 from mixpanel_aep_assets.mixpanel.events import RAW_SCHEMA
+from mixpanel_aep_assets.mixpanel.outside import OTHER_DAY, Request
 from mixpanel_aep_assets.mixpanel.parts import ROW_GROUP
 from mixpanel_aep_assets.mixpanel.privacy import Privacy
 from mixpanel_aep_assets.storage import PASSING, Day, Storage, open_storage
@@ -46,6 +47,21 @@ def redacted(opened: Opened, manifest: Mapping[str, Any], frame: pl.DataFrame) -
     """Rows of a day's raw files (`properties` among the columns) after the rules. Raises OtherPrivacyRules."""
     privacy = pending(opened, manifest)
     return frame if privacy is None else privacy.frame(frame)
+
+
+def redacted_lines(opened: Opened, request: Request, frame: pl.DataFrame) -> pl.DataFrame:
+    """Lines of a request (`outside.SCHEMA`) after the rules: of lines that are no events nothing is left.
+
+    Raises OtherPrivacyRules.
+    """
+    privacy = pending(opened, {**request.manifest, "day": request.name})
+    if privacy is None:
+        return frame
+    shown = [
+        privacy.lines(line) if reason == OTHER_DAY else b""
+        for line, reason in frame.select("bytes", "reason").iter_rows()
+    ]
+    return frame.with_columns(bytes=pl.Series(shown, dtype=pl.Binary))
 
 
 @contextmanager

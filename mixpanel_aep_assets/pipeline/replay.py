@@ -27,7 +27,7 @@ from mixpanel_aep_assets.errors import ExplainedError
 from mixpanel_aep_assets.growth.strict_fields import with_refused
 from mixpanel_aep_assets.pipeline import extract, load, rows, transform
 from mixpanel_aep_assets.storage import Staging
-from mixpanel_aep_assets.xdm.conformance import SeenIds
+from mixpanel_aep_assets.xdm.conformance import SeenIds, reasons
 from mixpanel_aep_assets.xdm.identities import without_refused
 from mixpanel_aep_assets.xdm.parquet import XdmWriter, shape
 
@@ -223,10 +223,10 @@ def _transformed(opened: Opened, day: str, candidates: pl.DataFrame, staging: St
         parts = [dict(part) for part in writer.close()]
     conforming = pl.concat(good) if good else pl.Series([], dtype=pl.String)
     replayed = candidates.filter(pl.col("id").is_in(conforming.implode()))
-    reasons = pl.concat(bad) if bad else pl.DataFrame(schema=dict.fromkeys(("id", *_REASON), pl.String))
+    of_now = pl.concat(bad) if bad else pl.DataFrame(schema=dict.fromkeys(("id", *_REASON), pl.String))
     left = (
         candidates.filter(~pl.col("id").is_in(conforming.implode()))
-        .join(reasons, on="id", how="left", suffix="_now", maintain_order="left")
+        .join(of_now, on="id", how="left", suffix="_now", maintain_order="left")
         .with_columns(pl.coalesce(f"{column}_now", column).alias(column) for column in _REASON)
         .select(STAGED)
     )
@@ -260,13 +260,8 @@ def _repeated(twice: pl.Series) -> pl.DataFrame:
 
 def _reasons(frame: pl.DataFrame, violations: pl.DataFrame) -> pl.DataFrame:
     """The violations of each row, joined: id, reason, pointer, detail."""
-    joined = violations.group_by("row", maintain_order=True).agg(
-        pl.col("keyword").str.join(",").alias("reason"),
-        pl.col("pointer").str.join(",").alias("pointer"),
-        pl.col("message").str.join("; ").alias("detail"),
-    )
     ids = frame.select(pl.col("mixpanel.id").alias("id")).with_row_index("row")
-    return ids.join(joined, on="row").select("id", *_REASON)
+    return ids.join(reasons(violations), on="row").select("id", *_REASON)
 
 
 def _keep_what_is_live(opened: Opened, day: str, before: Mapping[str, Any] | None, made: _Made) -> None:

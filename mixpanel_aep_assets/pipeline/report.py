@@ -14,6 +14,9 @@ from mixpanel_aep_assets.pipeline import export_requests, extract, load, replay,
 
 COUNTS = ("exported", "duplicates", "quarantined", "uploaded", "ingested", "rejected")
 
+SAID_LATER = ("ingested", "rejected")
+"""Counts that only a final batch has."""
+
 IN = {"ingested", "empty"}
 """Statuses of a day that is in the Platform, whole."""
 
@@ -28,7 +31,7 @@ def counts_of(opened: Opened, day: str) -> dict[str, Any]:
     """The day's row of the report, from its manifests.
 
     `quarantined` counts lines that are no events and events that cannot conform, and, as `exported` does, the lines outside
-    the day where it was asked for alone (`requests`). A replayed row counts as uploaded and
+    the day where it was asked for alone (`export_requests`). A replayed row counts as uploaded and
     no longer as quarantined or rejected, unless the Platform refused the replay. `batch_id` is the main batch. `status`
     is `ingested`, `empty`, `in_progress`, `failed` (the Platform refused the batch), `unbalanced` (a sum does not add up),
     `doubted` or `missing`.
@@ -68,6 +71,16 @@ def counts_of(opened: Opened, day: str) -> dict[str, Any]:
     if row["status"] in IN and doubt.read(table) is not None:
         row["status"] = DOUBTED
     return row
+
+
+def known(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of `counts_of` as it may be shown: None for counts that the Platform has not said yet, which are no zeros."""
+    return {**row, **dict.fromkeys(SAID_LATER)} if row["status"] == "in_progress" else dict(row)
+
+
+def reason_rows(reasons: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Lines in quarantine by reason, for a table."""
+    return [{"reason": reason, "lines": lines} for reason, lines in reasons.items()]
 
 
 def _status(row: Mapping[str, Any], outcome: Mapping[str, Any], *, final: bool) -> str:
@@ -123,10 +136,10 @@ def table(report: Mapping[str, Any], title: str | None = None, counts: Sequence[
         reasons = ", ".join(f"{reason} {number:,}" for reason, number in request["reasons"].items())
         known = {"exported": request["quarantined"], "quarantined": request["quarantined"]}
         shown.add_row(
-            f"{request['from']}..{request['to']}",
+            f"{request['from']}\nto {request['to']}",
             *(f"{known[count]:,}" if count in known else "" for count in counts),
             "",
-            f"lines of no day asked for ({escape(reasons)})",
+            f"set aside:\n{escape(reasons)}",
         )
     shown.add_section()
     shown.add_row("total", *(_number(report["totals"][count]) for count in counts), "", "")

@@ -20,7 +20,7 @@ from mixpanel_aep_assets.dataprep.columnar.compiled_mapping import CompiledMappi
 from mixpanel_aep_assets.growth.strict_fields import with_refused
 from mixpanel_aep_assets.mixpanel import dedup, identity, time_mode
 from mixpanel_aep_assets.storage import Day, Staging, Storage, reading
-from mixpanel_aep_assets.xdm.conformance import Conformance
+from mixpanel_aep_assets.xdm.conformance import Conformance, reasons
 from mixpanel_aep_assets.xdm.identities import without_refused
 from mixpanel_aep_assets.xdm.parquet import XdmWriter, shape
 from mixpanel_aep_assets.xdm.schema import Schema
@@ -253,14 +253,9 @@ class _Aside:
         self._rows = 0
 
     def write(self, frame: pl.DataFrame, violations: pl.DataFrame, counted: Counted) -> None:
-        reasons = violations.group_by("row", maintain_order=True).agg(
-            pl.col("keyword").str.join(",").alias("reason"),
-            pl.col("pointer").str.join(",").alias("pointer"),
-            pl.col("message").str.join("; ").alias("detail"),
-        )
         rows = (
             frame.with_row_index("row")
-            .join(reasons, on="row", maintain_order="left")
+            .join(reasons(violations), on="row", maintain_order="left")
             .select("line", pl.col("mixpanel.id").alias("id"), "reason", "pointer", "detail", "event", "properties")
         )
         room = EXAMPLES - len(counted.examples)

@@ -17,5 +17,5 @@ def is_more_than_a_trifle(aside: int, total: int, settings: Settings) -> bool:
 
 
 def is_past_allowance(aside: int, total: int, settings: Settings) -> bool:
-    """Whether they are more than the share and more than the number; a day without anything else may have a handful."""
+    """Whether they are more than the share and more than the number."""
     return 100 * aside > settings.max_nonconforming_percent * total and aside > settings.max_nonconforming_rows

@@ -23,7 +23,7 @@ from mixpanel_aep_assets.pipeline import (
     time_modes,
     transform,
 )
-from mixpanel_aep_assets.pipeline.trifle import is_more_than_a_trifle, is_past_allowance
+from mixpanel_aep_assets.pipeline.trifle import is_more_than_a_trifle
 
 EXAMPLES = 10
 MOST_FREQUENT = 3
@@ -58,14 +58,14 @@ def body_is_whole(opened: Opened, day: str) -> Finding:
     aside = _rows(opened, table.files(manifest, "quarantine"))
     numbers: dict[str, Any] = {
         "exported": manifest["exported"],
-        "rows in files": stored,
+        "rows_in_files": stored,
         "quarantined": aside,
-        "body bytes": manifest["body"]["bytes"],
-        "quarantine reasons": [{"reason": k, "lines": v} for k, v in manifest["reasons"].items()],
+        "body_bytes": manifest["body"]["bytes"],
+        "quarantine_reasons": report.reason_rows(manifest["reasons"]),
     }
     if manifest.get("changes"):
-        numbers["since the export before"] = [manifest["changes"]]
-        numbers["last changed"] = manifest["committed_at"]
+        numbers["changes_since_last_export"] = [manifest["changes"]]
+        numbers["last_changed"] = manifest["committed_at"]
     if stored + aside != manifest["exported"] or stored != manifest["rows"]:
         return Finding(
             False, f"The files hold {stored:,} + {aside:,} rows of {manifest['exported']:,}.", numbers=numbers
@@ -90,26 +90,23 @@ def lines_belong_to_day(opened: Opened, day: str) -> Finding:
     settings = opened.settings
     found = export_requests.of_day(opened, day)
     numbers: dict[str, Any] = {
-        "lines of the day": manifest["exported"],
-        "lines outside": sum(one.count for one in found),
-        "allowed percent": settings.max_nonconforming_percent,
-        "allowed rows": settings.max_nonconforming_rows,
+        "lines_of_day": manifest["exported"],
+        "lines_outside": sum(one.count for one in found),
+        "allowed_percent": settings.max_nonconforming_percent,
+        "allowed_rows": settings.max_nonconforming_rows,
     }
     if not found:
         return Finding(True, f"All {manifest['exported']:,} lines are of the day.", numbers=numbers)
-    numbers["requests"] = [
-        {"request": one.name, "reason": reason, "lines": lines}
-        for one in found
-        for reason, lines in one.reasons.items()
-    ]
+    numbers["requests"] = export_requests.reason_rows(found)
     told = "; ".join(_outside(one) for one in found)
-    bad = [one for one in found if is_past_allowance(one.count, one.count + manifest["exported"], settings)]
+    bad = [one for one in found if export_requests.stops(one, manifest["exported"], settings)]
     if not bad:
         return Finding(True, f"{manifest['exported']:,} lines are of the day. Set aside: {told}.", numbers=numbers)
     count, total = bad[0].count, bad[0].count + manifest["exported"]
     text = (
         f"{count:,} of {total:,} lines ({100 * count / total:.1f} %) do not belong to the day, the connection allows "
-        f"{settings.max_nonconforming_percent:g} %, or {settings.max_nonconforming_rows} lines: {told}. Nothing of the day is "
+        f"{settings.max_nonconforming_percent:g} % or {settings.max_nonconforming_rows} lines, and never all of them: {told}. "
+        "Nothing of the day is "
         f"sent. See `mixpanel-aep quarantine show --day {day} --stage request`: wrong clocks are to be mended where the "
         "events are sent, a day cut elsewhere by MIXPANEL_TIME_MODE and MIXPANEL_TIMEZONE (or allow more: "
         "max_nonconforming_percent, max_nonconforming_rows); then run the day again."
@@ -142,9 +139,9 @@ def time_mode_is_sure(opened: Opened, day: str) -> Finding:
     mode, evidence = manifest["time_mode"], manifest["time_evidence"]
     numbers = {
         "mode": mode if evidence["sure"] else "not known yet",
-        "time zone": manifest["timezone"],
+        "time_zone": manifest["timezone"],
         "because": evidence["text"],
-        "this day's events": evidence["observed_text"],
+        "evidence_of_day": evidence["observed_text"],
     }
     if manifest["rows"] == 0:
         return Finding(True, "The day has no events.", numbers=numbers)
@@ -189,9 +186,9 @@ def loss_is_proven(opened: Opened, day: str) -> Finding:
     if note is None:
         return Finding(True, "What is committed is what Mixpanel said last.")
     numbers: dict[str, Any] = {
-        "events committed": note.had,
-        "events of them missing": note.lost,
-        "Mixpanel's own count": note.why if note.counted is None else note.counted,
+        "events_committed": note.had,
+        "events_missing": note.lost,
+        "mixpanel_count": note.why if note.counted is None else note.counted,
         "answers": [{"at": one.at[:19], "events": one.events, "digest": one.digest} for one in note.readings],
     }
     text = (
@@ -213,14 +210,14 @@ def conforms_to_xdm(opened: Opened, day: str) -> Finding:
     settings = opened.settings
     numbers: dict[str, Any] = {
         "conforming": manifest["rows"],
-        "set aside": aside,
-        "set aside percent": round(percent, 3),
-        "allowed percent": settings.max_nonconforming_percent,
-        "allowed rows": settings.max_nonconforming_rows,
-        "events over 10 kB": manifest["oversized"],
+        "set_aside": aside,
+        "set_aside_percent": round(percent, 3),
+        "allowed_percent": settings.max_nonconforming_percent,
+        "allowed_rows": settings.max_nonconforming_rows,
+        "oversized_events": manifest["oversized"],
         "violations": manifest["violations"],
         "warnings": manifest["warnings"],
-        "first offending rows": manifest["examples"][:EXAMPLES],
+        "first_offending_rows": manifest["examples"][:EXAMPLES],
     }
     if left:
         text = f"{left:,} rows in the committed XDM files do not conform, or have an `_id` that an earlier row has."
@@ -250,7 +247,7 @@ def mapping_has_no_errors(opened: Opened, day: str) -> Finding:
         return Finding(passed=False, text="The day was never transformed.")
     errors = manifest["mapping_errors"]
     rows = sum(error["rows"] for error in errors)
-    numbers: dict[str, Any] = {"fields that the schema lacks": len(opened.left_out)} if opened.left_out else {}
+    numbers: dict[str, Any] = {"fields_missing_in_schema": len(opened.left_out)} if opened.left_out else {}
     if not errors and opened.left_out and not opened.keeps_properties:
         text = (
             f"The dataset's schema lacks {len(opened.left_out)} fields of the standard mapping, also the one that keeps "
@@ -285,7 +282,7 @@ def properties_have_not_drifted(opened: Opened, day: str) -> Finding:
 
 def counts_add_up(opened: Opened, day: str) -> Finding:
     row = report.counts_of(opened, day)
-    numbers = {key: value for key, value in row.items() if value is not None}
+    numbers = {key: value for key, value in report.known(row).items() if value is not None}
     accounted = row["duplicates"] + row["quarantined"] + row["uploaded"]
     text = (
         f"{row['exported']:,} exported, {row['duplicates']:,} duplicates, {row['quarantined']:,} quarantined, "
@@ -304,13 +301,13 @@ def within_guardrails(opened: Opened, day: str) -> Finding:
     found = [*batch.get("guardrails", []), *(finding.text for finding in limits.forecast(used, batches=0, size=0))]
     numbers = {
         "files": len(xdm["parts"]),
-        "files allowed": limits.FILES_A_BATCH,
+        "files_allowed": limits.FILES_A_BATCH,
         "bytes": batch["bytes"],
-        "batches of the sandbox today": used.batches_today,
-        "batches a day recommended": limits.BATCHES_A_DAY,
-        "bytes of the sandbox within the hour": used.bytes_this_hour,
-        "bytes an hour recommended": limits.BYTES_AN_HOUR,
-        "events over 10 kB": xdm["oversized"],
+        "batches_today": used.batches_today,
+        "batches_a_day_recommended": limits.BATCHES_A_DAY,
+        "bytes_this_hour": used.bytes_this_hour,
+        "bytes_an_hour_recommended": limits.BYTES_AN_HOUR,
+        "oversized_events": xdm["oversized"],
     }
     return Finding(not found, " ".join(found) or "Within Adobe's limits.", severe=False, numbers=numbers)
 
@@ -324,12 +321,12 @@ def ingested_by_aep(opened: Opened, day: str) -> Finding:
         return Finding(True, "The day has no events.")
     again = replay.confirm_day(opened, day)
     numbers: dict[str, Any] = {
-        "batch": manifest["batch_id"],
+        "batch_id": manifest["batch_id"],
         "status": manifest["status"],
         "uploaded": manifest["rows"],
     }
     if again is not None and again["batch_id"]:
-        numbers |= {"replay": again["batch_id"], "replay status": again["status"], "replayed": again["rows"]}
+        numbers |= {"replay_batch_id": again["batch_id"], "replay_status": again["status"], "replayed": again["rows"]}
     outcome = manifest.get("outcome")
     if not outcome:
         text = f"The Platform is still at work on it ({manifest['status']}); the sensor asks again."
@@ -365,7 +362,7 @@ def _refused(opened: Opened, day: str) -> dict[str, Any]:
     """The first rows that the Platform refused, for the check's table."""
     rows = list(quarantine.show(opened, day, stage="aep", limit=REFUSED))
     shown = ("line", "event", "reason", "pointer", "detail", "source")
-    return {f"refused rows (first {REFUSED})": [{key: row[key] for key in shown} for row in rows]} if rows else {}
+    return {"first_refused_rows": [{key: row[key] for key in shown} for row in rows]} if rows else {}
 
 
 def reconciles_with_mixpanel(opened: Opened, day: str) -> Finding:
@@ -375,8 +372,8 @@ def reconciles_with_mixpanel(opened: Opened, day: str) -> Finding:
         return Finding(False, "The day as it is now was never handed over.", severe=False)
     found = reconcile.of_day(opened, day, row)
     numbers: dict[str, Any] = {
-        "Mixpanel": found["mixpanel"] if found["mixpanel"] is not None else f"not known: {found['mixpanel_error']}",
-        **{key: row[key] for key in report.COUNTS},
+        "mixpanel": found["mixpanel"] if found["mixpanel"] is not None else f"not known: {found['mixpanel_error']}",
+        **{key: value for key in report.COUNTS if (value := report.known(row)[key]) is not None},
         "live": found["live"] if found["live"] is not None else "not known yet",
         "differences": [{**one, "between": " and ".join(one["between"])} for one in found["differences"]],
     }

@@ -75,6 +75,15 @@ class Findings:
         return dict(Counter((place, rule) for _, place, rule in pairs.iter_rows()))
 
 
+def reasons(violations: pl.DataFrame) -> pl.DataFrame:
+    """The violations of each row, joined, as quarantine keeps them: row, reason (rules), pointer, detail (sentences)."""
+    return violations.group_by("row", maintain_order=True).agg(
+        pl.col("keyword").str.join(",").alias("reason"),
+        pl.col("pointer").str.join(",").alias("pointer"),
+        pl.col("message").str.join("; ").alias("detail"),
+    )
+
+
 class Conformance:
     """The rules of one schema, ready to check frames and records.
 

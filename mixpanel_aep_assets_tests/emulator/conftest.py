@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixpanel_aep_assets.emulator import Control, EmulatorThread
+from mixpanel_aep_assets.emulator.client import NO_AUTHORITIES
 
 ACCOUNT = ("demo.abc123.mp-service-account", "demo-secret")
 ORG = "0123456789ABCDEF01234567@AdobeOrg"
@@ -34,7 +35,7 @@ class Mixpanel:
     http: httpx.Client = field(init=False)
 
     def __post_init__(self) -> None:
-        self.http = httpx.Client(base_url=self.url, auth=ACCOUNT, trust_env=False, timeout=30)
+        self.http = httpx.Client(base_url=self.url, auth=ACCOUNT, trust_env=False, timeout=30, verify=NO_AUTHORITIES)
 
     def export(self, first: str = "2026-01-10", last: str | None = None, **more: Any) -> httpx.Response:
         headers = more.pop("headers", None)
@@ -59,7 +60,7 @@ class Platform:
     _dataset: str | None = None
 
     def __post_init__(self) -> None:
-        self.http = httpx.Client(base_url=self.url, trust_env=False, timeout=30)
+        self.http = httpx.Client(base_url=self.url, trust_env=False, timeout=30, verify=NO_AUTHORITIES)
         self.login()
 
     def login(self) -> None:

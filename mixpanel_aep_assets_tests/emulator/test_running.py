@@ -74,10 +74,9 @@ def test_a_process_takes_faults_at_its_start_and_says_why_it_cannot_start(tmp_pa
 
 def test_the_sample_week_is_the_same_every_time_and_counts_itself(mixpanel: Mixpanel) -> None:
     summaries = samples.seed_demo(mixpanel.control, days=7, last_day="2026-01-16")
-    assert [one["day"] for one in summaries] == [f"2026-01-{day:02}" for day in range(8, 17)]
+    assert [one["day"] for one in summaries] == [f"2026-01-{day:02}" for day in range(9, 17)]
     bodies = [mixpanel.export(one["day"]).content for one in summaries]
     assert [body.count(b"\n") for body in bodies] == [one["lines"] for one in summaries]
-    assert [(one["violations"], one["strays"]) for one in summaries[:3]] == [(0, 25), (30, 0), (0, 0)]
     samples.seed_demo(mixpanel.url, days=7, last_day="2026-01-16")
     assert [mixpanel.export(one["day"]).content for one in summaries] == bodies
 

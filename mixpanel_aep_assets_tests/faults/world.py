@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from mixpanel_aep_assets.aep import ims, receipts
 from mixpanel_aep_assets.emulator import EmulatorThread
+from mixpanel_aep_assets.mixpanel import outside
 from mixpanel_aep_assets.pipeline import extract, load, report, transform
 from mixpanel_aep_assets.storage import LEFTOVER_AGE
 from mixpanel_aep_assets_tests.connections import DAY, event, lines, provisioned
@@ -95,8 +96,9 @@ class World:
         return self.folder.resolve() / "data"
 
     def manifests(self) -> Iterator[tuple[Path, dict[str, Any]]]:
-        for table in TABLES:
-            path = self.root / "default" / table / DAY / "manifest.json"
+        places = [*((table, DAY) for table in TABLES), (outside.TABLE, f"{DAY}_{DAY}")]
+        for table, name in places:
+            path = self.root / "default" / table / name / "manifest.json"
             if path.exists():
                 yield path, orjson.loads(path.read_bytes())
 
