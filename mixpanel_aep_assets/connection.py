@@ -459,7 +459,7 @@ class Opened:
     def _fitted(self) -> Fitted | None:
         """The standard mapping as the dataset's schema can take it; None where the user has a mapping set."""
         from mixpanel_aep_assets.dataprep.advice.fitting import fitted
-        from mixpanel_aep_assets.growth.schema_plan import HOME
+        from mixpanel_aep_assets.xdm.standard import HOME
 
         if self.settings.mapping is not None:
             return None

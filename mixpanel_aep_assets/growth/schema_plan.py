@@ -18,11 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from mixpanel_aep_assets.errors import ExplainedError
 from mixpanel_aep_assets.growth import field_names, field_types, labels
 from mixpanel_aep_assets.growth.field_types import Type
-from mixpanel_aep_assets.growth.properties import NO_VALUE, Declared, Property
+from mixpanel_aep_assets.growth.properties import NO_VALUE, Property
+from mixpanel_aep_assets.mixpanel.lexicon import Declared
 from mixpanel_aep_assets.xdm.schema import Field as SchemaField
-
-HOME: Final = "custom"
-"""The object below `_{TENANT_ID}.mixpanel` that holds grown fields, apart from those of the standard field group."""
 
 ROW_FIELDS: Final = 10_000
 """Fields that a row may have in batch ingestion (xdm.md#custom-fields)."""
