@@ -34,8 +34,9 @@ _CHUNK = 32_768
 _RECORD = np.dtype(
     [("high", "<u8"), ("low", "<u8"), ("received", "<i8"), ("processing", "<i8"), ("part", "<u4"), ("row", "<u4")]
 )
-_KEY_COLUMNS = ["event", "distinct_id", "distinct_id_before_identity", "time_ms", "insert_id"]
-_COLUMNS = [*_KEY_COLUMNS, "received_ms", "processing_ms"]
+MIXPANELS_KEY = ("event", "distinct_id", "time_ms", "insert_id")
+"""What Mixpanel's own numbers count once (mixpanel.md#duplicates): a merged person's events under their id of today."""
+
 _NO_INSERT_ID = np.iinfo(np.int64).max
 """In `received`, marks a row without insert id."""
 
@@ -132,6 +133,12 @@ def stable_key() -> pl.Expr:
         pl.col("event").str.len_bytes(), pl.col("event"), identifier.str.len_bytes(), identifier, pl.col("time_ms"), last,
         separator=SEPARATOR,
     )  # fmt: skip
+
+
+KEY_COLUMNS = tuple(name for name in dict.fromkeys(stable_key().meta.root_names()) if name != "properties")
+"""The columns of the raw files that `stable_key` reads of every row, beside `properties`."""
+
+_COLUMNS = [*KEY_COLUMNS, "received_ms", "processing_ms"]
 
 
 def stable_id(ordinal: pl.Expr | None = None) -> pl.Expr:

@@ -29,10 +29,11 @@ from mixpanel_aep_assets.xdm.schema import Field, Schema
 LIKE_ENOUGH: Final = 0.75
 """The lowest likeness of names for which a mapping is suggested."""
 
-OF_DERIVED: Final = frozenset(
+DERIVED_FROM: Final = frozenset(
     {"time", "distinct_id", "$insert_id", "$device_id", "$user_id", "$distinct_id_before_identity"}
 )
-"""Properties that the derived attributes (`mixpanel.*`) are made of, so that they want no mapping of their own."""
+"""Properties that the derived attributes (`mixpanel.*`: id, time, identities) are made of, so that they want no mapping of their
+own."""
 
 _CONVERTED: Final = 0.95
 _CUT: Final = 0.85
@@ -88,7 +89,9 @@ def suggest(
 ) -> Suggestions:
     """Suggestions for what was seen. `derived` are sources that every record has besides its own (`mixpanel.id`)."""
     made = list(_known(seen, schema, known, frozenset(derived))) if known is not None else []
-    used = {path for one in made for path in _paths(_tree(one.mapping))} | {("properties", name) for name in OF_DERIVED}
+    used = {path for one in made for path in _paths(_tree(one.mapping))} | {
+        ("properties", name) for name in DERIVED_FROM
+    }
     taken = {one.mapping.destination for one in made}
     targets = {destination: field for destination, field in _targets(schema) if destination not in taken}
     left = [path for path in sorted(seen.properties) if path not in used]
