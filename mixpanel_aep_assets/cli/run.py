@@ -91,10 +91,11 @@ def run(
                 for day, problem in runner.wait(handed_over, wait_minutes * 60, progress):
                     console.print(f"[red]{day}[/red] {plain(problem)}", markup=True)
         with runner.open() as opened:
+            from mixpanel_aep_assets.cli.completeness_table import completeness_table
             from mixpanel_aep_assets.pipeline import report as reports
 
             report = reports.report(opened, days, failed=runner.failed)
-    wide_console().print(reports.table(report))
+    wide_console().print(completeness_table(report))
     if report_file is not None:
         report_file.write_text(json.dumps(report, indent=2) + "\n")
     statuses = {row["status"] for row in report["days"]}
