@@ -52,7 +52,7 @@ if the day waits for others to tell the time mode."""
 
 TIME_MODE = "time_mode"
 
-LETS_GO = "The run lets go of its worker"
+RELEASES_WORKER = "The run lets go of its worker"
 """How the text goes on that tells of a later launch."""
 
 FORCE_TAG = "mixpanel_aep/force"
@@ -126,7 +126,7 @@ def _later(
     }
     context.instance.add_run_tags(context.run.run_id, told)
     return dg.Failure(
-        f"{text} {LETS_GO}; the sensor {connection}_requeue launches it again at {retry_at:%Y-%m-%d %H:%M:%S} UTC.",
+        f"{text} {RELEASES_WORKER}; the sensor {connection}_requeue launches it again at {retry_at:%Y-%m-%d %H:%M:%S} UTC.",
         allow_retries=False,
     )
 

@@ -206,7 +206,7 @@ class Runner:
         from mixpanel_aep_assets import failures
 
         problem = problem.removeprefix(f"{day}: ")
-        text, requeued, _ = problem.partition(f" {failures.LETS_GO}")
+        text, requeued, _ = problem.partition(f" {failures.RELEASES_WORKER}")
         return f"{text} Run the command again later." if requeued and self.instance.is_ephemeral else problem
 
     def _require_partitions(self, days: list[str]) -> None:

@@ -30,7 +30,7 @@ NOTE = "doubt.json"
 READINGS = 6
 """The last readings that a note keeps."""
 
-Kind = Literal["smaller", "first", "elsewhere"]
+DoubtKind = Literal["smaller", "first", "elsewhere"]
 """`smaller`: many of the day's events are missing. `first`: nothing is committed, the answer is empty, and the days around have
 many events or the day was handed over. `elsewhere`: events are missing that came with a request over more days, and Mixpanel
 may have filed them under another of these."""
@@ -64,7 +64,7 @@ class Doubt(msgspec.Struct, frozen=True):
     """
 
     day: str
-    kind: Kind
+    kind: DoubtKind
     generation: str | None
     had: int
     lost: int
@@ -206,7 +206,9 @@ class Judge:
         if day.storage.read(path) is not None:
             day.storage.delete([path])
 
-    def _kind(self, date: datetime.date, before: Mapping[str, Any] | None, manifest: Mapping[str, Any]) -> Kind | None:
+    def _kind(
+        self, date: datetime.date, before: Mapping[str, Any] | None, manifest: Mapping[str, Any]
+    ) -> DoubtKind | None:
         if before is None:
             if manifest["exported"] > 0:
                 return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zoneinfo
 
 from mixpanel_aep_assets.mixpanel.errors import SettingsWrong
-from mixpanel_aep_assets.mixpanel.windows_zones import WINDOWS_ZONES
+from mixpanel_aep_assets.mixpanel.microsoft_time_zones import WINDOWS_ZONES
 
 
 def zone(name: str) -> zoneinfo.ZoneInfo:

@@ -26,7 +26,7 @@ from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.mixpanel import changes, lexicon
 from mixpanel_aep_assets.mixpanel.dedup import MIXPANELS_KEY
 from mixpanel_aep_assets.mixpanel.errors import MixpanelError, PlanLacksExport
-from mixpanel_aep_assets.mixpanel.odd import HOT_SHARD, HOT_SHARD_EVENT
+from mixpanel_aep_assets.mixpanel.line_parser import HOT_SHARD, HOT_SHARD_EVENT
 from mixpanel_aep_assets.mixpanel.outside import OTHER_DAY, Request
 from mixpanel_aep_assets.pipeline import (
     export_requests,

@@ -18,7 +18,7 @@ import polars as pl
 
 from mixpanel_aep_assets.errors import ExplainedError
 
-Kind = Literal[
+FieldKind = Literal[
     "string",
     "double",
     "long",
@@ -76,7 +76,7 @@ class Field:
     """
 
     name: str
-    kind: Kind
+    kind: FieldKind
     required: tuple[str, ...] = ()
     children: tuple[Field, ...] = ()
     items: Field | None = None

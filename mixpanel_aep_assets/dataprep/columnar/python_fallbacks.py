@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from mixpanel_aep_assets.dataprep.columnar.json_columns import Kind
+from mixpanel_aep_assets.dataprep.columnar.json_columns import JsonKind
 from mixpanel_aep_assets.dataprep.interpreter.functions import FUNCTIONS, Function
 from mixpanel_aep_assets.dataprep.interpreter.functions import Kind as Parameter
 from mixpanel_aep_assets.dataprep.interpreter.targets import TargetType
@@ -73,7 +73,7 @@ _PARTIAL_OF_ONE: Final = {
     "last": "last of arrays of several types or of objects",
 }
 """Functions on columns that leave some structures to Python: always, or when called with one argument."""
-_RANK: Final[tuple[Kind, ...]] = ("text", "texts", "json")
+_RANK: Final[tuple[JsonKind, ...]] = ("text", "texts", "json")
 
 
 def note_of(function: Function, reason: str) -> Note:
@@ -97,7 +97,7 @@ def notes_of(tree: Expression, target: TargetType | None) -> Iterator[Note]:
         yield Note(Extent.ROWS, "objects are copied to the target's fields row by row")
 
 
-def likely_kinds(sources: Sequence[Steps], trees: Iterable[Expression]) -> tuple[tuple[Kind, ...], ...]:
+def likely_kinds(sources: Sequence[Steps], trees: Iterable[Expression]) -> tuple[tuple[JsonKind, ...], ...]:
     """The kinds for which the expressions are meant: arrays and objects where a function takes them, else texts."""
     kinds: dict[Steps, int] = {}
     for tree in trees:
