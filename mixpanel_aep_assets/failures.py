@@ -14,7 +14,7 @@ import dagster as dg
 
 from mixpanel_aep_assets import display
 from mixpanel_aep_assets.connection import VARIABLES
-from mixpanel_aep_assets.errors import ExplainedError
+from mixpanel_aep_assets.errors import ExplainedError, causes
 from mixpanel_aep_assets.storage import now
 
 SHORT_WAIT = 30.0
@@ -94,6 +94,8 @@ def explained(
         wait = error.wait
         if error.retryable and wait is not None and wait <= SHORT_WAIT and context.retry_number < MAX_RETRIES:
             raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=wait) from error
+        if behind := causes(error):
+            context.log.debug("%s: caused by %s", day, behind)
         # A run that was launched for assets, by a backfill or from the UI, has no tags of a job.
         context.instance.add_run_tags(context.run.run_id, NO_RUN_RETRY)
         if not error.retryable:

@@ -184,7 +184,7 @@ def _applied(client: PlatformClient, step: Step) -> str:
             status=error.status,
             code=error.code,
             request_id=error.request_id,
-        ) from None
+        ) from error
     return step.id or ""
 
 

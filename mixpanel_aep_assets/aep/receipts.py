@@ -153,7 +153,7 @@ class State:
             if kind in _STEPS:
                 return replace(self, number=number, attempts=self._stepped(entry, kind))
         except (KeyError, ValueError, TypeError, IndexError) as error:
-            raise ReceiptsDamaged(f"Receipt {entry.get('number')} cannot be read: {error!r}") from None
+            raise ReceiptsDamaged(f"Receipt {entry.get('number')} cannot be read: {error!r}") from error
         raise ReceiptsDamaged(f"Receipt {number} has the unknown kind {kind!r}; a newer version may have written it")
 
     def _renewed(self, entry: Mapping[str, Any], kind: str) -> Claim | None:
@@ -191,7 +191,7 @@ def _folded(entries: Log) -> State:
         except (ReceiptsDamaged, orjson.JSONDecodeError) as error:
             if look == LOOKS:
                 what = error.what if isinstance(error, ReceiptsDamaged) else "A receipt is no JSON"
-                raise ReceiptsDamaged(what, where=entries.storage.location(entries.path)) from None
+                raise ReceiptsDamaged(what, where=entries.storage.location(entries.path)) from error
             time.sleep(0.1 * look)
     raise AssertionError
 

@@ -121,8 +121,8 @@ class Runner:
         try:
             self.daily = self.definitions.resolve_job_def(f"{connection}_daily")
             self.confirm = self.definitions.resolve_job_def(f"{connection}_confirm")
-        except Exception:
-            raise no_connection(connection) from None
+        except Exception as error:
+            raise no_connection(connection) from error
 
     def open(self) -> Opened:
         return open_connection(self.connection, self.definitions)
@@ -313,7 +313,7 @@ def dagster_instance() -> Iterator[Any]:
         raise StorageError(
             f"Dagster's instance in {home} (DAGSTER_HOME) cannot be written: {error.orig}. Mend that and run the days again; "
             "what was committed before is untouched."
-        ) from None
+        ) from error
 
 
 def quiet() -> None:

@@ -155,7 +155,7 @@ def read_plan(text: str, name: str = "the plan") -> SchemaPlan:
     try:
         document = orjson.loads(text) if text.startswith("{") else yaml.load(text, Loader=_LOADER)  # noqa: S506 - a safe loader
     except (yaml.YAMLError, orjson.JSONDecodeError, RecursionError) as error:
-        raise PlanError(f"{name} is no YAML: {' '.join(str(error).split())}") from None
+        raise PlanError(f"{name} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(document, dict):
         raise PlanError(f"{name} is no plan; `mixpanel-aep provision --from-data --plan FILE` writes one.")
     try:
@@ -166,7 +166,7 @@ def read_plan(text: str, name: str = "the plan") -> SchemaPlan:
             f"{_place(entries, one['loc'])}{one['msg'].removeprefix('Value error, ')}"
             for one in error.errors(include_url=False)
         ]
-        raise PlanError(f"{name}: " + "; ".join(told)) from None
+        raise PlanError(f"{name}: " + "; ".join(told)) from error
 
 
 def _place(entries: Any, location: tuple[int | str, ...]) -> str:

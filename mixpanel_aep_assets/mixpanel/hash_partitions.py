@@ -73,7 +73,7 @@ def _explained() -> Iterator[None]:
         raise StorageError(
             f"The folder for temporary files, {_place()}, cannot be written: {error}. "
             "Free space on its disk, or set TMPDIR to a folder that has some, and run the day again."
-        ) from None
+        ) from error
 
 
 def _place() -> str:

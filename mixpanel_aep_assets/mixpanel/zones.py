@@ -16,12 +16,12 @@ def zone(name: str) -> zoneinfo.ZoneInfo:
     iana = _WINDOWS.get(name.strip().casefold(), name.strip())
     try:
         return zoneinfo.ZoneInfo(iana)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise SettingsWrong(
             f"MIXPANEL_TIMEZONE={name!r} is no known time zone",
             fix="Use the name in Mixpanel's Project Settings (`America/Los_Angeles`), or a Windows name "
             "(`Pacific Standard Time`).",
-        ) from None
+        ) from error
 
 
 _WINDOWS = {name.casefold(): iana for name, iana in WINDOWS_ZONES.items()}

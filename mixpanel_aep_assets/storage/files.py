@@ -40,8 +40,8 @@ class RemoteFile(io.RawIOBase):
             data = self._reader.read(len(buffer))
         except Exception as error:
             if is_missing(error):
-                raise replaced(self._storage.location(self.path)) from None
-            raise self._storage.failed("read", self.path, error) from None
+                raise replaced(self._storage.location(self.path)) from error
+            raise self._storage.failed("read", self.path, error) from error
         buffer[: len(data)] = memoryview(data)
         return len(data)
 
@@ -68,7 +68,7 @@ class StagedFile(io.RawIOBase):
             else:
                 self._file = obstore.open_writer(storage.store, path, buffer_size=WRITE_BUFFER)
         except Exception as error:
-            raise storage.failed("written", path, error) from None
+            raise storage.failed("written", path, error) from error
 
     @property
     def location(self) -> str:
@@ -81,7 +81,7 @@ class StagedFile(io.RawIOBase):
         try:
             self._file.write(data)
         except Exception as error:
-            raise self._storage.failed("written", self.path, error) from None
+            raise self._storage.failed("written", self.path, error) from error
         size = memoryview(data).nbytes
         self.size += size
         return size
@@ -96,7 +96,7 @@ class StagedFile(io.RawIOBase):
         try:
             self._file.close()
         except Exception as error:
-            raise self._storage.failed("written", self.path, error) from None
+            raise self._storage.failed("written", self.path, error) from error
 
     def abandon(self) -> None:
         """Closes without caring whether what is left could be written."""

@@ -67,7 +67,7 @@ def reading() -> Iterator[None]:
     except (OSError, pl.exceptions.ComputeError) as error:
         if not is_missing(error):
             raise
-        raise replaced(first_line(error)) from None
+        raise replaced(first_line(error)) from error
 
 
 def replaced(what: str) -> DayReplaced:

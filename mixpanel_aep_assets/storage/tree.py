@@ -43,7 +43,7 @@ def open_storage(url: str) -> Storage:
         try:
             return Storage(from_url(url), url.rstrip("/"))
         except Exception as error:
-            raise WrongStorage(f"MIXPANEL_AEP_STORAGE={url!r} cannot be opened: {first_line(error)}") from None
+            raise WrongStorage(f"MIXPANEL_AEP_STORAGE={url!r} cannot be opened: {first_line(error)}") from error
     return _local(Path(url).expanduser())
 
 
@@ -61,7 +61,7 @@ def _local(path: Path) -> Storage:
     except OSError as error:
         raise StorageError(
             f"The storage folder {path} cannot be made: {error.strerror}. Set MIXPANEL_AEP_STORAGE."
-        ) from None
+        ) from error
     root = path.resolve()
     return Storage(LocalStore(root, mkdir=True, automatic_cleanup=True), str(root), root)
 
@@ -104,23 +104,23 @@ class Storage:
         except FileNotFoundError:
             return None
         except Exception as error:
-            raise self.failed("read", path, error) from None
+            raise self.failed("read", path, error) from error
 
     def write(self, path: str, data: bytes) -> None:
         """Puts the object, replacing an older one in one step."""
         try:
             obstore.put(self.store, path, data)
         except Exception as error:
-            raise self.failed("written", path, error) from None
+            raise self.failed("written", path, error) from error
 
     def create(self, path: str, data: bytes) -> None:
         """Puts the object if there is none yet; raises EntryExists otherwise. Atomic on every kind of store."""
         try:
             obstore.put(self.store, path, data, mode="create", use_multipart=False)
-        except AlreadyExistsError:
-            raise EntryExists(path) from None
+        except AlreadyExistsError as error:
+            raise EntryExists(path) from error
         except Exception as error:
-            raise self.failed("written", path, error) from None
+            raise self.failed("written", path, error) from error
 
     def open_read(self, path: str) -> IO[bytes]:
         """A seekable reader."""
@@ -128,10 +128,10 @@ class Storage:
             if self.root is not None:
                 return (self.root / path).open("rb")
             return io.BufferedReader(RemoteFile(self, path), REMOTE_BUFFER)
-        except FileNotFoundError:
-            raise replaced(self.location(path)) from None
+        except FileNotFoundError as error:
+            raise replaced(self.location(path)) from error
         except Exception as error:
-            raise self.failed("read", path, error) from None
+            raise self.failed("read", path, error) from error
 
     def objects(self, prefix: str) -> Iterator[Stored]:
         """All objects below a folder."""
@@ -149,7 +149,7 @@ class Storage:
             except FileNotFoundError:
                 pass
             except Exception as error:
-                raise self.failed("deleted", paths[0], error) from None
+                raise self.failed("deleted", paths[0], error) from error
 
     def sweep(self, connection: str, day: str) -> None:
         """Removes what killed runs left of the day in any table or log of the connection, and in `tempfile`'s folder."""

@@ -87,7 +87,7 @@ def registry_schema(document: Document, descriptors: Sequence[Document] = ()) ->
     try:
         text = orjson.dumps([document, list(descriptors)])
     except TypeError as error:
-        raise SchemaError(f"This is no schema: {error}.") from None
+        raise SchemaError(f"This is no schema: {error}.") from error
     return _registry_schema(text)
 
 
@@ -110,7 +110,7 @@ def _registry_schema(text: bytes) -> Schema:
             unchecked=composer.unchecked,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise SchemaError(f"This is no well-formed JSON Schema: {error}. {_ASK}") from None
+        raise SchemaError(f"This is no well-formed JSON Schema: {error}. {_ASK}") from error
 
 
 def _descriptors(document: Document) -> Iterator[Document]:

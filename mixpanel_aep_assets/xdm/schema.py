@@ -197,7 +197,7 @@ class Schema:
         try:
             return msgspec.json.decode(text, type=Schema)
         except msgspec.DecodeError as error:
-            raise SchemaError(f"The cached schema is damaged ({error}); delete it, it is fetched again.") from None
+            raise SchemaError(f"The cached schema is damaged ({error}); delete it, it is fetched again.") from error
 
 
 def _inner(field: Field) -> Field | None:
