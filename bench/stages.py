@@ -99,9 +99,9 @@ def oracle(connection: Opened, day: str) -> Report:
 def mapping(connection: Opened, day: str) -> Report:
     """The compiled standard mapping over the day's rows, and the plain evaluator over a sample of them."""
     from mixpanel_aep_assets.connection import DERIVED
-    from mixpanel_aep_assets.dataprep.columnar.compile_targets import target_type
     from mixpanel_aep_assets.dataprep.columnar.row_values import Records
     from mixpanel_aep_assets.dataprep.interpreter.evaluate import Evaluator
+    from mixpanel_aep_assets.dataprep.interpreter.schema_targets import target_type
     from mixpanel_aep_assets.mixpanel import dedup, identity
 
     derived = [

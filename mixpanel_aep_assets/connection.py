@@ -98,7 +98,7 @@ WAYS_INTO_MIXPANEL = (
 )
 """Service account, project secret, bearer token: the first that is there is used."""
 
-IDS: dict[str, credential_text.Kind] = {
+IDS: dict[str, credential_text.CredentialKind] = {
     "project_id": "token",
     "org_id": "organisation",
     "scopes": "list",
@@ -399,7 +399,7 @@ class Opened:
         """A secret as it is sent: without what stands around it. Raises SettingsError for what no such value holds."""
         given: SecretStr | None = getattr(self._secrets, key)
         text = credential_text.trimmed(given.get_secret_value()) if given is not None else ""
-        kind: credential_text.Kind = "name" if key == "mixpanel_username" else "token"
+        kind: credential_text.CredentialKind = "name" if key == "mixpanel_username" else "token"
         if problem := credential_text.problem(self._variable(key), text, kind):
             raise SettingsError(problem)
         return SecretStr(text) if text else None
@@ -461,7 +461,7 @@ class Opened:
     def _fitted(self) -> Fitted | None:
         """The standard mapping as the dataset's schema can take it; None where the user has a mapping set."""
         from mixpanel_aep_assets.dataprep.advice.fitting import fitted
-        from mixpanel_aep_assets.growth.schema_plan import HOME
+        from mixpanel_aep_assets.xdm.standard import HOME
 
         if self.settings.mapping is not None:
             return None

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Literal
 
-Kind = Literal["token", "list", "name", "organisation"]
+CredentialKind = Literal["token", "list", "name", "organisation"]
 """`token`: printable ASCII. `list`: that and blanks. `name`: chosen by a person, any script, but no colon, which ends
 it in the header. `organisation`: a token that ends in `@AdobeOrg`."""
 
@@ -56,7 +56,7 @@ def ends(text: str) -> str:
     return " and ".join(found)
 
 
-def problem(variable: str, value: str, kind: Kind = "token") -> str:
+def problem(variable: str, value: str, kind: CredentialKind = "token") -> str:
     """A sentence on a trimmed value that cannot be right: the variable and what is odd, never a secret; else empty."""
     if odd := within(value, kind):
         return f"{variable} holds {odd}, which no such value has. Copy it again from where it was made."
@@ -82,7 +82,7 @@ def oddities(given: Mapping[str, str], salt: str = "") -> list[str]:
     return found
 
 
-def within(text: str, kind: Kind = "token") -> str:
+def within(text: str, kind: CredentialKind = "token") -> str:
     """The first thing within a trimmed value that no value of the kind holds, in words; empty where there is none."""
     for position, character in enumerate(text, start=1):
         quote = character in _ALL_QUOTES and position in (1, len(text))

@@ -11,6 +11,9 @@ from typing import ClassVar
 FAILED, WRONG_USE = 1, 2
 """Exit codes of a command that such an error ends."""
 
+_CAUSES = 5
+_CAUSE_CHARS = 300
+
 
 class ExplainedError(Exception):
     """Base of all errors of this project that a person may see.
@@ -43,6 +46,20 @@ class ExplainedError(Exception):
             return self.what
         marks = f" ({', '.join(self.marks)})" if self.marks else ""
         return f"{self.what.rstrip('. ')}{marks}. {self.fix}".rstrip()
+
+
+def causes(error: BaseException) -> str:
+    """What lies behind an error that explains itself, for the log: the first line of each cause; empty where none is named.
+
+    Only what was raised `from` something counts. What may hold a secret or an event is raised `from None`, and ends the chain.
+    """
+    found: list[str] = []
+    cause = error.__cause__
+    while cause is not None and len(found) < _CAUSES:
+        line = str(cause).strip().split("\n", 1)[0][:_CAUSE_CHARS]
+        found.append(f"{type(cause).__name__}: {line}" if line else type(cause).__name__)
+        cause = cause.__cause__
+    return "; ".join(found)
 
 
 class SettingsError(ExplainedError):

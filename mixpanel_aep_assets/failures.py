@@ -14,7 +14,7 @@ import dagster as dg
 
 from mixpanel_aep_assets import display
 from mixpanel_aep_assets.connection import VARIABLES
-from mixpanel_aep_assets.errors import ExplainedError
+from mixpanel_aep_assets.errors import ExplainedError, causes
 from mixpanel_aep_assets.storage import now
 
 SHORT_WAIT = 30.0
@@ -52,7 +52,7 @@ if the day waits for others to tell the time mode."""
 
 TIME_MODE = "time_mode"
 
-LETS_GO = "The run frees its worker"
+RELEASES_WORKER = "The run frees its worker"
 """How the text goes on that tells of a later launch."""
 
 FORCE_TAG = "mixpanel_aep/force"
@@ -94,6 +94,8 @@ def explained(
         wait = error.wait
         if error.retryable and wait is not None and wait <= SHORT_WAIT and context.retry_number < MAX_RETRIES:
             raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=wait) from error
+        if behind := causes(error):
+            context.log.debug("%s: caused by %s", day, behind)
         # A run that was launched for assets, by a backfill or from the UI, has no tags of a job.
         context.instance.add_run_tags(context.run.run_id, NO_RUN_RETRY)
         if not error.retryable:
@@ -126,7 +128,7 @@ def _later(
     }
     context.instance.add_run_tags(context.run.run_id, told)
     return dg.Failure(
-        f"{text} {LETS_GO}; the sensor {connection}_requeue launches it again at {retry_at:%Y-%m-%d %H:%M:%S} UTC.",
+        f"{text} {RELEASES_WORKER}; the sensor {connection}_requeue launches it again at {retry_at:%Y-%m-%d %H:%M:%S} UTC.",
         allow_retries=False,
     )
 

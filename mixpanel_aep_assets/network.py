@@ -105,17 +105,17 @@ class Trust:
             with Path(self.path).open("rb") as file:
                 state = os.fstat(file.fileno())
             return _context_of_file(self.path, (state.st_mtime_ns, state.st_size))
-        except ssl.SSLError:
-            raise self._wrong("holds no certificate in PEM form") from None
+        except ssl.SSLError as error:
+            raise self._wrong("holds no certificate in PEM form") from error
         except (OSError, ValueError) as error:
-            raise self._wrong(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+            raise self._wrong(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
     def _require_hashed_folder(self) -> None:
         """OpenSSL takes a list of folders and passes over what is not there; then every certificate is refused."""
         try:
             names = [name for path in self.path.split(os.pathsep) if Path(path).is_dir() for name in os.listdir(path)]  # noqa: PTH208
         except (OSError, ValueError) as error:
-            raise self._wrong(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+            raise self._wrong(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
         if not any(_HASHED.fullmatch(name) for name in names):
             exists = any(Path(path).is_dir() for path in self.path.split(os.pathsep))
             reason = "holds no certificate under its hash (`openssl rehash FOLDER` makes the links)"
@@ -315,14 +315,14 @@ class _Way(httpx.HTTPTransport):
             request.extensions[_PROXY] = self._proxy
         try:
             return super().handle_request(request)
-        except UnicodeError:  # a label of the host name that is empty or longer than 63 characters
-            raise httpx.ConnectError("The host name cannot be looked up", request=request) from None
+        except UnicodeError as error:  # a label of the host name that is empty or longer than 63 characters
+            raise httpx.ConnectError("The host name cannot be looked up", request=request) from error
         except httpx.HTTPError:
             raise
         except Exception as error:
             if self._proxy is None or not type(error).__module__.startswith("socksio"):
                 raise
-            raise httpx.ProxyError("What answers there is not a SOCKS proxy", request=request) from None
+            raise httpx.ProxyError("What answers there is not a SOCKS proxy", request=request) from error
 
 
 class _NoWay(httpx.BaseTransport):

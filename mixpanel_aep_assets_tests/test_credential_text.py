@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixpanel_aep_assets.connection import VARIABLES, Opened, Secrets, Settings
-from mixpanel_aep_assets.credential_text import Kind, ends, oddities, problem, trimmed, within
+from mixpanel_aep_assets.credential_text import CredentialKind, ends, oddities, problem, trimmed, within
 from mixpanel_aep_assets.errors import SettingsError
 
 TOKENS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="\"'`"), min_size=1)
@@ -61,7 +61,7 @@ def test_what_is_left_out_is_named(text: str, said: str) -> None:
         ("who\rever", "name", "a carriage return at position 4"),
     ],
 )
-def test_what_stands_within_a_value_is_refused_by_name_and_place(text: str, kind: Kind, said: str) -> None:
+def test_what_stands_within_a_value_is_refused_by_name_and_place(text: str, kind: CredentialKind, said: str) -> None:
     told = problem("MIXPANEL_SECRET", text, kind)
     assert told.startswith(f"MIXPANEL_SECRET holds {said}")
     assert text not in told
@@ -71,7 +71,7 @@ def test_what_stands_within_a_value_is_refused_by_name_and_place(text: str, kind
     ("text", "kind"),
     [("Jürgen's export.7b1d2f.mp-service-account", "name"), ("openid, session", "list"), ("p8e-_x.y:z=", "token")],
 )
-def test_what_a_value_may_hold_is_taken(text: str, kind: Kind) -> None:
+def test_what_a_value_may_hold_is_taken(text: str, kind: CredentialKind) -> None:
     assert problem("X", text, kind) == ""
 
 

@@ -8,12 +8,13 @@ import pickle
 import pkgutil
 from collections.abc import Iterator
 
+import dagster as dg
 import pytest
 
 import mixpanel_aep_assets
-from mixpanel_aep_assets import cli
+from mixpanel_aep_assets import cli, failures
 from mixpanel_aep_assets.aep.errors import RateLimited
-from mixpanel_aep_assets.errors import FAILED, WRONG_USE, ExplainedError, ServiceError, SettingsError
+from mixpanel_aep_assets.errors import FAILED, WRONG_USE, ExplainedError, ServiceError, SettingsError, causes
 from mixpanel_aep_assets.mixpanel.errors import SettingsWrong
 
 
@@ -71,3 +72,50 @@ def _public_errors() -> Iterator[type[Exception]]:
         for _, found in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
             if issubclass(found, Exception) and found.__module__ == module.name and not found.__name__.startswith("_"):
                 yield found
+
+
+def raised(secret: bool) -> ExplainedError:
+    with pytest.raises(ExplainedError) as found:
+        try:
+            raise OSError("No route to host\nsecond line")
+        except OSError as error:
+            raise ExplainedError("The storage cannot be reached.") from (None if secret else error)
+    return found.value
+
+
+def test_the_cause_of_an_error_is_for_the_log_by_its_first_line() -> None:
+    assert causes(raised(secret=False)) == "OSError: No route to host"
+    assert str(raised(secret=False)) == "The storage cannot be reached."
+
+
+def test_a_cause_that_may_hold_a_secret_is_in_no_log() -> None:
+    assert causes(raised(secret=True)) == ""
+
+
+def test_a_command_prints_the_sentence_and_logs_the_cause(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MIXPANEL_AEP_STORAGE", "zzz://x")
+    monkeypatch.setenv("MIXPANEL_PROJECT_ID", "7")
+    with caplog.at_level("DEBUG", "mixpanel_aep_assets.cli"), pytest.raises(SystemExit):
+        cli.main(["quarantine", "list", "--from", "2026-01-01", "--to", "2026-01-02"])
+    assert "Caused by" in caplog.text
+    printed = capsys.readouterr()
+    assert "Caused by" not in printed.out + printed.err
+    assert "Traceback" not in printed.out + printed.err
+
+
+def test_a_failed_step_shows_the_sentence_and_logs_the_cause() -> None:
+    @dg.asset
+    def day(context) -> None:
+        with failures.explained(context, "default", "2026-01-01"):
+            raise raised(secret=False)
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize([day], instance=instance, raise_on_error=False)
+        logged = [entry.user_message for entry in instance.all_logs(result.run_id)]
+    (failure,) = result.get_step_failure_events()
+    assert failure.step_failure_data.user_failure_data is not None
+    assert failure.step_failure_data.user_failure_data.description == "2026-01-01: The storage cannot be reached."
+    assert "No route" not in str(failure.step_failure_data.error)
+    assert "2026-01-01: caused by OSError: No route to host" in logged

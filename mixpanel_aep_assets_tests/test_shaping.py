@@ -19,7 +19,7 @@ from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.manifests import XdmManifest
 from mixpanel_aep_assets.mixpanel import parts
-from mixpanel_aep_assets.mixpanel.dedup import Found
+from mixpanel_aep_assets.mixpanel.dedup import Duplicates
 from mixpanel_aep_assets.pipeline import extract, shaping, transform, verify, workers
 from mixpanel_aep_assets.storage import open_storage
 from mixpanel_aep_assets.xdm.conformance import Conformance
@@ -98,7 +98,7 @@ def test_every_row_group_is_in_one_slice_and_no_slice_is_larger_than_a_part_may_
     storage = open_storage(str(tmp_path))
     for name, rows in (("a", 95), ("b", 10)):
         pl.DataFrame({"line": range(rows)}).write_parquet(tmp_path / name, row_group_size=5)
-    made = shaping.slices(storage, ["a", "b"], Found({0: pl.Series([0, 7, 94], dtype=pl.UInt32)}), 1)
+    made = shaping.slices(storage, ["a", "b"], Duplicates({0: pl.Series([0, 7, 94], dtype=pl.UInt32)}), 1)
     seen = [
         (piece.path, piece.first + sum(piece.groups[:group]), rows)
         for piece in made
@@ -112,7 +112,7 @@ def test_every_row_group_is_in_one_slice_and_no_slice_is_larger_than_a_part_may_
 
 def test_the_last_slices_are_small_so_that_the_processes_end_together(tmp_path: Path) -> None:
     pl.DataFrame({"line": range(200)}).write_parquet(tmp_path / "a", row_group_size=1)
-    made = shaping.slices(open_storage(str(tmp_path)), ["a"], Found(), 2)
+    made = shaping.slices(open_storage(str(tmp_path)), ["a"], Duplicates(), 2)
     sizes = [len(piece.groups) for piece in made]
     assert sum(sizes) == 200
     assert sizes == sorted(sizes, reverse=True)

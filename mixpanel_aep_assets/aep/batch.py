@@ -24,7 +24,7 @@ from mixpanel_aep_assets.aep.handover import Handover
 from mixpanel_aep_assets.aep.http import PlatformClient
 from mixpanel_aep_assets.aep.ingest import FileToSend, NewBatch
 from mixpanel_aep_assets.aep.receipts import MAIN, REPLAY, Attempt
-from mixpanel_aep_assets.aep.recovery import PART_TAG, PARTITION_TAG, VERSION_TAG, Found, Recovery
+from mixpanel_aep_assets.aep.recovery import PART_TAG, PARTITION_TAG, VERSION_TAG, EarlierBatches, Recovery
 from mixpanel_aep_assets.aep.states import FAILED, GONE, STALLED, SUCCESS
 from mixpanel_aep_assets.manifests import Action
 from mixpanel_aep_assets.storage import Storage
@@ -147,7 +147,7 @@ class _Sender:
         self._clear(found)
         return done
 
-    def _require_base(self, found: Found) -> None:
+    def _require_base(self, found: EarlierBatches) -> None:
         if self.base is None:
             return
         mains = [attempt.batch_id for attempt, _ in found.live if attempt.part == MAIN]
@@ -159,7 +159,7 @@ class _Sender:
         """Those that this part takes the place of: a replay leaves the main batch alone."""
         return live if self.part == MAIN else [pair for pair in live if pair[0].part == REPLAY]
 
-    def _done(self, found: Found) -> Receipt | None:
+    def _done(self, found: EarlierBatches) -> Receipt | None:
         """The receipt of a day that needs no upload, None where it needs one."""
         if self.recovery.force:
             return None
@@ -203,7 +203,7 @@ class _Sender:
             + (f" ({'; '.join(reasons)[:600]})" if reasons else "")
         )
 
-    def _settle(self, found: Found) -> None:
+    def _settle(self, found: EarlierBatches) -> None:
         """Waits until what would be replaced or reverted is final. Raises BatchInProgress when that takes long."""
         deadline = time.monotonic() + self.client.platform.settle_seconds
         pause = 0.1
@@ -227,7 +227,7 @@ class _Sender:
             self.recovery.refresh(found)
             self._require_base(found)
 
-    def _empty(self, found: Found) -> Receipt:
+    def _empty(self, found: EarlierBatches) -> Receipt:
         self._clear(found)
         self._settle(found)
         live = self._replaceable(found.live)
@@ -235,7 +235,7 @@ class _Sender:
         action = Action.REVERTED if taken else Action.NOTHING
         return Receipt(None, None, action, 0, 0, self._seconds(), taken, "inactive" if taken else None)
 
-    def _upload(self, found: Found) -> Receipt:
+    def _upload(self, found: EarlierBatches) -> Receipt:
         predecessors = tuple(attempt.batch_id or "" for attempt, _ in self._replaceable(found.live))
         attempt = self._resumed(found, predecessors)
         if attempt is None:
@@ -261,13 +261,13 @@ class _Sender:
         attempt = self.steps.hand_over(attempt)
         return self._receipt(attempt, Action.REPLACED if predecessors else Action.UPLOADED, HANDED_OVER)
 
-    def _clear(self, found: Found) -> None:
+    def _clear(self, found: EarlierBatches) -> None:
         """Cancels batches in loading that will not be filled on."""
         for attempt in found.resumable:
             self.steps.cancel(attempt)
         found.resumable = []
 
-    def _resumed(self, found: Found, predecessors: tuple[str, ...]) -> Attempt | None:
+    def _resumed(self, found: EarlierBatches, predecessors: tuple[str, ...]) -> Attempt | None:
         """A batch in loading that may be filled on; the others are cancelled.
 
         Only when each file goes in one PUT, which replaces what is there (platform.md#small-files). Whether a large
@@ -280,7 +280,7 @@ class _Sender:
         self._clear(found)
         return chosen
 
-    def _external_id(self, found: Found) -> str | None:
+    def _external_id(self, found: EarlierBatches) -> str | None:
         """An external id that no batch has; None when batches came up that the receipts did not know: decide again."""
         name = self.recovery.partition if self.part == MAIN else f"{self.recovery.partition}-{self.part}"
         first = external_id(name, self.recovery.version, self.steps.dataset_id, self.client)

@@ -89,10 +89,10 @@ def dataset(client: PlatformClient, dataset_id: str) -> Mapping[str, Any]:
     try:
         body = client.json("GET", f"{CATALOG}/dataSets/{quote(dataset_id, safe='')}")
         return dict(body[dataset_id])
-    except (NotFound, KeyError, TypeError):
+    except (NotFound, KeyError, TypeError) as error:
         raise DatasetNotFound(
             f"The sandbox {client.platform.sandbox!r} has no dataset {dataset_id!r}", where="AEP_DATASET_ID"
-        ) from None
+        ) from error
 
 
 def datasets_named(client: PlatformClient, name: str) -> dict[str, Mapping[str, Any]]:

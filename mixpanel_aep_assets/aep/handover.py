@@ -69,7 +69,7 @@ class Handover:
             ingest.upload_all(self.client, _id(attempt), self.dataset_id, files, sent)
         except AepError as error:
             if not error.retryable and self._cancelled(attempt).step == Kind.ENDED:
-                raise self._taken(attempt) from None
+                raise self._taken(attempt) from error
             raise
 
     def hand_over(self, attempt: Attempt) -> Attempt:
@@ -77,13 +77,13 @@ class Handover:
         attempt = self.receipts.step(attempt.number, Kind.COMPLETING)
         try:
             ingest.complete(self.client, _id(attempt))
-        except (BadRequest, Conflict, NotFound):
+        except (BadRequest, Conflict, NotFound) as error:
             found = self.look(attempt)
             if found is None or found.status == LOADING:
                 raise
             attempt = self.note(attempt, found)
             if not attempt.handed_over:
-                raise self._taken(attempt) from None
+                raise self._taken(attempt) from error
             return attempt
         return self.receipts.step(attempt.number, Kind.COMPLETED)
 

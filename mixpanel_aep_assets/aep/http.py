@@ -126,7 +126,7 @@ class PlatformClient:
         try:
             return once()
         except Refused as refused:
-            raise refused.error from None
+            raise refused.error from refused.__cause__
 
     def json(self, method: str, path: str, **given: Any) -> Any:
         """Like `request`; the parsed body, None where it is empty."""
@@ -136,8 +136,8 @@ class PlatformClient:
             return None
         try:
             return orjson.loads(answer.content)
-        except orjson.JSONDecodeError:
-            raise UnexpectedAnswer("The answer is not JSON", where=where, status=answer.status_code) from None
+        except orjson.JSONDecodeError as error:
+            raise UnexpectedAnswer("The answer is not JSON", where=where, status=answer.status_code) from error
 
     @contextmanager
     def stream(self, path: str, *, params: Mapping[str, str | int] | None = None) -> Iterator[httpx.Response]:
@@ -163,7 +163,7 @@ class PlatformClient:
             with faults_explained(where):
                 yield answer
         except Refused as refused:
-            raise refused.error from None
+            raise refused.error from refused.__cause__
         finally:
             answer.close()
 
@@ -206,7 +206,9 @@ def _length_explained(where: str) -> Iterator[None]:
         yield
     except httpx.LocalProtocolError as error:
         if "header" in str(error):  # the text goes on with the header's value
-            raise BadRequest("A setting or the token cannot be sent as a header", where=where) from None
+            raise BadRequest(
+                "A setting or the token cannot be sent as a header", where=where
+            ) from None  # its text repeats it
         raise SourceChanged(f"The data is not as long as announced: {error}", where=where) from None
 
 

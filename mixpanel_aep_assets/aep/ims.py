@@ -109,7 +109,9 @@ class TokenSource:
             token, life = str(body["access_token"]), float(body["expires_in"])
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
             what = "The token endpoint's answer holds no access_token and expires_in"
-            raise UnexpectedAnswer(what, where=where, status=answer.status_code) from None
+            raise UnexpectedAnswer(
+                what, where=where, status=answer.status_code
+            ) from None  # the answer may hold a token
         if not re.fullmatch(r"[!-~]+", token):
             what = "The token endpoint's access_token cannot be sent as a header"
             raise UnexpectedAnswer(what, where=where, status=answer.status_code)

@@ -89,7 +89,7 @@ def create(client: PlatformClient, new: NewBatch, known: frozenset[str] = frozen
             raise DatasetNotFound(
                 f"The sandbox {client.platform.sandbox!r} has no dataset {new.dataset_id!r}: {error.what}",
                 where="AEP_DATASET_ID",
-            ) from None
+            ) from error
         except (AnswerLost, Conflict) as error:
             last = error
             log.warning("%s Looking for it by its external id %s.", error, new.external_id)

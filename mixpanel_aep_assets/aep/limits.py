@@ -39,7 +39,7 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class Finding:
+class LimitWarning:
     """A soft limit that is near or passed. `over` tells which."""
 
     limit: str
@@ -64,13 +64,13 @@ def usage(client: PlatformClient, at: datetime.datetime | None = None) -> Usage:
     return Usage(count, size)
 
 
-def forecast(used: Usage, batches: int, size: int) -> list[Finding]:
+def forecast(used: Usage, batches: int, size: int) -> list[LimitWarning]:
     """What `batches` more batches of `size` bytes together would mean for the soft limits."""
     findings = []
     more = used.batches_today + batches
     if more > BATCHES_A_DAY * NEAR:
         findings.append(
-            Finding(
+            LimitWarning(
                 "batches a day",
                 more,
                 BATCHES_A_DAY,
@@ -82,7 +82,7 @@ def forecast(used: Usage, batches: int, size: int) -> list[Finding]:
     total = used.bytes_this_hour + size
     if total > BYTES_AN_HOUR * NEAR:
         findings.append(
-            Finding(
+            LimitWarning(
                 "bytes an hour",
                 total,
                 BYTES_AN_HOUR,

@@ -19,7 +19,6 @@ from mixpanel_aep_assets.aep import catalog, fields, registry
 from mixpanel_aep_assets.aep.errors import BadRequest, Conflict
 from mixpanel_aep_assets.aep.http import PlatformClient
 from mixpanel_aep_assets.aep.references import References
-from mixpanel_aep_assets.growth.schema_plan import HOME
 from mixpanel_aep_assets.xdm import standard
 
 What = Literal["namespace", "field group", "schema", "descriptor", "dataset"]
@@ -185,7 +184,7 @@ def _applied(client: PlatformClient, step: Step) -> str:
             status=error.status,
             code=error.code,
             request_id=error.request_id,
-        ) from None
+        ) from error
     return step.id or ""
 
 
@@ -250,7 +249,7 @@ def _with_grown(body: dict[str, Any], tenant: str, grown: Mapping[str, Mapping[s
     if grown:
         properties = {"type": "object", "title": "Mixpanel properties", "properties": dict(grown)}
         body["definitions"]["customFields"]["properties"][f"_{tenant}"]["properties"]["mixpanel"]["properties"][
-            HOME
+            standard.HOME
         ] = properties
     return body
 

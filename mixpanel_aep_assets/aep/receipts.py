@@ -193,7 +193,7 @@ def _folded(entries: Log) -> State:
         except (ReceiptsDamaged, orjson.JSONDecodeError) as error:
             if look == LOOKS:
                 what = error.what if isinstance(error, ReceiptsDamaged) else "A receipt is not JSON"
-                raise ReceiptsDamaged(what, where=entries.storage.location(entries.path)) from None
+                raise ReceiptsDamaged(what, where=entries.storage.location(entries.path)) from error
             time.sleep(0.1 * look)
     raise AssertionError
 

@@ -29,7 +29,7 @@ PART_TAG = "mixpanelAepPart"
 
 
 @dataclass
-class Found:
+class EarlierBatches:
     """What there is of the day: `live`, oldest first; `adopted` are attempts whose hand-over was found out just now."""
 
     live: list[tuple[Attempt, Batch]] = field(default_factory=list)
@@ -53,9 +53,9 @@ class Recovery:
         every = self.steps.receipts.state.attempts
         return [a for a in every if a.target == target and a.dataset_id == self.steps.dataset_id]
 
-    def find(self) -> Found:
+    def find(self) -> EarlierBatches:
         """Brings the receipts up to date with the Catalog."""
-        found = Found()
+        found = EarlierBatches()
         for attempt in self.attempts():
             if attempt.open:
                 self._resolve(attempt, found)
@@ -63,7 +63,7 @@ class Recovery:
         self.refresh(found)
         return found
 
-    def refresh(self, found: Found) -> None:
+    def refresh(self, found: EarlierBatches) -> None:
         """Asks for the state of every batch that was handed over; those that ended meanwhile are noted.
 
         Newest first: a successor that is found live has then already ended what it replaces.
@@ -81,7 +81,7 @@ class Recovery:
                 found.live.append((attempt, batch))
         found.live.sort(key=lambda pair: (pair[1].created, pair[0].number))
 
-    def meet(self, batches: Iterable[Batch], found: Found, named_by_us: str | None = None) -> None:
+    def meet(self, batches: Iterable[Batch], found: EarlierBatches, named_by_us: str | None = None) -> None:
         """Batches of the day that the receipts do not know: live ones are taken in, loading ones are cancelled.
 
         A batch is the day's by its tags; with `named_by_us` (a part) by its external id, which the caller has compared:
@@ -110,7 +110,7 @@ class Recovery:
     def _judged(self, batch: Batch) -> bool:
         return batch.status in FAILED and batch.tag(VERSION_TAG) == self.version
 
-    def _resolve(self, attempt: Attempt, found: Found) -> None:
+    def _resolve(self, attempt: Attempt, found: EarlierBatches) -> None:
         """Finds out what came of the last step of an attempt."""
         if attempt.step == Kind.INTEND:
             known = self.steps.known()

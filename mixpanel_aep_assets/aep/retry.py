@@ -99,7 +99,7 @@ def tried(platform: Platform, call: Callable[[], Answer]) -> Answer:
     try:
         return tries(call)
     except Refused as refused:
-        raise refused.error from None
+        raise refused.error from refused.__cause__
 
 
 def _say(state: RetryCallState) -> None:
@@ -126,9 +126,9 @@ def faults_explained(where: str) -> Iterator[None]:
         what = f"{what}{network.through(error)}{f': {detail}' if detail else ''}"
         known = network.fault_of(error)
         if known is not None and not known.passing:
-            raise CannotConnect(known.what, where=where, fix=known.fix) from None
+            raise CannotConnect(known.what, where=where, fix=known.fix) from error
         fault = Unreachable(what if known is None else known.what, where=where, fix="" if known is None else known.fix)
         unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError)
-        raise Refused(fault, carried_out=not unsent) from None
-    except httpx.DecodingError:
-        raise UnexpectedAnswer("The answer is not in the coding that it names", where=where) from None
+        raise Refused(fault, carried_out=not unsent) from error
+    except httpx.DecodingError as error:
+        raise UnexpectedAnswer("The answer is not in the coding that it names", where=where) from error

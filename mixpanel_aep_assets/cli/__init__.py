@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import gc
 import importlib
+import logging
 import os
 import signal
 import sqlite3
@@ -21,7 +22,9 @@ import click
 from rich.console import Console
 
 from mixpanel_aep_assets import __version__
-from mixpanel_aep_assets.errors import FAILED, WRONG_USE, ExplainedError
+from mixpanel_aep_assets.errors import FAILED, WRONG_USE, ExplainedError, causes
+
+logger = logging.getLogger(__name__)
 
 NOT_YET = 3
 STOPPED = 130
@@ -87,6 +90,8 @@ def main(arguments: list[str] | None = None) -> None:
         text = str(error) if isinstance(error, ExplainedError) else full_disk(error)
         if text is None:
             raise
+        if behind := causes(error):
+            logger.debug("Caused by %s", behind)
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]Error:[/red] {plain(text)}")
         sys.exit(error.exit_code if isinstance(error, ExplainedError) else FAILED)
     sys.exit(result if isinstance(result, int) else 0)

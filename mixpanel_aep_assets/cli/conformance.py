@@ -122,7 +122,7 @@ def _schema(path: Path) -> Schema:
     try:
         schema = registry_schema(orjson.loads(path.read_bytes().removeprefix(_BOM)))
     except (SchemaError, orjson.JSONDecodeError) as error:
-        raise click.UsageError(f"{path} cannot be used as a schema: {error}") from None
+        raise click.UsageError(f"{path} cannot be used as a schema: {error}") from error
     if schema.unchecked:
         click.echo(f"{path.name}: not checked: {', '.join(schema.unchecked)}", err=True)
     if not schema.root.children:
@@ -155,7 +155,7 @@ def _in_parquet(path: Path, rules: Conformance, counted: _Counted) -> Iterator[t
                 yield counted.rows + row, violation
             counted.rows += frame.height
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        raise click.UsageError(f"{path} cannot be read as Parquet: {error}") from None
+        raise click.UsageError(f"{path} cannot be read as Parquet: {error}") from error
 
 
 def _in_lines(path: Path, rules: Conformance, counted: _Counted) -> Iterator[tuple[int | None, Violation]]:
@@ -212,7 +212,7 @@ def _parse(line: bytes) -> Any:
         try:
             return json.loads(line)
         except ValueError as error:  # also for thousands of digits
-            raise _NotJson(str(error)) from None
+            raise _NotJson(str(error)) from error
 
 
 def _json_line(row: int | None, violation: Violation) -> bytes:

@@ -220,7 +220,7 @@ def _schema(opened: Opened, name: str) -> Iterator[Diagnosis]:
 
 
 def _problems(opened: Opened) -> list[str]:
-    from mixpanel_aep_assets.dataprep.columnar.compile_targets import target_type
+    from mixpanel_aep_assets.dataprep.interpreter.schema_targets import target_type
     from mixpanel_aep_assets.dataprep.interpreter.validation import validate
 
     return [str(problem) for problem in validate(opened.mapping_set, target_type(opened.schema.root))]

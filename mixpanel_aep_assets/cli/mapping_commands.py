@@ -122,7 +122,7 @@ def _of_tenant(mapping_set: MappingSet, schema: Schema) -> MappingSet:
 
 
 def _target(schema: Schema) -> TargetType:
-    from mixpanel_aep_assets.dataprep.columnar.compile_targets import target_type
+    from mixpanel_aep_assets.dataprep.interpreter.schema_targets import target_type
 
     return target_type(schema.root, required=True)
 

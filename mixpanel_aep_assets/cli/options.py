@@ -43,7 +43,7 @@ def _writable(context: click.Context, parameter: click.Parameter, value: Path | 
         try:
             value.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise click.BadParameter(f"the folder of {value} cannot be made: {error.strerror}.") from None
+            raise click.BadParameter(f"the folder of {value} cannot be made: {error.strerror}.") from error
         if not os.access(value if value.exists() else value.parent, os.W_OK):
             raise click.BadParameter(f"{value} cannot be written.")
     return value

@@ -150,7 +150,7 @@ def _read(file: Path) -> SchemaPlan:
     except (OSError, UnicodeDecodeError) as error:
         raise PlanError(
             f"{file} cannot be read: {error}. `mixpanel-aep provision --from-data --plan {file}` writes it."
-        ) from None
+        ) from error
 
 
 def _write(file: Path, plan: SchemaPlan) -> None:
@@ -159,7 +159,7 @@ def _write(file: Path, plan: SchemaPlan) -> None:
     try:
         file.write_text(plan.to_yaml(), encoding="utf-8")
     except OSError as error:
-        raise PlanError(f"{file} cannot be written: {error.strerror}.") from None
+        raise PlanError(f"{file} cannot be written: {error.strerror}.") from error
 
 
 def _show(plan: SchemaPlan) -> None:

@@ -46,6 +46,7 @@ def reconcile(
 
     Exit codes: 0 every difference is explained, 1 one is not or a side does not answer, 3 batches are still in progress.
     """
+    from mixpanel_aep_assets.cli.completeness_table import completeness_table
     from mixpanel_aep_assets.pipeline import load, reconcile, replay
     from mixpanel_aep_assets.pipeline import report as reports
 
@@ -61,7 +62,7 @@ def reconcile(
     if as_json:
         click.echo(text)
     else:
-        wide_console(150).print(reports.table(report, counts=("mixpanel", *reports.COUNTS, "live")))
+        wide_console(150).print(completeness_table(report, counts=("mixpanel", *reports.COUNTS, "live")))
         _print_differences(report["days"])
     statuses = {row["status"] for row in report["days"]}
     if statuses & reports.BAD or any(reconcile.unexplained(row) or row["unanswered"] for row in report["days"]):

@@ -91,10 +91,11 @@ def run(
                 for day, problem in runner.wait(handed_over, wait_minutes * 60, progress):
                     console.print(f"[red]{day}[/red] {plain(problem)}", markup=True)
         with runner.open() as opened:
+            from mixpanel_aep_assets.cli.completeness_table import completeness_table
             from mixpanel_aep_assets.pipeline import report as reports
 
             report = reports.report(opened, days, failed=runner.failed)
-    wide_console().print(reports.table(report))
+    wide_console().print(completeness_table(report))
     if report_file is not None:
         report_file.write_text(json.dumps(report, indent=2) + "\n")
     statuses = {row["status"] for row in report["days"]}
@@ -120,8 +121,8 @@ class Runner:
         try:
             self.daily = self.definitions.resolve_job_def(f"{connection}_daily")
             self.confirm = self.definitions.resolve_job_def(f"{connection}_confirm")
-        except Exception:
-            raise no_connection(connection) from None
+        except Exception as error:
+            raise no_connection(connection) from error
 
     def open(self) -> Opened:
         return open_connection(self.connection, self.definitions)
@@ -205,7 +206,7 @@ class Runner:
         from mixpanel_aep_assets import failures
 
         problem = problem.removeprefix(f"{day}: ")
-        text, requeued, _ = problem.partition(f" {failures.LETS_GO}")
+        text, requeued, _ = problem.partition(f" {failures.RELEASES_WORKER}")
         return f"{text} Run the command again later." if requeued and self.instance.is_ephemeral else problem
 
     def _require_partitions(self, days: list[str]) -> None:
@@ -316,7 +317,7 @@ def dagster_instance() -> Iterator[Any]:
         raise StorageError(
             f"Dagster's instance in {home} (DAGSTER_HOME) cannot be written: {error.orig}. Fix that and run the days again; "
             "what was committed before is untouched."
-        ) from None
+        ) from error
 
 
 def quiet() -> None:

@@ -15,9 +15,9 @@ from mixpanel_aep_assets.growth.properties import (
     DATE_TIME_PATTERN,
     NO_VALUE,
     NUMBER_PATTERN,
-    Declared,
     Property,
 )
+from mixpanel_aep_assets.mixpanel.lexicon import Declared
 from mixpanel_aep_assets.xdm.schema import Field
 from mixpanel_aep_assets.xdm.standard import JSON_TYPES
 

@@ -11,7 +11,8 @@ import re
 from typing import Any, Final
 
 from mixpanel_aep_assets.growth.field_types import FITTING
-from mixpanel_aep_assets.growth.schema_plan import HOME, PlannedField, SchemaPlan
+from mixpanel_aep_assets.growth.schema_plan import PlannedField, SchemaPlan
+from mixpanel_aep_assets.xdm.standard import HOME
 
 _SPECIAL: Final = re.compile(r"[.\[\]\\{}]")
 LONGEST: Final = 4096

@@ -54,12 +54,3 @@ class Property:
 
 
 _FAMILIES: Final[Mapping[str, str]] = {"integer": "number", "date": "date_time", "numeral": "string"}
-
-
-@dataclass(frozen=True)
-class Declared:
-    """What the project's Lexicon says of a property: a JSON type, a text for people, whether it is hidden."""
-
-    type: str | None = None
-    description: str | None = None
-    hidden: bool = False

@@ -18,11 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from mixpanel_aep_assets.errors import ExplainedError
 from mixpanel_aep_assets.growth import field_names, field_types, labels
 from mixpanel_aep_assets.growth.field_types import Type
-from mixpanel_aep_assets.growth.properties import NO_VALUE, Declared, Property
+from mixpanel_aep_assets.growth.properties import NO_VALUE, Property
+from mixpanel_aep_assets.mixpanel.lexicon import Declared
 from mixpanel_aep_assets.xdm.schema import Field as SchemaField
-
-HOME: Final = "custom"
-"""The object below `_{TENANT_ID}.mixpanel` that holds grown fields, apart from those of the standard field group."""
 
 ROW_FIELDS: Final = 10_000
 """Fields that a row may have in batch ingestion (xdm.md#custom-fields)."""
@@ -157,7 +155,7 @@ def read_plan(text: str, name: str = "the plan") -> SchemaPlan:
     try:
         document = orjson.loads(text) if text.startswith("{") else yaml.load(text, Loader=_LOADER)  # noqa: S506 - a safe loader
     except (yaml.YAMLError, orjson.JSONDecodeError, RecursionError) as error:
-        raise PlanError(f"{name} is not YAML: {' '.join(str(error).split())}") from None
+        raise PlanError(f"{name} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(document, dict):
         raise PlanError(f"{name} is not a schema plan; `mixpanel-aep provision --from-data --plan FILE` writes one.")
     try:
@@ -168,7 +166,7 @@ def read_plan(text: str, name: str = "the plan") -> SchemaPlan:
             f"{_place(entries, one['loc'])}{one['msg'].removeprefix('Value error, ')}"
             for one in error.errors(include_url=False)
         ]
-        raise PlanError(f"{name}: " + "; ".join(told)) from None
+        raise PlanError(f"{name}: " + "; ".join(told)) from error
 
 
 def _place(entries: Any, location: tuple[int | str, ...]) -> str:

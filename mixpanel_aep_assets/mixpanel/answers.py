@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from mixpanel_aep_assets.mixpanel import odd
-from mixpanel_aep_assets.mixpanel.odd import Broken
+from mixpanel_aep_assets.mixpanel import line_parser
+from mixpanel_aep_assets.mixpanel.line_parser import Broken
 
 GIVEN_UP = re.compile(r"(?:export )?terminated early|error completing (?:the )?export(?: request)?", re.IGNORECASE)
 """Mixpanel's words for giving an export up in a 200 (mixpanel.md#failures; the second: studentinsights pull request 1554)."""
@@ -41,7 +41,7 @@ def error_object(line: Broken) -> dict[str, Any] | None:
     if line.reason != "no_event":
         return None
     try:
-        found = odd.decode(line.bytes.decode().strip())
+        found = line_parser.decode(line.bytes.decode().strip())
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) and not found.keys() & {"event", "properties"} else None

@@ -72,7 +72,7 @@ def gunzip(blocks: Iterable[bytes], *, new: Callable[[], Any] | None = None) -> 
             try:
                 out = member.decompress(data, GUNZIP_BLOCK)
             except GZIP_ERRORS as error:
-                raise ExportIncomplete(f"the gzip stream is damaged: {error}") from None
+                raise ExportIncomplete(f"the gzip stream is damaged: {error}") from error
             data = b""
             if out:
                 yield out

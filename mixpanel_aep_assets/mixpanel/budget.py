@@ -113,7 +113,7 @@ def open_budget(key: str, share: float = 1.0, location: str | None = None, **opt
             return Budget(PostgresStore(location, name, rates), **options)
         return Budget(SqliteStore(Path(location).expanduser(), name, rates), **options)
     except (sqlite3.Error, OSError, ImportError) as error:
-        raise not_kept(location.rsplit("@", 1)[-1], error) from None
+        raise not_kept(location.rsplit("@", 1)[-1], error) from None  # it may name the password
 
 
 def default_location() -> Path:

@@ -14,12 +14,12 @@ import polars as pl
 import polars_hash  # noqa: F401 - gives expressions `nchash`
 
 from mixpanel_aep_assets.manifests import Changes
-from mixpanel_aep_assets.mixpanel.buckets import Records, buckets
-from mixpanel_aep_assets.mixpanel.dedup import content_hash, count_rows, stable_key
+from mixpanel_aep_assets.mixpanel.dedup import KEY_COLUMNS, content_hash, count_rows, stable_key
+from mixpanel_aep_assets.mixpanel.hash_partitions import Records, hash_partitions
 from mixpanel_aep_assets.storage import reading
 
 _RECORD = np.dtype([("high", "<u8"), ("low", "<u8"), ("content", "<u8"), ("after", "<u1")])
-_COLUMNS = ["event", "distinct_id", "distinct_id_before_identity", "time_ms", "insert_id", "properties"]
+_COLUMNS = [*KEY_COLUMNS, "properties"]
 _CHUNK = 65_536
 
 
@@ -31,7 +31,7 @@ def compare(before: Sequence[str], after: Sequence[str]) -> Changes:
     """
     rows = sum(map(count_rows, [*before, *after]))
     totals: Counter[str] = Counter()
-    with buckets(_RECORD, rows) as spread:
+    with hash_partitions(_RECORD, rows) as spread:
         for records in _records(before, after):
             spread.put(records)
         for records in spread.drain():

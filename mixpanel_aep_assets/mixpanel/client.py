@@ -211,8 +211,8 @@ class MixpanelClient:
             try:
                 for name, days in answer["data"]["values"].items():
                     counts[name] = {datetime.date.fromisoformat(day[:10]): int(n) for day, n in days.items()}
-            except (KeyError, TypeError, ValueError, AttributeError):
-                raise errors.UnexpectedAnswer("The Query API's answer has no daily counts") from None
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise errors.UnexpectedAnswer("The Query API's answer has no daily counts") from error
         return counts
 
     def other_region(self) -> Region | None:
@@ -247,8 +247,8 @@ class MixpanelClient:
             budget.went_well()
         try:
             return orjson.loads(text)
-        except orjson.JSONDecodeError:
-            raise errors.UnexpectedAnswer("The answer is not JSON", where=_place(url)) from None
+        except orjson.JSONDecodeError as error:
+            raise errors.UnexpectedAnswer("The answer is not JSON", where=_place(url)) from error
 
     def _classified(self, response: httpx.Response, url: httpx.URL, budget: Budget | None) -> errors.MixpanelError:
         """The refusal as a typed error. A 429 pauses the budget that the request drew on, and no other."""
@@ -283,16 +283,16 @@ class MixpanelClient:
                 if isinstance(error, (httpx.ConnectTimeout, httpx.PoolTimeout))
                 else "waiting for an answer"
             )
-            raise _explained(error, f"Timed out {kind}{network.through(error)}", _place(url)) from None
-        except httpx.UnsupportedProtocol:
-            raise errors.SettingsWrong(f"{_place(url)} is not a valid address") from None
+            raise _explained(error, f"Timed out {kind}{network.through(error)}", _place(url)) from error
+        except httpx.UnsupportedProtocol as error:
+            raise errors.SettingsWrong(f"{_place(url)} is not a valid address") from error
         except httpx.LocalProtocolError:  # its text repeats the header
             raise errors.SettingsWrong("The credentials cannot be sent as a header", where=_place(url)) from None
         except httpx.TransportError as error:
             reason = str(error).split("\n", 1)[0] or type(error).__name__
-            raise _explained(error, f"No answer{network.through(error)}: {reason}", _place(url)) from None
-        except httpx.DecodingError:
-            raise errors.UnexpectedAnswer("The answer is not in the coding that it names", where=_place(url)) from None
+            raise _explained(error, f"No answer{network.through(error)}: {reason}", _place(url)) from error
+        except httpx.DecodingError as error:
+            raise errors.UnexpectedAnswer("The answer is not in the coding that it names", where=_place(url)) from error
 
 
 def _explained(error: httpx.TransportError, what: str, where: str) -> errors.MixpanelError:
@@ -319,7 +319,7 @@ def project_zone(source: MixpanelSource) -> str | None:
         if not error.retryable and not isinstance(error, errors.Unreachable | errors.Blocked):
             return None
         fix = f"With MIXPANEL_TIMEZONE set it is not asked. {error.fix}"
-        raise type(error)(error.what, where=error.where, fix=fix, status=error.status, wait=error.wait) from None
+        raise type(error)(error.what, where=error.where, fix=fix, status=error.status, wait=error.wait) from error
 
 
 def _paused(budget: Budget | None, asked: float | None, said: str) -> float:
@@ -353,11 +353,11 @@ def _received(response: httpx.Response) -> Iterator[bytes]:
             if held >= WIRE_BLOCK:
                 yield b"".join(parts)
                 parts, held = [], 0
-    except httpx.TimeoutException:
-        raise errors.ExportIncomplete("Mixpanel went silent in the middle of the export") from None
+    except httpx.TimeoutException as error:
+        raise errors.ExportIncomplete("Mixpanel went silent in the middle of the export") from error
     except httpx.TransportError as error:
         reason = str(error).split("\n", 1)[0] or type(error).__name__
-        raise errors.ExportIncomplete(f"The connection ended before the export did: {reason}") from None
+        raise errors.ExportIncomplete(f"The connection ended before the export did: {reason}") from error
     if parts:
         yield b"".join(parts)
 

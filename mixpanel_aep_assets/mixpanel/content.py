@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mixpanel_aep_assets.mixpanel import time_evidence, time_mode
-from mixpanel_aep_assets.mixpanel.odd import Broken
+from mixpanel_aep_assets.mixpanel.line_parser import Broken
 
 SAMPLE = 20_000
 """Events whose receipt is looked at to tell the time mode."""

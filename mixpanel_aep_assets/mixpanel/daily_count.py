@@ -18,13 +18,11 @@ import polars as pl
 from mixpanel_aep_assets import manifests
 from mixpanel_aep_assets.manifests import RawManifest
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient, names_of_one_request
+from mixpanel_aep_assets.mixpanel.dedup import MIXPANELS_KEY
 from mixpanel_aep_assets.mixpanel.errors import MixpanelError
-from mixpanel_aep_assets.mixpanel.odd import HOT_SHARD
+from mixpanel_aep_assets.mixpanel.line_parser import HOT_SHARD
 from mixpanel_aep_assets.mixpanel.zones import zone
 from mixpanel_aep_assets.storage import Day, reading
-
-KEY = ("event", "distinct_id", "time_ms", "insert_id")
-"""What Mixpanel counts once (mixpanel.md#duplicates)."""
 
 AROUND = 3
 """Days before and after a day whose events tell the names that it may have."""
@@ -157,7 +155,7 @@ def distinct(
         begin, end = (round(moment.timestamp() * 1000) for moment in span)
         rows = rows.filter(pl.col("time_ms").is_between(begin, end, closed="left"))
     with reading():
-        return int(rows.select(pl.struct(KEY).hash().n_unique()).collect(engine="streaming").item())
+        return int(rows.select(pl.struct(MIXPANELS_KEY).hash().n_unique()).collect(engine="streaming").item())
 
 
 def _lost(before: RawManifest | None, after: RawManifest) -> Counter[str]:

@@ -17,12 +17,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mixpanel_aep_assets.mixpanel import body, events, odd
+from mixpanel_aep_assets.mixpanel import body, events, line_parser
 from mixpanel_aep_assets.mixpanel.content import Content
-from mixpanel_aep_assets.mixpanel.odd import Broken
+from mixpanel_aep_assets.mixpanel.line_parser import Broken
 from mixpanel_aep_assets.mixpanel.outside import OutsideWriter
 from mixpanel_aep_assets.mixpanel.parts import PartWriter
-from mixpanel_aep_assets.mixpanel.windows import DAY_MS
+from mixpanel_aep_assets.mixpanel.request_windows import DAY_MS
 
 CHUNK_BYTES = 8 << 20
 """Bytes of body that are dealt out at a time, so that a day's share of it is worth a call."""
@@ -185,4 +185,4 @@ def _day_number(line: Broken) -> int | None:
 def seeming_time(line: bytes) -> int | None:
     """Milliseconds of what looks like the `time` of a line that is no event; None where nothing does. Never raises."""
     found = _TIME.search(line)
-    return None if found is None else odd.instant((found[1] or found[2]).decode("utf-8", "replace"))
+    return None if found is None else line_parser.instant((found[1] or found[2]).decode("utf-8", "replace"))

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import polars as pl
 import polars_hash  # noqa: F401 - gives expressions `nchash` and `chash`
 
-from mixpanel_aep_assets.mixpanel.buckets import Buckets, Records, buckets
+from mixpanel_aep_assets.mixpanel.hash_partitions import HashPartitions, Records, hash_partitions
 from mixpanel_aep_assets.storage import reading
 
 CONTENT = "content"
@@ -34,8 +34,9 @@ _CHUNK = 32_768
 _RECORD = np.dtype(
     [("high", "<u8"), ("low", "<u8"), ("received", "<i8"), ("processing", "<i8"), ("part", "<u4"), ("row", "<u4")]
 )
-_KEY_COLUMNS = ["event", "distinct_id", "distinct_id_before_identity", "time_ms", "insert_id"]
-_COLUMNS = [*_KEY_COLUMNS, "received_ms", "processing_ms"]
+MIXPANELS_KEY = ("event", "distinct_id", "time_ms", "insert_id")
+"""What Mixpanel's own numbers count once (mixpanel.md#duplicates): a merged person's events under their id of today."""
+
 _NO_INSERT_ID = np.iinfo(np.int64).max
 """In `received`, marks a row without insert id."""
 
@@ -46,7 +47,7 @@ _SHIFT = np.uint64(64 - _SHARED_BITS)
 
 
 @dataclass(frozen=True)
-class Found:
+class Duplicates:
     """Row positions within each part (its index in the list that was searched).
 
     `losers`: rows to drop. `ordinals`: for rows without insert id whose content another row has too, how many such rows
@@ -60,10 +61,10 @@ class Found:
     def duplicates(self) -> int:
         return sum(len(rows) for rows in self.losers.values())
 
-    def within(self, part: int, first: int, rows: int) -> Found:
+    def within(self, part: int, first: int, rows: int) -> Duplicates:
         """What is known of `rows` rows of a part, from row `first` on."""
         here = pl.col("row").is_between(first, first + rows - 1)
-        found = Found()
+        found = Duplicates()
         if part in self.losers:
             found.losers[part] = self.losers[part].to_frame("row").filter(here).to_series()
         if part in self.ordinals:
@@ -84,7 +85,7 @@ class Found:
 
 
 @reading()
-def find(locations: Sequence[str], over: Callable[..., Iterable[Any]] = map) -> Found:
+def find(locations: Sequence[str], over: Callable[..., Iterable[Any]] = map) -> Duplicates:
     """Searches the parts of one day (Parquet files of `raw_events`: paths or URLs).
 
     `over` reads the parts: `map`, or one that does it in other processes. Raises DayReplaced where another run has
@@ -94,7 +95,7 @@ def find(locations: Sequence[str], over: Callable[..., Iterable[Any]] = map) -> 
     lost: list[Records] = []
     tied: list[Records] = []
     ordinals: list[pl.DataFrame] = []
-    with buckets(_RECORD, rows) as spread:
+    with hash_partitions(_RECORD, rows) as spread:
         for _ in over(partial(_put, spread), list(enumerate(locations))):
             pass
         for records in spread.drain():
@@ -134,10 +135,16 @@ def stable_key() -> pl.Expr:
     )  # fmt: skip
 
 
+KEY_COLUMNS = tuple(name for name in dict.fromkeys(stable_key().meta.root_names()) if name != "properties")
+"""The columns of the raw files that `stable_key` reads of every row, beside `properties`."""
+
+_COLUMNS = [*KEY_COLUMNS, "received_ms", "processing_ms"]
+
+
 def stable_id(ordinal: pl.Expr | None = None) -> pl.Expr:
     """`_id`: 64 hex digits (a valid uri-reference without colon), equal in every export of the same event.
 
-    `ordinal` is the column that `Found.keep` adds; without it, rows of equal content that lack an insert id share an id.
+    `ordinal` is the column that `Duplicates.keep` adds; without it, rows of equal content that lack an insert id share an id.
     """
     key = stable_key()
     if ordinal is not None:
@@ -157,7 +164,7 @@ def count_rows(location: str) -> int:
     return int(pl.scan_parquet(location, glob=False).select(pl.len()).collect().item())
 
 
-def _put(spread: Buckets, numbered: tuple[int, str]) -> None:
+def _put(spread: HashPartitions, numbered: tuple[int, str]) -> None:
     spread.put(_records(numbered))
 
 
@@ -276,9 +283,9 @@ def _ordinals(records: Records) -> pl.DataFrame:
     )
 
 
-def _by_part(lost: Records, ordinals: pl.DataFrame) -> Found:
+def _by_part(lost: Records, ordinals: pl.DataFrame) -> Duplicates:
     dropped = {
         int(part): pl.Series("row", np.sort(lost["row"][lost["part"] == part])) for part in np.unique(lost["part"])
     }
     numbered = {int(key[0]): group.drop("part") for key, group in ordinals.group_by("part")}
-    return Found(dropped, numbered)
+    return Duplicates(dropped, numbered)

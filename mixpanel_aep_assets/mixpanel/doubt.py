@@ -35,7 +35,7 @@ NOTE = "doubt.json"
 READINGS = 6
 """The last readings that a note keeps."""
 
-Kind = Literal["smaller", "first", "elsewhere"]
+DoubtKind = Literal["smaller", "first", "elsewhere"]
 """`smaller`: many of the day's events are missing. `first`: nothing is committed, the answer is empty, and the days around have
 many events or the day was handed over. `elsewhere`: events are missing that came with a request over more days, and Mixpanel
 may have filed them under another of these."""
@@ -69,7 +69,7 @@ class Doubt(Stored, frozen=True, kw_only=True):
     """
 
     day: str
-    kind: Kind
+    kind: DoubtKind
     generation: str | None
     had: int
     lost: int
@@ -212,7 +212,7 @@ class Judge:
         if day.storage.read(path) is not None:
             day.storage.delete([path])
 
-    def _kind(self, date: datetime.date, before: RawManifest | None, manifest: RawManifest) -> Kind | None:
+    def _kind(self, date: datetime.date, before: RawManifest | None, manifest: RawManifest) -> DoubtKind | None:
         if before is None:
             if manifest.exported > 0:
                 return None

@@ -2,7 +2,7 @@
 
 Two ways to the same result. The fast way takes all plain lines of a batch: one pass of msgspec over them that checks all of
 the JSON and builds only the typed fields, and `properties` as views into the bytes received. What is unusual in any way goes
-through `odd`, line by line, and does not slow down its neighbours. What belongs here: the shape of a line. What does not:
+through `line_parser`, line by line, and does not slow down its neighbours. What belongs here: the shape of a line. What does not:
 where lines come from (`body`), whether they are all (`export`), what `time` means (`time_mode`).
 """
 
@@ -19,8 +19,8 @@ import polars_hash as plh
 import pyarrow as pa
 import re2
 
-from mixpanel_aep_assets.mixpanel import body, odd
-from mixpanel_aep_assets.mixpanel.odd import EVENT_LIMIT, HOT_SHARD, Broken, Row
+from mixpanel_aep_assets.mixpanel import body, line_parser
+from mixpanel_aep_assets.mixpanel.line_parser import EVENT_LIMIT, HOT_SHARD, Broken, Row
 
 RAW_SCHEMA = pa.schema(
     [
@@ -65,11 +65,11 @@ _INLINE = 12
 _DIGEST = plh.col("line").nchash.xxh3_128().sum()
 _TEXT = pl.col("line").cast(pl.String)
 
-_Instant = Annotated[int, msgspec.Meta(ge=odd.EARLIEST_MS, le=odd.LATEST_MS)]
-"""Milliseconds, or seconds up to `odd.LARGEST_SECONDS`, which lie within."""
+_Instant = Annotated[int, msgspec.Meta(ge=line_parser.EARLIEST_MS, le=line_parser.LATEST_MS)]
+"""Milliseconds, or seconds up to `line_parser.LARGEST_SECONDS`, which lie within."""
 
 
-class _Properties(msgspec.Struct, gc=False, rename=odd.FIELDS):
+class _Properties(msgspec.Struct, gc=False, rename=line_parser.FIELDS):
     """The typed fields in the types that they nearly always have."""
 
     time: _Instant
@@ -293,7 +293,7 @@ def _merged(columns: pa.RecordBatch, rows: Sequence[Row]) -> pa.RecordBatch:
 
 def _milliseconds(times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Seconds or milliseconds to milliseconds, by size (mixpanel.md#time-values)."""
-    seconds = np.abs(times) <= odd.LARGEST_SECONDS
+    seconds = np.abs(times) <= line_parser.LARGEST_SECONDS
     return np.where(seconds, times * 1000, times) if seconds.any() else times
 
 
@@ -316,7 +316,7 @@ def _one_by_one(lines: body.Lines, numbers: npt.NDArray[np.int64]) -> tuple[list
     rows: list[Row] = []
     broken: list[Broken] = []
     for index, number in enumerate(numbers):
-        read = odd.read_line(lines.line(index), int(number))
+        read = line_parser.read_line(lines.line(index), int(number))
         if isinstance(read, Broken):
             broken.append(read)
         else:

@@ -25,9 +25,9 @@ from mixpanel_aep_assets.mixpanel.client import Body, MixpanelClient, classify
 from mixpanel_aep_assets.mixpanel.content import Content
 from mixpanel_aep_assets.mixpanel.dealing import Dealer, Share
 from mixpanel_aep_assets.mixpanel.doubt import Judge
-from mixpanel_aep_assets.mixpanel.odd import Broken
+from mixpanel_aep_assets.mixpanel.line_parser import Broken
 from mixpanel_aep_assets.mixpanel.parts import PartWriter
-from mixpanel_aep_assets.mixpanel.pipes import ahead, collector_paused, memory_kept, quick_turns
+from mixpanel_aep_assets.mixpanel.prefetch import ahead, collector_paused, memory_kept, quick_turns
 from mixpanel_aep_assets.mixpanel.privacy import WITHHELD, Privacy
 from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.storage import Day, Staging, now

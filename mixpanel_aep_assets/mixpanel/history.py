@@ -1,7 +1,7 @@
 """Several days in one export request: the body goes into the days that its lines belong to (`dealing`).
 
 The body as a whole is proven by `export.receive`, then each day is committed by itself, with the manifest that a request
-for that day alone would have given. What does not belong here: which days go together (`windows`).
+for that day alone would have given. What does not belong here: which days go together (`request_windows`).
 """
 
 from __future__ import annotations

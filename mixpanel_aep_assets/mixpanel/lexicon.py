@@ -7,9 +7,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from mixpanel_aep_assets.growth.properties import Declared
+
+@dataclass(frozen=True)
+class Declared:
+    """What the project's Lexicon says of a property: a JSON type, a text for people, whether it is hidden."""
+
+    type: str | None = None
+    description: str | None = None
+    hidden: bool = False
 
 
 def declared(schemas: Iterable[Any]) -> dict[str, Declared]:

@@ -29,10 +29,10 @@ from msgspec.structs import replace
 from mixpanel_aep_assets import manifests
 from mixpanel_aep_assets.manifests import Part, RawManifest, RequestManifest
 from mixpanel_aep_assets.mixpanel.dedup import stable_key
-from mixpanel_aep_assets.mixpanel.odd import Broken
+from mixpanel_aep_assets.mixpanel.line_parser import Broken
 from mixpanel_aep_assets.mixpanel.parts import OPTIONS, QUARANTINE_BYTES, ROW_GROUP, SHARED_BUFFER, Files
 from mixpanel_aep_assets.mixpanel.privacy import Privacy
-from mixpanel_aep_assets.mixpanel.windows import DAY_MS
+from mixpanel_aep_assets.mixpanel.request_windows import DAY_MS
 from mixpanel_aep_assets.storage import Day, Staging, Storage, reading
 
 TABLE = "export_requests"

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from mixpanel_aep_assets.manifests import Part
 from mixpanel_aep_assets.mixpanel.dedup import CONTENT, content_hash
 from mixpanel_aep_assets.mixpanel.events import QUARANTINE_SCHEMA, RAW_SCHEMA, quarantine
-from mixpanel_aep_assets.mixpanel.odd import Broken
+from mixpanel_aep_assets.mixpanel.line_parser import Broken
 from mixpanel_aep_assets.mixpanel.privacy import Privacy
 from mixpanel_aep_assets.storage import WRITE_BUFFER, Staging
 

@@ -17,11 +17,11 @@ import msgspec
 import polars as pl
 from pydantic import BaseModel, ConfigDict, SecretStr, model_validator
 
-from mixpanel_aep_assets.mixpanel import odd
+from mixpanel_aep_assets.mixpanel import line_parser
 from mixpanel_aep_assets.mixpanel.dedup import CONTENT
 from mixpanel_aep_assets.mixpanel.errors import SettingsWrong
 from mixpanel_aep_assets.mixpanel.identity import DEVICE_PREFIX, is_placeholder, never_identifies
-from mixpanel_aep_assets.mixpanel.odd import FIELDS, HOT_SHARD_EVENT, HOT_SHARD_ID, Broken
+from mixpanel_aep_assets.mixpanel.line_parser import FIELDS, HOT_SHARD_EVENT, HOT_SHARD_ID, Broken
 
 IDENTITIES = frozenset(
     {"distinct_id", "$distinct_id", "$distinct_id_before_identity", "$preshuffle_distinct_id", "$user_id", "$device_id",
@@ -225,7 +225,7 @@ class Privacy:
                 raise _Patient
             return _encode(kept).decode()
         except (_Patient, msgspec.MsgspecError, ValueError, RecursionError):
-            return _edited(text, self._object(text, odd.skip(text, 0), self._rules))
+            return _edited(text, self._object(text, line_parser.skip(text, 0), self._rules))
 
     def _line(self, line: bytes, *, fast: bool) -> bytes:
         """One line. The fast way writes the members anew, so it is taken only where that gives back the very line."""
@@ -244,10 +244,10 @@ class Privacy:
             return self._patiently(line)
 
     def _patiently(self, line: bytes) -> bytes:
-        if isinstance(odd.read_line(line, 0), Broken):
+        if isinstance(line_parser.read_line(line, 0), Broken):
             return line
         text = line.decode()
-        members, _ = odd.members(text, odd.skip(text, 0))
+        members, _ = line_parser.members(text, line_parser.skip(text, 0))
         edits: list[Edit] = []
         for member in members:
             if member.name == "properties" and isinstance(member.value, dict):
@@ -267,7 +267,7 @@ class Privacy:
                 del kept[name]
                 continue
             text = bytes(kept[name]).decode()
-            value = odd.decode(text)
+            value = line_parser.decode(text)
             if verdict is _Verdict.HASH:
                 kept[name] = msgspec.Raw(self._hashed(name, value, text).encode())
             elif (edits := self._within(text, 0, value, _inside(self._rules, name))) is None:
@@ -278,7 +278,7 @@ class Privacy:
 
     def _object(self, text: str, start: int, rules: _Rules) -> list[Edit]:
         """What the rules change in the object that begins at `start`. Every one of equal names is treated alike."""
-        members, _ = odd.members(text, start)
+        members, _ = line_parser.members(text, start)
         edits: list[Edit] = []
         dropped: list[bool] = []
         for member in members:
@@ -300,7 +300,8 @@ class Privacy:
                 return self._object(text, begin, rules)
             if isinstance(value, list):
                 found = [
-                    self._within(text, element.begin, element.value, rules) for element in odd.elements(text, begin)
+                    self._within(text, element.begin, element.value, rules)
+                    for element in line_parser.elements(text, begin)
                 ]
                 return None if None in found else [edit for edits in found for edit in edits or []]
         except RecursionError:
@@ -312,9 +313,9 @@ class Privacy:
         if value is None:
             return text
         if name in _IDENTITY_TEXTS:
-            return json.dumps(self._identity(odd.identifier(value) or ""))
+            return json.dumps(self._identity(line_parser.identifier(value) or ""))
         if name in _COLUMN_PROPERTIES:
-            return json.dumps(self._digest(odd.identifier(value) or ""))
+            return json.dumps(self._digest(line_parser.identifier(value) or ""))
         if isinstance(value, list):
             return json.dumps([self._leaf(name, item) for item in value], separators=(",", ":"))
         if isinstance(value, (int, float)) and not isinstance(value, bool) and name not in IDENTITIES:
@@ -325,7 +326,7 @@ class Privacy:
         if value is None:
             return None
         if name in IDENTITIES:
-            return self._identity(odd.identifier(value) or "")
+            return self._identity(line_parser.identifier(value) or "")
         if isinstance(value, str):
             return self._digest(value)
         return self._digest(json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")))
@@ -352,7 +353,7 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _removals(members: list[odd.Member], dropped: list[bool]) -> Iterator[Edit]:
+def _removals(members: list[line_parser.Member], dropped: list[bool]) -> Iterator[Edit]:
     """Each dropped member with one comma: the one behind it, or before it where only dropped ones follow."""
     last_kept = max((index for index, gone in enumerate(dropped) if not gone), default=-1)
     for index, gone in enumerate(dropped[:last_kept] if last_kept >= 0 else []):

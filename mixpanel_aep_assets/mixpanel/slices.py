@@ -30,11 +30,11 @@ from mixpanel_aep_assets.mixpanel.content import Content
 from mixpanel_aep_assets.mixpanel.dealing import Dealer, Share
 from mixpanel_aep_assets.mixpanel.doubt import Judge
 from mixpanel_aep_assets.mixpanel.export import Progress, commit, is_believed, manifest_of, receive
-from mixpanel_aep_assets.mixpanel.odd import HOT_SHARD_EVENT
+from mixpanel_aep_assets.mixpanel.line_parser import HOT_SHARD_EVENT
 from mixpanel_aep_assets.mixpanel.outside import OutsideWriter
 from mixpanel_aep_assets.mixpanel.parts import PartWriter
+from mixpanel_aep_assets.mixpanel.request_windows import name_lists
 from mixpanel_aep_assets.mixpanel.retry import Retry
-from mixpanel_aep_assets.mixpanel.windows import name_lists
 from mixpanel_aep_assets.storage import Day, Staging, now
 
 

@@ -125,7 +125,7 @@ def weigh(
     )
 
 
-def together(timezone: str | None, some: Iterable[Evidence]) -> Evidence:
+def combined(timezone: str | None, some: Iterable[Evidence]) -> Evidence:
     """The evidence of several days in one zone."""
     counts: Counter[str] = Counter()
     for one in some:
@@ -181,7 +181,7 @@ def decide(others: Evidence | None, days: Sequence[Evidence]) -> Decision | None
         return None
     more_days = [others] if others is not None and others.timezone == days[0].timezone else []
     for some in ([*more_days, *days], *([day] for day in days)):
-        decision = judge(together(days[0].timezone, some))
+        decision = judge(combined(days[0].timezone, some))
         if decision.sure:
             more = " (of this day and others)" if len(some) > 1 else ""
             return dataclasses.replace(decision, evidence=decision.evidence + more)

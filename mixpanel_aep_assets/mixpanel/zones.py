@@ -5,7 +5,7 @@ from __future__ import annotations
 import zoneinfo
 
 from mixpanel_aep_assets.mixpanel.errors import SettingsWrong
-from mixpanel_aep_assets.mixpanel.windows_zones import WINDOWS_ZONES
+from mixpanel_aep_assets.mixpanel.microsoft_time_zones import WINDOWS_ZONES
 
 
 def zone(name: str) -> zoneinfo.ZoneInfo:
@@ -16,12 +16,12 @@ def zone(name: str) -> zoneinfo.ZoneInfo:
     iana = _WINDOWS.get(name.strip().casefold(), name.strip())
     try:
         return zoneinfo.ZoneInfo(iana)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise SettingsWrong(
             f"MIXPANEL_TIMEZONE={name!r} is not a known time zone",
             fix="Use the name in Mixpanel's Project Settings (`America/Los_Angeles`), or a Windows name "
             "(`Pacific Standard Time`).",
-        ) from None
+        ) from error
 
 
 _WINDOWS = {name.casefold(): iana for name, iana in WINDOWS_ZONES.items()}

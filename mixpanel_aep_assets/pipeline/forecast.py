@@ -10,7 +10,7 @@ from typing import TypedDict
 from mixpanel_aep_assets.aep import limits
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.manifests import RawManifest
-from mixpanel_aep_assets.mixpanel import windows
+from mixpanel_aep_assets.mixpanel import request_windows
 from mixpanel_aep_assets.mixpanel.settings import REQUESTS_AN_HOUR
 from mixpanel_aep_assets.pipeline import history, load, passes
 
@@ -65,10 +65,10 @@ def forecast(opened: Opened, days: Sequence[str]) -> Forecast:
     stopped = passes.unfinished(opened.storage, settings.name, days)
     read = passes.Notes(opened.storage, settings.name, stopped.id).days_read() if stopped else set()
     waiting = [datetime.date.fromisoformat(day) for day in days if day not in read]
-    made = windows.plan(waiting, sizes, history.limits(opened))
+    made = request_windows.plan(waiting, sizes, history.limits(opened))
     hourly = max(1, int(REQUESTS_AN_HOUR * settings.budget_share))
     rate = _rate(known)
-    found = windows.forecast(made, hourly, rate)
+    found = request_windows.forecast(made, hourly, rate)
     upload = _upload_bytes_an_event(opened, known)
     upload_bytes = found.size.events * upload if found.size and upload else None
     return {

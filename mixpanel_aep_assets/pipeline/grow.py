@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from mixpanel_aep_assets.aep import provision, registry
 from mixpanel_aep_assets.aep.errors import DatasetNotFound
 from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.dataprep.advice.suggest import DERIVED_FROM
 from mixpanel_aep_assets.dataprep.columnar.compiled_mapping import compile_mapping
 from mixpanel_aep_assets.growth import mappings
-from mixpanel_aep_assets.growth.properties import Declared
 from mixpanel_aep_assets.growth.schema_plan import (
-    HOME,
     ROW_FIELDS,
     Ground,
     PlanError,
@@ -25,13 +24,10 @@ from mixpanel_aep_assets.growth.schema_plan import (
 )
 from mixpanel_aep_assets.mixpanel import lexicon
 from mixpanel_aep_assets.mixpanel.errors import MixpanelError
+from mixpanel_aep_assets.mixpanel.lexicon import Declared
 from mixpanel_aep_assets.pipeline import profile
 from mixpanel_aep_assets.xdm.schema import Field, Schema
-
-DERIVED_FROM = frozenset(
-    {"time", "distinct_id", "$distinct_id_before_identity", "$device_id", "$user_id", "$insert_id"}
-)
-"""Properties that the pipeline reads itself, for id, time and identities, whatever the mapping says."""
+from mixpanel_aep_assets.xdm.standard import HOME
 
 _LABEL = "xdm:descriptorLabel"
 

@@ -18,8 +18,8 @@ from mixpanel_aep_assets.mixpanel import export, slices
 from mixpanel_aep_assets.mixpanel.doubt import Judge
 from mixpanel_aep_assets.mixpanel.errors import ExportIncomplete, ServerFault
 from mixpanel_aep_assets.mixpanel.history import Scattered, export_window
+from mixpanel_aep_assets.mixpanel.request_windows import Limits, Size, Sizes, Window, halves, parts, window_of
 from mixpanel_aep_assets.mixpanel.retry import Retry
-from mixpanel_aep_assets.mixpanel.windows import Limits, Size, Sizes, Window, halves, parts, window_of
 from mixpanel_aep_assets.pipeline import evidence, export_requests, extract, time_modes
 from mixpanel_aep_assets.pipeline.passes import Notes, Pass
 from mixpanel_aep_assets.storage import EntryExists

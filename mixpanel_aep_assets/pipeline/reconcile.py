@@ -26,8 +26,9 @@ from mixpanel_aep_assets.aep.errors import AepError
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.manifests import RawManifest, XdmManifest
 from mixpanel_aep_assets.mixpanel import changes, lexicon
+from mixpanel_aep_assets.mixpanel.dedup import MIXPANELS_KEY
 from mixpanel_aep_assets.mixpanel.errors import MixpanelError, PlanLacksExport
-from mixpanel_aep_assets.mixpanel.odd import HOT_SHARD, HOT_SHARD_EVENT
+from mixpanel_aep_assets.mixpanel.line_parser import HOT_SHARD, HOT_SHARD_EVENT
 from mixpanel_aep_assets.mixpanel.outside import OTHER_DAY, Request
 from mixpanel_aep_assets.pipeline import (
     export_requests,
@@ -44,9 +45,6 @@ from mixpanel_aep_assets.pipeline.rows import Stage
 from mixpanel_aep_assets.storage import PASSING, open_storage
 
 log = logging.getLogger(__name__)
-
-MIXPANELS_KEY = ("event", "distinct_id", "time_ms", "insert_id")
-"""What Mixpanel's own numbers count once (mixpanel.md#duplicates)."""
 
 AROUND = 3
 """Days before and after a day whose event names it may have, too."""

@@ -52,7 +52,7 @@ Place = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Slice:
+class RowGroups:
     """Consecutive row groups of one raw file by their rows, the position of the first row, and which rows to drop."""
 
     number: int
@@ -60,7 +60,7 @@ class Slice:
     part: int
     first: int
     groups: tuple[int, ...]
-    twice: dedup.Found
+    twice: dedup.Duplicates
 
 
 @dataclass
@@ -101,7 +101,7 @@ class Counted:
             self.exceptions.setdefault(destination, exception)
 
 
-def slices(storage: Storage, files: Sequence[str], twice: dedup.Found, processes: int) -> list[Slice]:
+def slices(storage: Storage, files: Sequence[str], twice: dedup.Duplicates, processes: int) -> list[RowGroups]:
     """The day in slices of `SLICE_GROUPS` row groups, or smaller ones where the processes would have less than four each.
 
     The last ones are smaller still, so that no process works on a large one when the others have none.
@@ -109,13 +109,13 @@ def slices(storage: Storage, files: Sequence[str], twice: dedup.Found, processes
     sizes = [group_rows(storage, path) for path in files]
     left = sum(map(len, sizes))
     most = max(1, min(SLICE_GROUPS, left // (4 * processes))) if processes > 1 else SLICE_GROUPS
-    made: list[Slice] = []
+    made: list[RowGroups] = []
     for part, (path, rows) in enumerate(zip(files, sizes, strict=True)):
         start = 0
         while start < len(rows):
             share = -(-left // (2 * processes)) if processes > 1 else most
             first, groups = sum(rows[:start]), tuple(rows[start : start + min(most, share)])
-            made.append(Slice(len(made), path, part, first, groups, twice.within(part, first, sum(groups))))
+            made.append(RowGroups(len(made), path, part, first, groups, twice.within(part, first, sum(groups))))
             start += len(groups)
             left -= len(groups)
     return made
@@ -165,7 +165,7 @@ class Shaper:
     strict: frozenset[str] = frozenset()
     own_identities: bool = False
 
-    def shape(self, piece: Slice) -> Counted:
+    def shape(self, piece: RowGroups) -> Counted:
         """Makes the slice's files in the staged generation. Raises the errors of `dataprep`, `xdm` and StorageError."""
         staging = Staging(self.target, self.generation)
         try:
@@ -174,7 +174,7 @@ class Shaper:
             staging.abandon()
             raise
 
-    def _shape(self, piece: Slice, staging: Staging) -> Counted:
+    def _shape(self, piece: RowGroups, staging: Staging) -> Counted:
         counted = Counted()
         writer = _Parts(staging, self.schema, piece.number)
         aside = _Aside(staging, piece.number)
@@ -186,7 +186,9 @@ class Shaper:
         counted.quarantine = aside.close()
         return counted
 
-    def _conforming(self, piece: Slice, first: int, size: int, counted: Counted, aside: _Aside) -> pl.DataFrame | None:
+    def _conforming(
+        self, piece: RowGroups, first: int, size: int, counted: Counted, aside: _Aside
+    ) -> pl.DataFrame | None:
         """A row group as XDM, without the rows set aside; None where duplicates are all it had.
 
         A function of its own, so that what is made on the way is let go of before the rows are written and the next are read.

@@ -34,7 +34,7 @@ def pool(opened: Opened, days: Collection[datetime.date]) -> Evidence | None:
     if opened.time_mode() is not None or configured(source.time_mode, source.timezone) is not None or not days:
         return None
     found = [one for _, one in _evidence(opened, max(days), without=days) if one.timezone == source.timezone]
-    return time_evidence.together(source.timezone, found) if found else None
+    return time_evidence.combined(source.timezone, found) if found else None
 
 
 def decide(opened: Opened) -> Decision | None:

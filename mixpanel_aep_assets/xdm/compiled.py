@@ -1,8 +1,8 @@
-"""The rules as Polars expressions: one boolean per row, true where `walker` may find something.
+"""The rules as Polars expressions: one boolean per row, true where `record_validation` may find something.
 
 Compiled from a schema and the types that a frame really has: a column of the schema's own type needs few checks, one of
 another type is suspect wherever it holds a value. The mask never misses a violation; the few rows that it marks in vain
-(a size near the limit) are cleared by the walker.
+(a size near the limit) are cleared by the record validator.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _LIST_BYTES = 400
 
 
 def suspects(schema: Schema, frame: pl.Schema, now: datetime.datetime) -> list[pl.Expr]:
-    """Boolean expressions over a frame of these columns; a row that any of them marks goes to the walker."""
+    """Boolean expressions over a frame of these columns; a row that any of them marks goes to the record validator."""
     root = schema.root
     checks: list[pl.Expr] = []
     for name, dtype in frame.items():
@@ -165,7 +165,7 @@ def _object(field: Field, dtype: pl.DataType, value: pl.Expr) -> list[pl.Expr]:
 
 
 def _counted(field: Field, value: pl.Expr) -> list[pl.Expr]:
-    """The number of members is left to the walker."""
+    """The number of members is left to the record validator."""
     return [] if field.min_properties is None and field.max_properties is None else [value.is_not_null()]
 
 
@@ -224,7 +224,7 @@ def _future(value: pl.Expr, dtype: pl.DataType, now: datetime.datetime) -> list[
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
         return [(value if dtype.time_zone == "UTC" else value.dt.convert_time_zone("UTC")) > pl.lit(now)]
     if dtype == pl.String():
-        # By the calendar day, two days of room for offsets: the walker decides.
+        # By the calendar day, two days of room for offsets: the record validator decides.
         horizon = (now - datetime.timedelta(days=2)).strftime("%Y-%m-%d")
         return [value.str.slice(0, 10) >= horizon]
     return []

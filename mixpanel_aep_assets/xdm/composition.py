@@ -16,14 +16,14 @@ import orjson
 
 from mixpanel_aep_assets.xdm import formats
 from mixpanel_aep_assets.xdm.names import platform_path
-from mixpanel_aep_assets.xdm.schema import INTEGER_RANGES, Field, Kind, Schema, SchemaError
+from mixpanel_aep_assets.xdm.schema import INTEGER_RANGES, Field, FieldKind, Schema, SchemaError
 
 Document = Mapping[str, Any]
 
 _CONTEXT = "/definitions/@context"
 """The JSON-LD extensibility fragment: it lets any prefixed name pass and declares no field."""
 
-_XDM_TYPES: Mapping[str, Kind] = {
+_XDM_TYPES: Mapping[str, FieldKind] = {
     "string": "string",
     "number": "double",
     "double": "double",
@@ -87,7 +87,7 @@ def registry_schema(document: Document, descriptors: Sequence[Document] = ()) ->
     try:
         text = orjson.dumps([document, list(descriptors)])
     except TypeError as error:
-        raise SchemaError(f"This is not a schema: {error}.") from None
+        raise SchemaError(f"This is not a schema: {error}.") from error
     return _registry_schema(text)
 
 
@@ -110,7 +110,7 @@ def _registry_schema(text: bytes) -> Schema:
             unchecked=composer.unchecked,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise SchemaError(f"This is not a well-formed JSON Schema: {error}. {_ASK}") from None
+        raise SchemaError(f"This is not a well-formed JSON Schema: {error}. {_ASK}") from error
 
 
 def _descriptors(document: Document) -> Iterator[Document]:
@@ -353,7 +353,7 @@ def _map_values(node: Document) -> list[Any]:
     return []
 
 
-def _kind(keywords: Document, *, has_children: bool, has_items: bool, has_values: bool) -> Kind:
+def _kind(keywords: Document, *, has_children: bool, has_items: bool, has_values: bool) -> FieldKind:
     json_type = keywords.get("type")
     stated = _XDM_TYPES.get(str(keywords.get("meta:xdmType")))
     if isinstance(json_type, list):
@@ -388,15 +388,15 @@ def _kind(keywords: Document, *, has_children: bool, has_items: bool, has_values
     return kind
 
 
-def _integer(low: Any, high: Any, stated: Kind | None) -> Kind:
+def _integer(low: Any, high: Any, stated: FieldKind | None) -> FieldKind:
     """The smallest integer type that holds the range; int where the schema gives no upper limit (xdm.md#types)."""
     if stated in INTEGER_RANGES:
-        return cast("Kind", stated)
+        return cast("FieldKind", stated)
     if high is None:
         return "long" if low is not None and low < INTEGER_RANGES["int"][0] else "int"
     if low is None:
         return "long" if high > INTEGER_RANGES["int"][1] + 1 else "int"
     for kind, (smallest, largest) in INTEGER_RANGES.items():
         if low >= smallest and high <= largest + 1:  # + 1: Adobe prints some limits one too high
-            return cast("Kind", kind)
+            return cast("FieldKind", kind)
     return "long"

@@ -1,8 +1,8 @@
 """Conformance of rows to a schema: what the Platform would refuse, found before the upload, with row, place and reason.
 
-A frame goes through the compiled expressions first (`compiled`), and only rows that they mark through the record walker
-(`walker`), which tells what is wrong. Frames should come from `parquet.shape`: it leaves out what is empty, which would
-be a violation here. Rules and severities are listed in `rules`.
+A frame goes through the compiled expressions first (`compiled`), and only rows that they mark through the record validator
+(`record_validation`), which tells what is wrong. Frames should come from `parquet.shape`: it leaves out what is empty, which
+would be a violation here. Rules and severities are listed in `rules`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from mixpanel_aep_assets.xdm import compiled
+from mixpanel_aep_assets.xdm.line_screening import LineScreening
 from mixpanel_aep_assets.xdm.physical import column_findings
+from mixpanel_aep_assets.xdm.record_validation import RecordValidator
 from mixpanel_aep_assets.xdm.rules import Severity, Violation, severity
 from mixpanel_aep_assets.xdm.schema import Schema
-from mixpanel_aep_assets.xdm.screen import Screen
-from mixpanel_aep_assets.xdm.walker import Walker
 
 VIOLATIONS = pl.Schema(
     {"row": pl.UInt32(), "pointer": pl.String(), "keyword": pl.String(), "value": pl.String(), "message": pl.String()}
@@ -104,8 +104,8 @@ class Conformance:
         self._now = now
         self._severities = dict(severities or {})
         self._unique = unique and schema.root.child("_id") is not None
-        self._rows = Walker(schema, typed=True)
-        self._records = Walker(schema)
+        self._rows = RecordValidator(schema, typed=True)
+        self._records = RecordValidator(schema)
 
     def check(self, frame: pl.DataFrame) -> Findings:
         """All rows against all rules. Time is a fraction of a second per million clean rows, more for offending
@@ -156,9 +156,9 @@ class Conformance:
         """Findings of one JSON record as parsed (null is a value here). `uniqueId` is the caller's to watch."""
         return self._records.violations(record, self._instant())
 
-    def screen(self) -> Screen:
+    def screen(self) -> LineScreening:
         """Finds the JSON lines for which `record` would find nothing, as of now."""
-        return Screen(self._schema, self._instant())
+        return LineScreening(self._schema, self._instant())
 
     def suspects(self, frame: pl.DataFrame, now: datetime.datetime | None = None) -> pl.Series:
         """The compiled mask: false only for rows that conform."""

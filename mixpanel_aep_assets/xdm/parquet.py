@@ -94,7 +94,7 @@ def shape(frame: pl.DataFrame, schema: Schema, columns: Columns = None) -> pl.Da
         return stages.run(frame).select(pl.col(placed).alias(name) for name, (placed, _) in roots.items())
     except pl.exceptions.PolarsError as error:
         first = str(error).strip().splitlines()[0]
-        raise SchemaError(f"A column does not convert to its type in {schema.title or schema.id!r}: {first}") from None
+        raise SchemaError(f"A column does not convert to its type in {schema.title or schema.id!r}: {first}") from error
 
 
 def to_arrow(frame: pl.DataFrame, schema: Schema, columns: Columns = None, *, shaped: bool = False) -> pa.Table:

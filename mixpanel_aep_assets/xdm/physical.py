@@ -15,13 +15,13 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mixpanel_aep_assets.xdm.record_validation import escape
 from mixpanel_aep_assets.xdm.rules import Violation
-from mixpanel_aep_assets.xdm.schema import INTEGER_RANGES, Field, Kind, Schema
-from mixpanel_aep_assets.xdm.walker import escape
+from mixpanel_aep_assets.xdm.schema import INTEGER_RANGES, Field, FieldKind, Schema
 
 RULE: Final = "columnType"
 
-TABLE: Final[Mapping[Kind, str]] = {
+TABLE: Final[Mapping[FieldKind, str]] = {
     "string": "BYTE_ARRAY (String)",
     "double": "DOUBLE",
     "long": "INT64",
@@ -37,7 +37,7 @@ TABLE: Final[Mapping[Kind, str]] = {
 }
 """XDM type -> the Parquet type that Adobe's table gives it, as `_shown` prints it."""
 
-_KINDS: Final[Mapping[str, Kind]] = {
+_KINDS: Final[Mapping[str, FieldKind]] = {
     **{text: kind for kind, text in TABLE.items()},
     "INT32 (Int 32)": "int",
     "INT64 (Int 64)": "long",
@@ -103,7 +103,7 @@ def _column(
             yield _violation(at, shown, f"no Parquet type that the Platform takes{_wanted(field)}")
 
 
-def _convertible(kind: Kind, field: Field | None, at: str, shown: str | None = None) -> Iterator[Violation]:
+def _convertible(kind: FieldKind, field: Field | None, at: str, shown: str | None = None) -> Iterator[Violation]:
     if field is None or field.kind in ("any", kind) or field.kind in _CONVERTS.get(kind, ()):
         return
     yield _violation(at, shown or TABLE[kind], f"the Platform does not convert it{_wanted(field)}")

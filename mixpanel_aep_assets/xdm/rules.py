@@ -1,7 +1,7 @@
 """Names, meanings and severities of what a row may violate.
 
 Schema rules have the names of JSON Schema keywords; the rules that no schema can express (xdm.md#official-examples)
-have names of their own, listed in `OWN`. What the rules do lives in `walker` (one record) and `compiled` (a frame).
+have names of their own, listed in `OWN`. What the rules do lives in `record_validation` (one record) and `compiled` (a frame).
 """
 
 from __future__ import annotations

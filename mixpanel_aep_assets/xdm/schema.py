@@ -18,7 +18,7 @@ import polars as pl
 
 from mixpanel_aep_assets.errors import ExplainedError
 
-Kind = Literal[
+FieldKind = Literal[
     "string",
     "double",
     "long",
@@ -76,7 +76,7 @@ class Field:
     """
 
     name: str
-    kind: Kind
+    kind: FieldKind
     required: tuple[str, ...] = ()
     children: tuple[Field, ...] = ()
     items: Field | None = None
@@ -197,7 +197,7 @@ class Schema:
         try:
             return msgspec.json.decode(text, type=Schema)
         except msgspec.DecodeError as error:
-            raise SchemaError(f"The cached schema is damaged ({error}); delete it, it is fetched again.") from None
+            raise SchemaError(f"The cached schema is damaged ({error}); delete it, it is fetched again.") from error
 
 
 def _inner(field: Field) -> Field | None:

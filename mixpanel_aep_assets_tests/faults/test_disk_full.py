@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from mixpanel_aep_assets.cli.run import dagster_instance
-from mixpanel_aep_assets.mixpanel import buckets
+from mixpanel_aep_assets.mixpanel import hash_partitions
 from mixpanel_aep_assets.mixpanel.budget import open_budget
 from mixpanel_aep_assets.mixpanel.errors import SettingsWrong
 from mixpanel_aep_assets.storage import StorageError
@@ -90,7 +90,10 @@ def test_files_that_the_system_lets_not_grow_are_a_typed_error(
 def test_a_full_folder_for_temporary_files_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     records = np.zeros(3, np.dtype([("high", "<u8")]))
-    with pytest.raises(StorageError, match=r"(?s)gone.*TMPDIR"), buckets.buckets(records.dtype, 3) as spread:
+    with (
+        pytest.raises(StorageError, match=r"(?s)gone.*TMPDIR"),
+        hash_partitions.hash_partitions(records.dtype, 3) as spread,
+    ):
         spread.put(records)
 
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from mixpanel_aep_assets.growth import field_types
 from mixpanel_aep_assets.growth import schema_plan as growing
-from mixpanel_aep_assets.growth.properties import Declared, Property
+from mixpanel_aep_assets.growth.properties import Property
 from mixpanel_aep_assets.growth.schema_plan import Ground, PlanError, PlannedField, SchemaPlan, propose, read_plan
+from mixpanel_aep_assets.mixpanel.lexicon import Declared
 from mixpanel_aep_assets.xdm.schema import Field
 
 

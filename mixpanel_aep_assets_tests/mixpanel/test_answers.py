@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mixpanel_aep_assets.mixpanel import answers, errors, export, odd
+from mixpanel_aep_assets.mixpanel import answers, errors, export, line_parser
 from mixpanel_aep_assets.mixpanel.body import MARK
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient, classify
 from mixpanel_aep_assets.storage import Day
@@ -199,8 +199,8 @@ def test_whatever_a_line_with_event_or_properties_holds_it_is_never_an_answer(
 ) -> None:
     held = {"event": named, "properties": properties}
     members = (held if both == "both" else {both: held[both]}) | more
-    read = odd.read_line(json.dumps(members).encode(), 1)
-    if isinstance(read, odd.Broken):
+    read = line_parser.read_line(json.dumps(members).encode(), 1)
+    if isinstance(read, line_parser.Broken):
         assert answers.word(read) is None
         assert answers.error_object(read) is None
         assert answers.given_up(read) is None

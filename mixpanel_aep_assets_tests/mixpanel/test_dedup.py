@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixpanel_aep_assets.manifests import Changes
-from mixpanel_aep_assets.mixpanel import buckets, changes, dedup, events
+from mixpanel_aep_assets.mixpanel import changes, dedup, events, hash_partitions
 from mixpanel_aep_assets_tests.mixpanel import samples
 from mixpanel_aep_assets_tests.mixpanel.conftest import event
 
@@ -110,7 +110,7 @@ def test_duplicates_are_found_across_parts_and_buckets(tmp_path: Path, monkeypat
     lines = [row(number % 700, v=number, **{"$mp_api_timestamp_ms": number}) for number in range(1000)]
     paths = [part(tmp_path, lines[at : at + 250], f"part-{at}") for at in range(0, 1000, 250)]
     whole = kept(paths)
-    monkeypatch.setattr(buckets, "BUCKET_ROWS", 60)
+    monkeypatch.setattr(hash_partitions, "PARTITION_ROWS", 60)
     spread = kept(paths)
     assert spread.equals(whole)
     assert whole.height == whole["id"].n_unique() == 700
@@ -187,7 +187,7 @@ def test_a_slice_of_a_part_keeps_what_the_whole_part_keeps(tmp_path: Path) -> No
 def test_changes_between_two_exports_are_counted_by_event(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket_rows: int
 ) -> None:
-    monkeypatch.setattr(buckets, "BUCKET_ROWS", bucket_rows)
+    monkeypatch.setattr(hash_partitions, "PARTITION_ROWS", bucket_rows)
     before = [row(number, v=1) for number in range(10)] + [row(1, v="twice")]
     after = [row(1, v="twice")] + [row(number, v=2 if number in (4, 5) else 1) for number in range(1, 13)]
     old, new = part(tmp_path, before, "old"), part(tmp_path, after, "new")

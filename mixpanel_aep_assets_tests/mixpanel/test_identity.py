@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixpanel_aep_assets.mixpanel import identity
-from mixpanel_aep_assets.mixpanel.odd import identifier
+from mixpanel_aep_assets.mixpanel.line_parser import identifier
 from mixpanel_aep_assets.xdm.rules import REFUSED_IDS, takes_id
 
 COLUMNS = ["distinct_id", "distinct_id_before_identity", "device_id", "user_id"]

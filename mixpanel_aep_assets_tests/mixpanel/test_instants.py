@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixpanel_aep_assets.mixpanel import events, odd, time_mode
+from mixpanel_aep_assets.mixpanel import events, line_parser, time_mode
 from mixpanel_aep_assets.mixpanel.dealing import seeming_time
 from mixpanel_aep_assets_tests.mixpanel import samples
 
@@ -62,14 +62,17 @@ def test_a_time_outside_the_years_1_to_9999_sets_its_line_aside_and_no_other(val
     assert len(broken.detail) < 130
 
 
-@pytest.mark.parametrize("moment", [odd.EARLIEST_MS, odd.EARLIEST_MS + 1, -1, 0, odd.LATEST_MS - 1, odd.LATEST_MS])
+@pytest.mark.parametrize(
+    "moment",
+    [line_parser.EARLIEST_MS, line_parser.EARLIEST_MS + 1, -1, 0, line_parser.LATEST_MS - 1, line_parser.LATEST_MS],
+)
 def test_a_time_at_the_edges_of_the_range_is_taken_as_it_is(moment: int) -> None:
-    wanted = moment if abs(moment) > odd.LARGEST_SECONDS else moment * 1000
+    wanted = moment if abs(moment) > line_parser.LARGEST_SECONDS else moment * 1000
     assert events.parse(line(moment) + b"\n").events["time_ms"].to_pylist() == [wanted]
     assert events.parse(line(str(moment)) + b"\n").events["time_ms"].to_pylist() == [wanted]
 
 
-@pytest.mark.parametrize("moment", [odd.EARLIEST_MS - 1, odd.LATEST_MS + 1])
+@pytest.mark.parametrize("moment", [line_parser.EARLIEST_MS - 1, line_parser.LATEST_MS + 1])
 def test_a_millisecond_beyond_the_edges_is_not(moment: int) -> None:
     assert [broken.reason for broken in events.parse(line(moment) + b"\n").broken] == ["bad_time"]
 
@@ -84,7 +87,7 @@ def test_a_stamp_that_is_none_costs_the_stamp_and_not_the_event(name: str, value
 
 
 def test_both_modes_hold_every_instant_of_the_range_in_every_zone() -> None:
-    moments = [odd.EARLIEST_MS, odd.LATEST_MS, 0]
+    moments = [line_parser.EARLIEST_MS, line_parser.LATEST_MS, 0]
     frame = pl.DataFrame({"time_ms": moments, "received_ms": [*moments[:2], None], "processing_ms": moments})
     for name in sorted(available_timezones() - {"Factory", "localtime"}):
         made = frame.select(time_mode.to_utc("project", name), flag=time_mode.flags("project", name))
@@ -103,7 +106,9 @@ def test_a_stored_time_outside_the_range_has_no_instant(mode: time_mode.Mode) ->
 
 @pytest.mark.parametrize("value", ODD, ids=repr)
 def test_what_looks_like_a_time_in_a_broken_line_is_read_by_the_same_rule(value: object) -> None:
-    assert seeming_time(b'{"event":5,"properties":{"time":%s}}' % json.dumps(value).encode()) == odd.instant(value)
+    assert seeming_time(b'{"event":5,"properties":{"time":%s}}' % json.dumps(value).encode()) == line_parser.instant(
+        value
+    )
 
 
 @pytest.mark.parametrize(
@@ -121,7 +126,17 @@ def test_the_seeming_time_of_a_broken_line(text: str, moment: int | None) -> Non
 anything = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30) | st.lists(st.integers())
 near_edges = st.builds(
     lambda edge, off: edge + off,
-    st.sampled_from([odd.EARLIEST_MS, odd.LATEST_MS, -odd.LARGEST_SECONDS, odd.LARGEST_SECONDS, 2**63, -(2**63), 0]),
+    st.sampled_from(
+        [
+            line_parser.EARLIEST_MS,
+            line_parser.LATEST_MS,
+            -line_parser.LARGEST_SECONDS,
+            line_parser.LARGEST_SECONDS,
+            2**63,
+            -(2**63),
+            0,
+        ]
+    ),
     st.integers(-(10**6), 10**6),
 )
 
@@ -133,8 +148,8 @@ near_edges = st.builds(
     | st.datetimes(timezones=st.timezones()).map(datetime.datetime.isoformat)
 )
 def test_an_instant_lies_in_the_range_or_is_none(value: object) -> None:
-    found = odd.instant(value)
-    assert found is None or odd.EARLIEST_MS <= found <= odd.LATEST_MS
+    found = line_parser.instant(value)
+    assert found is None or line_parser.EARLIEST_MS <= found <= line_parser.LATEST_MS
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixpanel_aep_assets.mixpanel import events, odd
+from mixpanel_aep_assets.mixpanel import events, line_parser
 from mixpanel_aep_assets_tests.mixpanel import samples
 
 MANY_DIGITS = b'{"event":"x","properties":{"time":1,"n":' + b"9" * 5000 + b"}}"
@@ -31,8 +31,8 @@ def test_an_example_line_is_a_row_with_its_properties_byte_for_byte(line: bytes)
 @pytest.mark.parametrize("line", ALL_GOOD, ids=range(len(ALL_GOOD)))
 def test_the_fast_way_and_the_patient_way_give_the_same_row(line: bytes) -> None:
     (fast,) = events.parse(line + b"\n").events.to_pylist()
-    patient = odd.read_line(line, 1)
-    assert isinstance(patient, odd.Row)
+    patient = line_parser.read_line(line, 1)
+    assert isinstance(patient, line_parser.Row)
     assert fast == patient._asdict()
 
 
@@ -63,8 +63,8 @@ def test_a_broken_line_is_kept_whole_with_its_reason_beside_good_ones(line: byte
 def test_whatever_members_a_line_has_its_properties_are_the_last_of_that_name(line: bytes) -> None:
     neighbours = [samples.VARIED[0], line, samples.VARIED[1]]
     row = events.parse(b"\n".join(neighbours) + b"\n").events.to_pylist()[1]
-    patient = odd.read_line(line, 2)
-    assert isinstance(patient, odd.Row)
+    patient = line_parser.read_line(line, 2)
+    assert isinstance(patient, line_parser.Row)
     assert row == patient._asdict()
     assert row["time_ms"] == 2000
 
@@ -81,7 +81,7 @@ def test_nothing_at_all_is_no_line() -> None:
 
 
 def test_a_line_longer_than_any_event_is_set_aside() -> None:
-    line = b'{"event":"x","properties":{"time":1,"a":"' + b"x" * odd.EVENT_LIMIT + b'"}}'
+    line = b'{"event":"x","properties":{"time":1,"a":"' + b"x" * line_parser.EVENT_LIMIT + b'"}}'
     assert [broken.reason for broken in events.parse(line + b"\n").broken] == ["too_long"]
 
 
@@ -220,7 +220,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-names = st.sampled_from([*odd.FIELDS.values(), "properties", "event"]) | st.text(max_size=8)
+names = st.sampled_from([*line_parser.FIELDS.values(), "properties", "event"]) | st.text(max_size=8)
 
 
 @given(
@@ -236,6 +236,6 @@ def test_both_ways_agree_on_any_json(drawn: list[tuple[str, dict[str, object], b
         for name, values, escaped in drawn
     ]
     parsed = events.parse(b"".join(line + b"\n" for line in lines))
-    expected = [odd.read_line(line, number) for number, line in enumerate(lines, 1)]
-    assert parsed.events.to_pylist() == [read._asdict() for read in expected if isinstance(read, odd.Row)]
-    assert parsed.broken == [read for read in expected if isinstance(read, odd.Broken)]
+    expected = [line_parser.read_line(line, number) for number, line in enumerate(lines, 1)]
+    assert parsed.events.to_pylist() == [read._asdict() for read in expected if isinstance(read, line_parser.Row)]
+    assert parsed.broken == [read for read in expected if isinstance(read, line_parser.Broken)]

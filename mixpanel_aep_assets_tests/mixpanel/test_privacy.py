@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
-from mixpanel_aep_assets.mixpanel import dedup, errors, events, export, history, odd
+from mixpanel_aep_assets.mixpanel import dedup, errors, events, export, history, line_parser
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.mixpanel.identity import REFUSED, never_identifies
 from mixpanel_aep_assets.mixpanel.privacy import CLOCK, IDENTITIES, Privacy, PrivacySettings
@@ -71,7 +71,7 @@ def test_a_hash_is_the_hmac_of_the_text_a_numbers_that_of_its_json() -> None:
 
 
 def test_a_list_of_allowed_properties_keeps_those_and_what_an_event_needs() -> None:
-    needed = dict.fromkeys(odd.FIELDS.values(), "1") | {"time": 1}
+    needed = dict.fromkeys(line_parser.FIELDS.values(), "1") | {"time": 1}
     text = json.dumps(needed | {"plan": "x", "cart": {"total": 2, "card": 3}, "email": "e", "phone": 4})
     kept = json.loads(after(privacy(allow=("plan", "cart.total"), hash=("phone",)), text))
     assert kept == needed | {"plan": "x", "cart": {"total": 2}, "phone": mac("4")}

@@ -8,8 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from mixpanel_aep_assets.mixpanel.errors import SettingsWrong
+from mixpanel_aep_assets.mixpanel.microsoft_time_zones import WINDOWS_ZONES
 from mixpanel_aep_assets.mixpanel.settings import Credentials, MixpanelSource, Region
-from mixpanel_aep_assets.mixpanel.windows_zones import WINDOWS_ZONES
 from mixpanel_aep_assets.mixpanel.zones import zone
 
 ACCOUNT = Credentials("svc", SecretStr("pa:ss"))

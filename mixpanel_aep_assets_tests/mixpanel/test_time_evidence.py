@@ -225,7 +225,7 @@ def test_days_count_together_and_a_contradicting_one_is_outweighed_only_by_a_cle
     newest = time_evidence.decide(None, [clear, shifted])
     assert newest is not None
     assert newest.mode == "utc"
-    assert time_evidence.decide(None, [three, time_evidence.together("America/Chicago", [shifted, clear])]) is None
+    assert time_evidence.decide(None, [three, time_evidence.combined("America/Chicago", [shifted, clear])]) is None
 
 
 def test_evidence_in_another_zone_does_not_count() -> None:

@@ -1,4 +1,4 @@
-"""Frames of whatever column types: the compiled mask misses no violation that the walker finds, and nothing fails."""
+"""Frames of whatever column types: the compiled mask misses no violation that the record validator finds, and nothing fails."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pytest
 
 from mixpanel_aep_assets.xdm.composition import registry_schema
 from mixpanel_aep_assets.xdm.conformance import Conformance
+from mixpanel_aep_assets.xdm.record_validation import RecordValidator
 from mixpanel_aep_assets.xdm.schema import Schema
-from mixpanel_aep_assets.xdm.walker import Walker
 from mixpanel_aep_assets_tests.xdm.conftest import NOW
 from mixpanel_aep_assets_tests.xdm.test_written_schemas import FLAG, WRITTEN, by_key, document, group, listed, text
 
 ROWS, FRAMES = 12, 30
 GROUPS = ("types", "depths", "patterns")
-"""Without rules that the mask leaves to the walker for every row, which would hide that it misses others."""
+"""Without rules that the mask leaves to the record validator for every row, which would hide that it misses others."""
 
 LEAVES = [
     pa.int8(), pa.int32(), pa.int64(), pa.uint64(), pa.float32(), pa.float64(), pa.string(), pa.large_string(), pa.bool_(),
@@ -157,7 +157,7 @@ def with_one_column_of_any_type(schema: Schema, chance: random.Random) -> pa.Tab
 @pytest.mark.parametrize("seed", range(5))
 def test_the_mask_misses_nothing_that_the_walker_finds(seed: int, schema: Schema) -> None:
     chance = random.Random(seed)
-    rules, walker = Conformance(schema, now=NOW, unique=False), Walker(schema, typed=True)
+    rules, walker = Conformance(schema, now=NOW, unique=False), RecordValidator(schema, typed=True)
     clean = offending = unmarked = 0
     for _ in range(FRAMES):
         table = with_one_column_of_any_type(schema, chance)

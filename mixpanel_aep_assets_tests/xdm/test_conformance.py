@@ -12,9 +12,9 @@ import pytest
 
 from mixpanel_aep_assets.xdm.conformance import Conformance, SeenIds
 from mixpanel_aep_assets.xdm.json_schema import closed_json_schema
+from mixpanel_aep_assets.xdm.line_screening import LineScreening
 from mixpanel_aep_assets.xdm.rules import OWN
 from mixpanel_aep_assets.xdm.schema import Schema
-from mixpanel_aep_assets.xdm.screen import Screen
 from mixpanel_aep_assets_tests.xdm.conftest import NOW
 from mixpanel_aep_assets_tests.xdm.events import (
     Mutation,
@@ -36,7 +36,7 @@ def rules(event_schema: Schema) -> Conformance:
 
 
 @pytest.fixture(scope="module")
-def screen(rules: Conformance) -> Screen:
+def screen(rules: Conformance) -> LineScreening:
     return rules.screen()
 
 
@@ -108,11 +108,11 @@ def test_a_frame_finds_what_a_record_finds(mutation: Mutation, rules: Conformanc
 
 
 @pytest.mark.parametrize("mutation", [*SCHEMA_MUTATIONS, *OWN_MUTATIONS], ids=str)
-def test_a_line_that_violates_does_not_pass_the_screen(mutation: Mutation, screen: Screen) -> None:
+def test_a_line_that_violates_does_not_pass_the_screen(mutation: Mutation, screen: LineScreening) -> None:
     assert screen.passed(json.dumps(apply(valid_event(), mutation.path, mutation.value)).encode()) is None
 
 
-def test_a_line_that_conforms_passes_the_screen_and_shows_its_id(screen: Screen) -> None:
+def test_a_line_that_conforms_passes_the_screen_and_shows_its_id(screen: LineScreening) -> None:
     record = screen.passed(json.dumps(apply(valid_event(), "/dataSource/tags", ["a"])).encode())
     assert record is not None
     assert screen.member(record, "_id") == "a1b2c3d4-0001"

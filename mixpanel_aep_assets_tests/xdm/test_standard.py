@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from mixpanel_aep_assets.dataprep.columnar.compile_targets import target_type
 from mixpanel_aep_assets.dataprep.interpreter.evaluate import Evaluator, Mapped
+from mixpanel_aep_assets.dataprep.interpreter.schema_targets import target_type
 from mixpanel_aep_assets.dataprep.language.mapping_set import MappingSet
 from mixpanel_aep_assets.xdm import standard
 from mixpanel_aep_assets.xdm.schema import Schema

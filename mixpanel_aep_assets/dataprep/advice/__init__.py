@@ -1,0 +1,1 @@
+"""What helps to write a mapping set: suggestions, coverage, the standard mapping fitted to another schema."""

@@ -13,7 +13,7 @@ from mixpanel_aep_assets.dataprep.language.ast import Expression, Path, Step
 from mixpanel_aep_assets.dataprep.language.mapping_errors import ExpressionError
 from mixpanel_aep_assets.dataprep.language.mapping_set import Mapping as OneMapping
 from mixpanel_aep_assets.dataprep.language.mapping_set import MappingSet, SourceType
-from mixpanel_aep_assets.dataprep.language.parser import children, parse
+from mixpanel_aep_assets.dataprep.language.parser import nodes, parse
 from mixpanel_aep_assets.dataprep.language.paths import Steps, format_steps, parse_destination, parse_source
 
 _DEEPEST_TARGET = 30
@@ -116,12 +116,9 @@ def _source_paths(mapping: OneMapping) -> Iterator[Steps]:
 
 
 def _fields(tree: Expression) -> Iterator[Steps]:
-    pending = [tree]
-    while pending:
-        node = pending.pop()
+    for node in nodes(tree):
         if isinstance(node, Path):
             yield node.steps
-        pending.extend(children(node))
 
 
 def _leaves(value: Any, path: _Names = ()) -> Iterator[_Names]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from mixpanel_aep_assets.dataprep.columnar.compile_targets import target_type
+from mixpanel_aep_assets.dataprep.interpreter.schema_targets import target_type
 from mixpanel_aep_assets.dataprep.interpreter.validation import validate
 from mixpanel_aep_assets.dataprep.language.mapping_set import Mapping, MappingSet
 from mixpanel_aep_assets.xdm.schema import Field, Schema

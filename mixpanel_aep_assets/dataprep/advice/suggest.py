@@ -14,26 +14,26 @@ from typing import Any, Final
 
 from mixpanel_aep_assets.dataprep.advice.name_similarity import likeness
 from mixpanel_aep_assets.dataprep.advice.property_samples import Names, PropertySamples
-from mixpanel_aep_assets.dataprep.columnar.compile_targets import fitted, target_type
-from mixpanel_aep_assets.dataprep.columnar.python_fallbacks import nodes
 from mixpanel_aep_assets.dataprep.interpreter.context import EvaluationContext
 from mixpanel_aep_assets.dataprep.interpreter.expressions import compile_closure, run
 from mixpanel_aep_assets.dataprep.interpreter.functions.strings import WHITE_SPACE
+from mixpanel_aep_assets.dataprep.interpreter.schema_targets import fitted, target_type
 from mixpanel_aep_assets.dataprep.interpreter.targets import convert
 from mixpanel_aep_assets.dataprep.language.ast import Call, Expression, Path, Step
 from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError
 from mixpanel_aep_assets.dataprep.language.mapping_set import Mapping, MappingSet, SourceType
-from mixpanel_aep_assets.dataprep.language.parser import RESERVED, parse
+from mixpanel_aep_assets.dataprep.language.parser import RESERVED, nodes, parse
 from mixpanel_aep_assets.dataprep.language.paths import format_steps, parse_destination, parse_source
 from mixpanel_aep_assets.xdm.schema import Field, Schema
 
 LIKE_ENOUGH: Final = 0.75
 """The lowest likeness of names for which a mapping is suggested."""
 
-OF_DERIVED: Final = frozenset(
+DERIVED_FROM: Final = frozenset(
     {"time", "distinct_id", "$insert_id", "$device_id", "$user_id", "$distinct_id_before_identity"}
 )
-"""Properties that the derived attributes (`mixpanel.*`) are made of, so that they want no mapping of their own."""
+"""Properties that the derived attributes (`mixpanel.*`: id, time, identities) are made of, so that they want no mapping of their
+own."""
 
 _CONVERTED: Final = 0.95
 _CUT: Final = 0.85
@@ -89,7 +89,9 @@ def suggest(
 ) -> Suggestions:
     """Suggestions for what was seen. `derived` are sources that every record has besides its own (`mixpanel.id`)."""
     made = list(_known(seen, schema, known, frozenset(derived))) if known is not None else []
-    used = {path for one in made for path in _paths(_tree(one.mapping))} | {("properties", name) for name in OF_DERIVED}
+    used = {path for one in made for path in _paths(_tree(one.mapping))} | {
+        ("properties", name) for name in DERIVED_FROM
+    }
     taken = {one.mapping.destination for one in made}
     targets = {destination: field for destination, field in _targets(schema) if destination not in taken}
     left = [path for path in sorted(seen.properties) if path not in used]

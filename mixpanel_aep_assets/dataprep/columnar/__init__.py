@@ -1,0 +1,1 @@
+"""The language on whole columns: JSON decoded to typed columns, mapping sets compiled to Polars expressions."""

@@ -16,12 +16,12 @@ from typing import Any, Final
 
 import polars as pl
 
-from mixpanel_aep_assets.dataprep.columnar.json_columns import DTYPES, Kind
+from mixpanel_aep_assets.dataprep.columnar.json_columns import DTYPES, JsonKind
 
 EXACT: Final = 2**53
 """Integers up to here are exact as doubles, and sums and differences of two of them fit into 64 bits."""
 
-ARRAYS: Final[Mapping[Kind, Kind]] = {
+ARRAYS: Final[Mapping[JsonKind, JsonKind]] = {
     "texts": "text",
     "integers": "integer",
     "decimals": "decimal",
@@ -29,9 +29,9 @@ ARRAYS: Final[Mapping[Kind, Kind]] = {
 }
 """The kinds of arrays, and the kind of their elements."""
 
-ARRAY_OF: Final[Mapping[Kind, Kind]] = {item: array for array, item in ARRAYS.items()}
+ARRAY_OF: Final[Mapping[JsonKind, JsonKind]] = {item: array for array, item in ARRAYS.items()}
 
-SCALARS: Final[tuple[Kind, ...]] = ("text", "integer", "decimal", "boolean", "moment")
+SCALARS: Final[tuple[JsonKind, ...]] = ("text", "integer", "decimal", "boolean", "moment")
 
 _INTEGER_TEXT: Final = r"^-?[0-9]{1,18}$"
 _DECIMAL_TEXT: Final = r"^-?[0-9]{1,15}\.[0-9]{1,15}$"
@@ -66,7 +66,7 @@ class Vector:
     `moments` are the same values as moments, for texts that were written from moments: whoever wants those need not read them.
     """
 
-    columns: Mapping[Kind, pl.Expr] = field(default_factory=dict)
+    columns: Mapping[JsonKind, pl.Expr] = field(default_factory=dict)
     escape: Escape = None
     constant: Any = VARIABLE
     moments: pl.Expr | None = None
@@ -102,7 +102,7 @@ def any_of(parts: Iterable[pl.Expr]) -> pl.Expr:
     return functools.reduce(operator.or_, given) if given else FALSE
 
 
-def nulls(kind: Kind) -> pl.Expr:
+def nulls(kind: JsonKind) -> pl.Expr:
     return pl.lit(None, dtype=DTYPES[kind])
 
 
@@ -116,7 +116,7 @@ def constant(value: Any) -> Vector:
     return Vector({kind: pl.lit(value, dtype=DTYPES[kind])}, constant=value)
 
 
-def kind_of_constant(value: Any) -> Kind | None:
+def kind_of_constant(value: Any) -> JsonKind | None:
     """The kind of a Python value; None for null."""
     match value:
         case None:
@@ -151,7 +151,7 @@ def present(vector: Vector) -> pl.Expr:
     return any_of(column.is_not_null() for column in vector.columns.values())
 
 
-def others(vector: Vector, *kinds: Kind) -> Escape:
+def others(vector: Vector, *kinds: JsonKind) -> Escape:
     """Where the value has none of these kinds and is not null."""
     return either(*(column.is_not_null() for kind, column in vector.columns.items() if kind not in kinds))
 
@@ -201,7 +201,7 @@ def truth(vector: Vector) -> pl.Expr:
     return any_of(_truth(kind, column) for kind, column in vector.columns.items())
 
 
-def _truth(kind: Kind, column: pl.Expr) -> pl.Expr:
+def _truth(kind: JsonKind, column: pl.Expr) -> pl.Expr:
     match kind:
         case "boolean":
             return column.fill_null(value=False)
@@ -236,7 +236,7 @@ def text(vector: Vector) -> Vector:
     return Vector({"text": united(columns, "text")}, either(*masks)) if columns else Vector({}, either(*masks))
 
 
-def united(columns: list[pl.Expr], kind: Kind) -> pl.Expr:
+def united(columns: list[pl.Expr], kind: JsonKind) -> pl.Expr:
     """Columns of one type of which at most one is not null in a row."""
     return columns[0] if len(columns) == 1 else pl.coalesce(columns) if columns else nulls(kind)
 
@@ -264,7 +264,7 @@ def iso(column: pl.Expr) -> pl.Expr:
 
 def number(vector: Vector) -> Vector:
     """As a number: integers and decimals, or texts that read as one; all else is given away."""
-    columns: dict[Kind, list[pl.Expr]] = {"integer": [], "decimal": []}
+    columns: dict[JsonKind, list[pl.Expr]] = {"integer": [], "decimal": []}
     masks: list[Escape] = [vector.escape]
     for kind, column in vector.columns.items():
         if kind == "integer" or kind == "decimal":
@@ -311,7 +311,7 @@ def unbounded(decimals: pl.Expr) -> pl.Expr:
     return decimals.is_finite().not_().fill_null(value=False)
 
 
-def only(vector: Vector, *kinds: Kind) -> Vector:
+def only(vector: Vector, *kinds: JsonKind) -> Vector:
     """The values of these kinds; all others are given away."""
     columns = {kind: column for kind, column in vector.columns.items() if kind in kinds}
     return Vector(columns, either(vector.escape, others(vector, *kinds)))

@@ -38,7 +38,7 @@ from mixpanel_aep_assets.dataprep.columnar.compile_dates import read_default
 from mixpanel_aep_assets.dataprep.columnar.compile_functions import METHODS, NATIVE, array
 from mixpanel_aep_assets.dataprep.columnar.compile_operators import BINARY, complement, equals, negate, negation, same
 from mixpanel_aep_assets.dataprep.columnar.compile_patterns import matching
-from mixpanel_aep_assets.dataprep.columnar.json_columns import DTYPES, Kind, Steps
+from mixpanel_aep_assets.dataprep.columnar.json_columns import DTYPES, JsonKind, Steps
 from mixpanel_aep_assets.dataprep.columnar.python_fallbacks import Note, note_of
 from mixpanel_aep_assets.dataprep.interpreter import operators, values
 from mixpanel_aep_assets.dataprep.interpreter.context import EvaluationContext
@@ -75,7 +75,7 @@ _LARGE: Final = 8000
 _MOST_PARTS: Final = 50
 """Arguments of a native function, elements of an array: Polars recurses over them."""
 
-_RESULTS: Final[Mapping[Parameter, tuple[Kind, ...]]] = {
+_RESULTS: Final[Mapping[Parameter, tuple[JsonKind, ...]]] = {
     Parameter.TEXT: ("text",),
     Parameter.INTEGER: ("integer",),
     Parameter.NUMBER: ("integer", "decimal"),
@@ -83,7 +83,7 @@ _RESULTS: Final[Mapping[Parameter, tuple[Kind, ...]]] = {
     Parameter.DATE: ("moment",),
     Parameter.ARRAY: ("texts",),
 }
-_PYTHON_TYPES: Final[Mapping[Kind, type]] = {
+_PYTHON_TYPES: Final[Mapping[JsonKind, type]] = {
     "text": str,
     "integer": int,
     "decimal": float,
@@ -103,9 +103,9 @@ class ByValue:
     name: str
     function: Function
     count: int
-    arguments: tuple[tuple[int, Kind, pl.Expr], ...]
+    arguments: tuple[tuple[int, JsonKind, pl.Expr], ...]
     constants: tuple[tuple[int, Any], ...]
-    kinds: tuple[Kind, ...]
+    kinds: tuple[JsonKind, ...]
 
     def run(self, frame: pl.DataFrame, context: EvaluationContext) -> pl.DataFrame:
         """The frame with the result columns."""
@@ -141,7 +141,7 @@ class ByValue:
         except (EvaluationError, ArithmeticError, LookupError, TypeError, ValueError) as error:
             return error
 
-    def _kind_of(self, value: Any) -> Kind | None:
+    def _kind_of(self, value: Any) -> JsonKind | None:
         for kind in self.kinds:
             if kind == "texts":
                 fits = isinstance(value, list) and all(item is None or type(item) is str for item in value)
@@ -355,7 +355,7 @@ class ExpressionCompiler:
             self.notes.append(note_of(function, str(reason)))
         masks = [one.escape for one in arguments]
         masks += [only(one, *SCALARS).escape for one in arguments if not one.is_constant]
-        given: list[tuple[int, Kind, pl.Expr]] = []
+        given: list[tuple[int, JsonKind, pl.Expr]] = []
         constants: list[tuple[int, Any]] = []
         for index, one in enumerate(arguments):
             if one.is_constant:
@@ -381,7 +381,7 @@ class ExpressionCompiler:
         source, function = self.compile(arguments[0]), arguments[1]
         if not isinstance(function, Lambda) or self._variables:
             raise NotNativeError("a lambda within a lambda")
-        columns: dict[Kind, pl.Expr] = {}
+        columns: dict[JsonKind, pl.Expr] = {}
         masks = [source.escape, only(source, *ARRAYS).escape]
         for kind, column in only(source, *ARRAYS).columns.items():
             self._variables = {function.parameter: Vector({ARRAYS[kind]: pl.element()})}

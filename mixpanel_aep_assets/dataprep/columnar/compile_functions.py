@@ -41,7 +41,7 @@ from mixpanel_aep_assets.dataprep.columnar.columns import (
 from mixpanel_aep_assets.dataprep.columnar.compile_dates import DATE_FUNCTIONS
 from mixpanel_aep_assets.dataprep.columnar.compile_operators import BINARY
 from mixpanel_aep_assets.dataprep.columnar.compile_patterns import matching
-from mixpanel_aep_assets.dataprep.columnar.json_columns import Kind
+from mixpanel_aep_assets.dataprep.columnar.json_columns import JsonKind
 from mixpanel_aep_assets.dataprep.interpreter.functions.strings import WHITE_SPACE
 from mixpanel_aep_assets.dataprep.language import bounds
 
@@ -225,7 +225,7 @@ def _of_array(vector: Vector, item: Callable[[pl.Expr], pl.Expr]) -> Vector:
     return Vector({}, column.is_not_null()) if kind == "json" else vector
 
 
-def _array_kind(vectors: Sequence[Vector]) -> Kind:
+def _array_kind(vectors: Sequence[Vector]) -> JsonKind:
     kinds = {kind for vector in vectors for kind in vector.columns}
     if len(kinds) != 1:
         raise NotNativeError("an array of elements of several types")
@@ -250,7 +250,7 @@ def _to_array(arguments: Sequence[Vector]) -> Vector:
     return array(arguments[1:], nulls_too=include)
 
 
-def _arrays(vectors: Sequence[Vector], joined: list[pl.Expr], kind: Kind) -> Vector:
+def _arrays(vectors: Sequence[Vector], joined: list[pl.Expr], kind: JsonKind) -> Vector:
     return Vector({kind: pl.concat_list(joined)}, either(*(others(vector, kind) for vector in vectors)))
 
 
@@ -424,7 +424,7 @@ def _equals_ignore_case(arguments: Sequence[Vector]) -> Vector:
     return Vector({"boolean": pl.when(column.is_not_null()).then(same.fill_null(value=False))}, either(mask, unusual))
 
 
-def _method_textual(change: Callable[[pl.Expr], pl.Expr], kind: Kind, *, cased: bool) -> Native:
+def _method_textual(change: Callable[[pl.Expr], pl.Expr], kind: JsonKind, *, cased: bool) -> Native:
     def native(arguments: Sequence[Vector]) -> Vector:
         column, mask = _method_text(arguments[0])
         unusual = _unusual(column).fill_null(value=False) if cased else None

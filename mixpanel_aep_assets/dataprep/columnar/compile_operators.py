@@ -34,7 +34,7 @@ from mixpanel_aep_assets.dataprep.columnar.columns import (
     united,
     within,
 )
-from mixpanel_aep_assets.dataprep.columnar.json_columns import Kind
+from mixpanel_aep_assets.dataprep.columnar.json_columns import JsonKind
 from mixpanel_aep_assets.dataprep.language import bounds
 
 _NUMBERS: Final = frozenset({"integer", "decimal"})
@@ -56,7 +56,7 @@ def equals(left: Vector, right: Vector) -> Vector:
     return booleans(any_of(found) | (~present(left) & ~present(right)), *masks)
 
 
-def _equal(kind: Kind, column: pl.Expr, other_kind: Kind, other: pl.Expr) -> tuple[pl.Expr, Escape]:
+def _equal(kind: JsonKind, column: pl.Expr, other_kind: JsonKind, other: pl.Expr) -> tuple[pl.Expr, Escape]:
     both = column.is_not_null() & other.is_not_null()
     if kind == other_kind and (kind in SCALARS or kind == "wide"):
         return (column == other).fill_null(value=False), unbounded(column) if kind == "decimal" else None
@@ -161,7 +161,7 @@ def _arithmetic(
     on_decimals: Callable[[pl.Expr, pl.Expr], pl.Expr],
 ) -> Vector:
     """Integers with integers, and doubles as soon as one side is one."""
-    columns: dict[Kind, list[pl.Expr]] = {"integer": [], "decimal": []}
+    columns: dict[JsonKind, list[pl.Expr]] = {"integer": [], "decimal": []}
     masks: list[Escape] = [left.escape, right.escape, _beyond(left), _beyond(right)]
     for kind, column in left.columns.items():
         for other_kind, other in right.columns.items():

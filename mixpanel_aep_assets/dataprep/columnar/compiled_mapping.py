@@ -27,26 +27,34 @@ from mixpanel_aep_assets.dataprep.columnar.columns import (
     unbounded,
 )
 from mixpanel_aep_assets.dataprep.columnar.compile import ExpressionCompiler, Step
-from mixpanel_aep_assets.dataprep.columnar.compile_targets import column_type, converted, fitted, target_type
-from mixpanel_aep_assets.dataprep.columnar.json_columns import DTYPES, KINDS, ColumnDecoder, Kind, Layout, column_name
+from mixpanel_aep_assets.dataprep.columnar.compile_targets import column_type, converted
+from mixpanel_aep_assets.dataprep.columnar.json_columns import (
+    DTYPES,
+    KINDS,
+    ColumnDecoder,
+    JsonKind,
+    Layout,
+    column_name,
+)
 from mixpanel_aep_assets.dataprep.columnar.memoization import ROW, Shared, by_combination, sharing
-from mixpanel_aep_assets.dataprep.columnar.python_fallbacks import Extent, Fallback, Note, likely_kinds, nodes, notes_of
+from mixpanel_aep_assets.dataprep.columnar.python_fallbacks import Extent, Fallback, Note, likely_kinds, notes_of
 from mixpanel_aep_assets.dataprep.columnar.row_assembly import Placed, fold
 from mixpanel_aep_assets.dataprep.columnar.row_values import Records, RowMapping
 from mixpanel_aep_assets.dataprep.interpreter.context import EvaluationContext
 from mixpanel_aep_assets.dataprep.interpreter.functions import FUNCTIONS, Style
 from mixpanel_aep_assets.dataprep.interpreter.records import columns_of
+from mixpanel_aep_assets.dataprep.interpreter.schema_targets import fitted, target_type
 from mixpanel_aep_assets.dataprep.interpreter.targets import TargetType, convert
 from mixpanel_aep_assets.dataprep.interpreter.validation import validate
 from mixpanel_aep_assets.dataprep.language.ast import Call, Expression, Lambda, Path, Value
 from mixpanel_aep_assets.dataprep.language.mapping_errors import EvaluationError, MappingSetError
 from mixpanel_aep_assets.dataprep.language.mapping_set import Mapping as MappingOfSet
 from mixpanel_aep_assets.dataprep.language.mapping_set import MappingSet, SourceType
-from mixpanel_aep_assets.dataprep.language.parser import children, parse
+from mixpanel_aep_assets.dataprep.language.parser import children, nodes, parse
 from mixpanel_aep_assets.dataprep.language.paths import Steps, format_steps, iterations, parse_destination, parse_source
 from mixpanel_aep_assets.xdm.schema import Field, Schema
 
-Kinds = tuple[tuple[Kind, ...], ...]
+Kinds = tuple[tuple[JsonKind, ...], ...]
 """The kinds that each source has in a batch."""
 
 ERRORS: Final = pl.Schema(
@@ -105,7 +113,7 @@ class _Mapping:
 class _Output:
     """Where a computed mapping stands in the query's result: its value by kind (one without kind when typed)."""
 
-    columns: tuple[tuple[Kind | None, str], ...]
+    columns: tuple[tuple[JsonKind | None, str], ...]
     escape: str | None
 
 
@@ -413,7 +421,7 @@ def _paths(node: Expression, variables: frozenset[str]) -> Iterator[Steps]:
         yield from _paths(child, variables)
 
 
-def _computed(one: _Mapping, vector: Vector) -> tuple[list[tuple[Kind | None, str, pl.Expr]], pl.Expr | None]:
+def _computed(one: _Mapping, vector: Vector) -> tuple[list[tuple[JsonKind | None, str, pl.Expr]], pl.Expr | None]:
     """What the query computes for a mapping: columns by kind with their names, and the mask of escaping rows."""
     name = f"m{one.index}"
     target, dtype = one.rows.target, one.rows.dtype
@@ -428,7 +436,7 @@ def _computed(one: _Mapping, vector: Vector) -> tuple[list[tuple[Kind | None, st
         raise NotNativeError("iteration without a target type")
     if vector.is_constant and not vector.columns:
         return [], vector.escape
-    columns: list[tuple[Kind | None, str, pl.Expr]] = []
+    columns: list[tuple[JsonKind | None, str, pl.Expr]] = []
     masks = [vector.escape, others(vector, *SCALARS, "wide", "native", *ARRAYS)]
     for kind, column in vector.columns.items():
         if kind == "moment":
@@ -468,7 +476,7 @@ def _merged(
 
 
 def _untyped(
-    name: str, columns: Mapping[Kind | None, pl.Series], rows: Sequence[int], values: Sequence[Any], height: int
+    name: str, columns: Mapping[JsonKind | None, pl.Series], rows: Sequence[int], values: Sequence[Any], height: int
 ) -> tuple[pl.Series, bool]:
     """Values without a target type: one column where they are of one kind, otherwise JSON texts."""
     if len(columns) <= 1:

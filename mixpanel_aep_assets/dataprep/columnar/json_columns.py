@@ -1,6 +1,6 @@
 """JSON text of many records to typed columns: one decode for all the fields that a mapping set reads.
 
-A field whose values have several JSON types becomes one column per type (`Kind`), each null where the row has another type.
+A field whose values have several JSON types becomes one column per type (`JsonKind`), each null where the row has another type.
 Values are exact: an integer beyond 64 bits keeps its digits, of two members of one name the last one counts, `records.py`
 tells the rest. Rows that the fast decoder refuses are read one by one; no row is lost. What an expression does with the
 columns is `compile.py`.
@@ -26,12 +26,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mixpanel_aep_assets.dataprep.interpreter.records import decode_object
+from mixpanel_aep_assets.dataprep.interpreter.records import decode_object, value_at
 from mixpanel_aep_assets.dataprep.language.ast import Step
 
 Steps = tuple[Step, ...]
 
-Kind = Literal[
+JsonKind = Literal[
     "text",
     "integer",
     "decimal",
@@ -54,7 +54,7 @@ Kind = Literal[
 - `native`: a derived column of another Polars type, that can only be passed on.
 """
 
-DTYPES: Final[Mapping[Kind, pl.DataType]] = {
+DTYPES: Final[Mapping[JsonKind, pl.DataType]] = {
     "text": pl.String(),
     "integer": pl.Int64(),
     "decimal": pl.Float64(),
@@ -68,7 +68,7 @@ DTYPES: Final[Mapping[Kind, pl.DataType]] = {
     "moment": pl.Datetime("us", "UTC"),
 }
 
-_ARROW: Final[Mapping[Kind, pa.DataType]] = {
+_ARROW: Final[Mapping[JsonKind, pa.DataType]] = {
     "text": pa.string_view(),
     "integer": pa.int64(),
     "decimal": pa.float64(),
@@ -81,7 +81,7 @@ _ARROW: Final[Mapping[Kind, pa.DataType]] = {
     "json": pa.large_string(),
 }
 
-KINDS: Final[tuple[Kind, ...]] = (*DTYPES, "native")
+KINDS: Final[tuple[JsonKind, ...]] = (*DTYPES, "native")
 
 BATCH_ROWS: Final = 500
 """Rows decoded at a time: small enough that their Python objects stay in the processor's cache until they are columns."""
@@ -90,8 +90,8 @@ Layout = Literal["event", "record"]
 """What a path's first step means. `event`: `event`, `properties`, the flattened `data`, or a derived attribute; the frame has
 the columns `event` and `properties`. `record`: a member of the record itself; the frame has the column `record`."""
 
-_SCALARS: Final[Mapping[type, Kind]] = {str: "text", int: "integer", float: "decimal", bool: "boolean"}
-_ARRAYS: Final[Mapping[frozenset[type], Kind]] = {
+_SCALARS: Final[Mapping[type, JsonKind]] = {str: "text", int: "integer", float: "decimal", bool: "boolean"}
+_ARRAYS: Final[Mapping[frozenset[type], JsonKind]] = {
     frozenset(): "texts",
     frozenset({str}): "texts",
     frozenset({int}): "integers",
@@ -106,7 +106,7 @@ _MOST_NAMES: Final = 400
 _LOW, _HIGH = -(2**63), 2**63 - 1
 
 
-def column_name(slot: int, kind: Kind) -> str:
+def column_name(slot: int, kind: JsonKind) -> str:
     """The column of a source's values of one kind in `DecodedColumns.frame`."""
     return f"{slot}.{kind}"
 
@@ -116,7 +116,7 @@ class DecodedColumns:
     """`frame` has a column `column_name(slot, kind)` for each kind that occurs; a source that is null throughout has none."""
 
     frame: pl.DataFrame
-    kinds: tuple[tuple[Kind, ...], ...]
+    kinds: tuple[tuple[JsonKind, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ class ColumnDecoder:
                         values = self._values(source, columns)
                         chunks.append((rows, {} if values is None else arrays_of(values)))
         found: list[pl.Series] = []
-        kinds: list[tuple[Kind, ...]] = []
+        kinds: list[tuple[JsonKind, ...]] = []
         for slot, (source, chunks) in enumerate(zip(self._sources.values(), slots, strict=True)):
             if isinstance(source, _Column):
                 column = frame.get_column(source.name)
@@ -239,7 +239,7 @@ class ColumnDecoder:
         values = self._plain(source.at, columns)
         if values is None or not source.steps or values.count(None) == len(values):
             return values
-        return [None if value is None else follow(value, source.steps) for value in values]
+        return [None if value is None else value_at(value, source.steps) for value in values]
 
     def _plain(self, member: int, columns: Sequence[Sequence[Any] | None]) -> Sequence[Any] | None:
         values = columns[member]
@@ -248,25 +248,8 @@ class ColumnDecoder:
         return values
 
 
-Arrays = dict[Kind, pa.Array]
+Arrays = dict[JsonKind, pa.Array]
 """The values of one source in one batch by kind, without kinds that do not occur."""
-
-
-def follow(value: Any, steps: Steps) -> Any:
-    """The value at `steps` below `value`; null where the way ends. `[*]` gives the array of what all elements hold."""
-    for place, step in enumerate(steps):
-        if step.every:
-            if not isinstance(value, list):
-                return None
-            return [follow(item, steps[place + 1 :]) for item in value]
-        if step.name is not None:
-            value = value.get(step.name) if isinstance(value, dict) else None
-        else:
-            index = step.index or 0
-            value = value[index] if isinstance(value, list) and index < len(value) else None
-        if value is None:
-            return None
-    return value
 
 
 @contextmanager
@@ -439,16 +422,16 @@ def _arrays_of_one(values: Sequence[Any], of: type) -> Arrays:
     return _split(values, lambda _: "json")
 
 
-def _array_kind(value: list[Any]) -> Kind:
+def _array_kind(value: list[Any]) -> JsonKind:
     kind = _ARRAYS.get(frozenset(map(type, value)) - {_NOTHING}, "json")
     if kind == "integers" and not all(item is None or _LOW <= item <= _HIGH for item in value):
         return "json"
     return kind
 
 
-def _split(values: Sequence[Any], kind_of: Callable[[Any], Kind]) -> Arrays:
+def _split(values: Sequence[Any], kind_of: Callable[[Any], JsonKind]) -> Arrays:
     """Values of one Python type that are of several kinds."""
-    rows: dict[Kind, list[Any]] = {}
+    rows: dict[JsonKind, list[Any]] = {}
     for row, value in enumerate(values):
         if value is not None:
             kind = kind_of(value)
@@ -457,7 +440,7 @@ def _split(values: Sequence[Any], kind_of: Callable[[Any], Kind]) -> Arrays:
     return {kind: pa.array(column, _ARROW[kind]) for kind, column in rows.items()}
 
 
-def _put(parts: Arrays, kind: Kind, array: pa.Array) -> None:
+def _put(parts: Arrays, kind: JsonKind, array: pa.Array) -> None:
     """Adds an array; one of this kind that is there already has its values in other rows."""
     parts[kind] = pc.coalesce(parts[kind], array) if kind in parts else array
 
@@ -467,8 +450,8 @@ def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _joined(chunks: Sequence[tuple[int, Arrays]]) -> dict[Kind, pl.Series]:
-    joined: dict[Kind, pl.Series] = {}
+def _joined(chunks: Sequence[tuple[int, Arrays]]) -> dict[JsonKind, pl.Series]:
+    joined: dict[JsonKind, pl.Series] = {}
     for kind in {kind for _, arrays in chunks for kind in arrays}:
         dtype = _ARROW[kind]
         parts = [arrays[kind] if kind in arrays else pa.nulls(rows, dtype) for rows, arrays in chunks]
@@ -476,7 +459,7 @@ def _joined(chunks: Sequence[tuple[int, Arrays]]) -> dict[Kind, pl.Series]:
     return joined
 
 
-def column_of_frame(column: pl.Series) -> dict[Kind, pl.Series]:
+def column_of_frame(column: pl.Series) -> dict[JsonKind, pl.Series]:
     """A column that came with the frame, as the kind that its Polars type is."""
     if column.null_count() == len(column):
         return {}

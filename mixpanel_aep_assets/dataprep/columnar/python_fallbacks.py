@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from mixpanel_aep_assets.dataprep.columnar.json_columns import Kind
+from mixpanel_aep_assets.dataprep.columnar.json_columns import JsonKind
 from mixpanel_aep_assets.dataprep.interpreter.functions import FUNCTIONS, Function
 from mixpanel_aep_assets.dataprep.interpreter.functions import Kind as Parameter
 from mixpanel_aep_assets.dataprep.interpreter.targets import TargetType
 from mixpanel_aep_assets.dataprep.language.ast import Call, Expression, Path
-from mixpanel_aep_assets.dataprep.language.parser import children
+from mixpanel_aep_assets.dataprep.language.parser import nodes
 from mixpanel_aep_assets.dataprep.language.paths import Steps
 
 
@@ -73,7 +73,7 @@ _PARTIAL_OF_ONE: Final = {
     "last": "last of arrays of several types or of objects",
 }
 """Functions on columns that leave some structures to Python: always, or when called with one argument."""
-_RANK: Final[tuple[Kind, ...]] = ("text", "texts", "json")
+_RANK: Final[tuple[JsonKind, ...]] = ("text", "texts", "json")
 
 
 def note_of(function: Function, reason: str) -> Note:
@@ -97,7 +97,7 @@ def notes_of(tree: Expression, target: TargetType | None) -> Iterator[Note]:
         yield Note(Extent.ROWS, "objects are copied to the target's fields row by row")
 
 
-def likely_kinds(sources: Sequence[Steps], trees: Iterable[Expression]) -> tuple[tuple[Kind, ...], ...]:
+def likely_kinds(sources: Sequence[Steps], trees: Iterable[Expression]) -> tuple[tuple[JsonKind, ...], ...]:
     """The kinds for which the expressions are meant: arrays and objects where a function takes them, else texts."""
     kinds: dict[Steps, int] = {}
     for tree in trees:
@@ -108,12 +108,3 @@ def likely_kinds(sources: Sequence[Steps], trees: Iterable[Expression]) -> tuple
                     rank = 2 if taken is Parameter.OBJECT else 1 if taken is Parameter.ARRAY else 0
                     kinds[argument.steps] = max(rank, kinds.get(argument.steps, 0))
     return tuple((_RANK[kinds.get(steps, 0)],) for steps in sources)
-
-
-def nodes(tree: Expression) -> Iterator[Expression]:
-    """The tree's nodes, itself included."""
-    pending = [tree]
-    while pending:
-        node = pending.pop()
-        yield node
-        pending.extend(children(node))

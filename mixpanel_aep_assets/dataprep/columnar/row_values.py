@@ -12,11 +12,11 @@ from typing import Any
 
 import polars as pl
 
-from mixpanel_aep_assets.dataprep.columnar.compile_targets import fitted
 from mixpanel_aep_assets.dataprep.columnar.json_columns import Layout
 from mixpanel_aep_assets.dataprep.interpreter.context import EvaluationContext
 from mixpanel_aep_assets.dataprep.interpreter.expressions import Closure, compile_closure, path_closure, run
 from mixpanel_aep_assets.dataprep.interpreter.records import decode_object, flattened
+from mixpanel_aep_assets.dataprep.interpreter.schema_targets import fitted
 from mixpanel_aep_assets.dataprep.interpreter.targets import TargetType, convert_nested
 from mixpanel_aep_assets.dataprep.interpreter.values import to_json
 from mixpanel_aep_assets.dataprep.language.ast import Expression, Path

@@ -12,6 +12,7 @@ from mixpanel_aep_assets.dataprep.interpreter.context import EvaluationContext
 from mixpanel_aep_assets.dataprep.interpreter.functions import FUNCTIONS, Style
 from mixpanel_aep_assets.dataprep.interpreter.methods import METHODS
 from mixpanel_aep_assets.dataprep.interpreter.operators import BINARY, complement, negate
+from mixpanel_aep_assets.dataprep.interpreter.records import value_at
 from mixpanel_aep_assets.dataprep.interpreter.values import Value, size, to_integer, to_text, truth
 from mixpanel_aep_assets.dataprep.language import bounds
 from mixpanel_aep_assets.dataprep.language.ast import (
@@ -97,7 +98,7 @@ def path_closure(steps: Sequence[Step], *, in_variable: bool) -> Closure:
     """Reads a path of the record, or of the lambda parameter that its first step names."""
     if in_variable:
         variable, rest = steps[0].name or "", steps[1:]
-        return lambda scope: walk(scope.variables[variable], rest)
+        return lambda scope: value_at(scope.variables[variable], rest)
     if all(step.name is not None for step in steps):
         names = [step.name for step in steps]
 
@@ -110,21 +111,7 @@ def path_closure(steps: Sequence[Step], *, in_variable: bool) -> Closure:
             return value
 
         return by_names
-    return lambda scope: walk(scope.record, steps)
-
-
-def walk(value: Value, steps: Sequence[Step]) -> Value:
-    """The value at a path; null where the path leads nowhere (data-prep.md#null-and-missing). `[*]` gives an array with
-    one value per element."""
-    for number, step in enumerate(steps):
-        if step.every:
-            rest = steps[number + 1 :]
-            return [walk(item, rest) for item in value] if isinstance(value, list) else None
-        if step.index is not None:
-            value = value[step.index] if isinstance(value, list) and step.index < len(value) else None
-        else:
-            value = value.get(step.name) if isinstance(value, dict) else None
-    return value
+    return lambda scope: value_at(scope.record, steps)
 
 
 def _member(target: Closure, name: str) -> Closure:

@@ -63,6 +63,25 @@ def flattened(event: str | None, properties: Mapping[str, Any]) -> dict[str, Any
     return {**plain, **reserved, "event_name": event}
 
 
+def value_at(value: Any, steps: Sequence[Step]) -> Any:
+    """The value at a path below `value`; null where the path leads nowhere (data-prep.md#null-and-missing).
+
+    `[*]` gives an array with one value per element.
+    """
+    for place, step in enumerate(steps):
+        if step.every:
+            rest = steps[place + 1 :]
+            return [value_at(item, rest) for item in value] if isinstance(value, list) else None
+        if step.name is not None:
+            value = value.get(step.name) if isinstance(value, dict) else None
+        else:
+            index = step.index or 0
+            value = value[index] if isinstance(value, list) and index < len(value) else None
+        if value is None:
+            return None
+    return value
+
+
 def columns_of(
     path: Sequence[Step], derived: Mapping[str, str], layout: Literal["event", "record"] = "event"
 ) -> frozenset[str]:

@@ -172,11 +172,11 @@ def load_mapping_set(path: Path) -> MappingSet:
             raise MappingSetError(f"{path} has {size} bytes, at most {bounds.FILE_BYTES} are read")
         content = path.read_bytes()
     except OSError as error:
-        raise MappingSetError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise MappingSetError(f"{path} cannot be read: {error.strerror or error}") from error
     try:
         return read_mapping_set(content, path.suffix)
     except MappingSetError as error:
-        raise MappingSetError(f"{path}: {error}") from None
+        raise MappingSetError(f"{path}: {error}") from error
 
 
 def read_mapping_set(content: bytes, suffix: str) -> MappingSet:
@@ -194,13 +194,13 @@ def read_mapping_set(content: bytes, suffix: str) -> MappingSet:
             case ".csv":
                 return MappingSet.from_json(list(_csv_mappings(content.decode("utf-8-sig"))))
     except orjson.JSONDecodeError as error:
-        raise MappingSetError(f"no JSON: line {error.lineno}, column {error.colno}: {error.msg}") from None
+        raise MappingSetError(f"no JSON: line {error.lineno}, column {error.colno}: {error.msg}") from error
     except yaml.YAMLError as error:
-        raise MappingSetError(f"no YAML: {' '.join(str(error).split())}") from None
+        raise MappingSetError(f"no YAML: {' '.join(str(error).split())}") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise MappingSetError(f"no CSV in UTF-8: {error}") from None
-    except RecursionError:
-        raise MappingSetError("the document is nested too deeply") from None
+        raise MappingSetError(f"no CSV in UTF-8: {error}") from error
+    except RecursionError as error:
+        raise MappingSetError("the document is nested too deeply") from error
     raise MappingSetError(
         f"a mapping set is a .json, .yaml, .yml or .csv file, not {suffix or 'a file without suffix'}"
     )
@@ -245,7 +245,7 @@ def _json_schema(document: Mapped[str, Any]) -> Mapped[str, Any] | None:
         try:
             schema = orjson.loads(schema)
         except orjson.JSONDecodeError as error:
-            raise MappingSetError(f"outputSchema.jsonSchema is a string that is not JSON: {error.msg}") from None
+            raise MappingSetError(f"outputSchema.jsonSchema is a string that is not JSON: {error.msg}") from error
     if schema is not None and not isinstance(schema, Mapped):
         raise MappingSetError(f"outputSchema.jsonSchema is {_kind(schema)}, expected an object")
     return schema

@@ -337,6 +337,15 @@ def children(node: Expression) -> Iterator[Expression]:
             yield body
 
 
+def nodes(tree: Expression) -> Iterator[Expression]:
+    """The tree's nodes, itself included."""
+    pending = [tree]
+    while pending:
+        node = pending.pop()
+        yield node
+        pending.extend(children(node))
+
+
 def _refuse_depth(tree: Expression) -> None:
     level = [tree]
     for _ in range(bounds.EXPRESSION_DEPTH):

@@ -10,11 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 TENANT = "{TENANT_ID}"
+
+HOME: Final = "custom"
+"""The object below `_{TENANT_ID}.mixpanel` that holds grown fields, apart from those of the standard field group."""
 
 CLASS_ID = "https://ns.adobe.com/xdm/context/experienceevent"
 

@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from mixpanel_aep_assets.dataprep.columnar.compile_functions import NATIVE
-from mixpanel_aep_assets.dataprep.columnar.compile_targets import target_type
 from mixpanel_aep_assets.dataprep.columnar.compiled_mapping import MappedFrame, compile_mapping
 from mixpanel_aep_assets.dataprep.interpreter.context import EvaluationContext
 from mixpanel_aep_assets.dataprep.interpreter.evaluate import Evaluator
 from mixpanel_aep_assets.dataprep.interpreter.functions import FUNCTIONS, Kind
 from mixpanel_aep_assets.dataprep.interpreter.records import flattened
+from mixpanel_aep_assets.dataprep.interpreter.schema_targets import target_type
 from mixpanel_aep_assets.dataprep.interpreter.validation import validate
 from mixpanel_aep_assets.dataprep.language.mapping_errors import MappingSetError
 from mixpanel_aep_assets.dataprep.language.mapping_set import MappingSet

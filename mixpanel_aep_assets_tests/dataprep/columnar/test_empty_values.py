@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from mixpanel_aep_assets.dataprep.columnar.compile_targets import target_type
 from mixpanel_aep_assets.dataprep.columnar.compiled_mapping import compile_mapping
 from mixpanel_aep_assets.dataprep.interpreter.evaluate import Evaluator, evaluate_expression
 from mixpanel_aep_assets.dataprep.interpreter.records import decode_object
+from mixpanel_aep_assets.dataprep.interpreter.schema_targets import target_type
 from mixpanel_aep_assets.dataprep.interpreter.validation import validate
 from mixpanel_aep_assets.dataprep.language.mapping_set import MappingSet
 from mixpanel_aep_assets.xdm.composition import registry_schema

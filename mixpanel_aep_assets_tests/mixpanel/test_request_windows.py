@@ -7,8 +7,8 @@ import math
 
 import pytest
 
-from mixpanel_aep_assets.mixpanel import windows
-from mixpanel_aep_assets.mixpanel.windows import Limits, Size, Sizes, Window
+from mixpanel_aep_assets.mixpanel import request_windows
+from mixpanel_aep_assets.mixpanel.request_windows import Limits, Size, Sizes, Window
 
 LAST = datetime.date(2026, 11, 20)
 LIMITS = Limits()
@@ -30,7 +30,7 @@ def read_through(wanted: list[datetime.date], real: dict[datetime.date, Size], l
     made: list[Window] = []
     for day in wanted:
         if day not in known:
-            made.append(windows.window_of(day, set(wanted) - set(known), Sizes(known), limits))
+            made.append(request_windows.window_of(day, set(wanted) - set(known), Sizes(known), limits))
             known |= {each: real[each] for each in made[-1].days}
     return made
 
@@ -46,16 +46,16 @@ def test_two_years_of_50_000_events_a_day_fit_into_an_hours_requests(order: str)
 
 def test_the_forecast_of_the_same_two_years_needs_no_wait_for_the_budget() -> None:
     sizes = Sizes({LAST: day_size(50_000)})
-    forecast = windows.forecast(windows.plan(days(730), sizes, LIMITS), hourly=54, bytes_a_second=20e6)
+    forecast = request_windows.forecast(request_windows.plan(days(730), sizes, LIMITS), hourly=54, bytes_a_second=20e6)
     assert (forecast.days, forecast.waiting) == (730, 0)
     assert forecast.requests <= 54
     assert forecast.receiving == pytest.approx(730 * 50_000 * EVENT_BYTES / 20e6)
 
 
 def test_a_budget_makes_the_requests_beyond_it_wait_an_hour_each() -> None:
-    made = windows.plan(days(730), Sizes({LAST: day_size(2_000_000)}), LIMITS)
+    made = request_windows.plan(days(730), Sizes({LAST: day_size(2_000_000)}), LIMITS)
     assert len(made) == 730
-    assert windows.forecast(made, hourly=54, bytes_a_second=None).waiting == 13 * 3600
+    assert request_windows.forecast(made, hourly=54, bytes_a_second=None).waiting == 13 * 3600
 
 
 def test_a_first_day_goes_alone_and_windows_grow_from_what_it_showed() -> None:
@@ -66,7 +66,7 @@ def test_a_first_day_goes_alone_and_windows_grow_from_what_it_showed() -> None:
 
 def test_windows_go_from_the_newest_day_back_and_never_over_a_gap() -> None:
     wanted = [*days(5), *days(3, LAST - datetime.timedelta(days=9))]
-    made = windows.plan(wanted, Sizes({LAST: day_size(10)}), Limits(most_days=4))
+    made = request_windows.plan(wanted, Sizes({LAST: day_size(10)}), Limits(most_days=4))
     assert [(window.last, len(window.days)) for window in made] == [
         (LAST, 4),
         (LAST - datetime.timedelta(days=4), 1),
@@ -82,7 +82,7 @@ def test_bytes_events_and_days_each_end_a_window() -> None:
         (Limits(most_events=50_000), 2),
         (Limits(most_days=7), 7),
     ):
-        made = windows.plan(days(31), Sizes(known), limits)
+        made = request_windows.plan(days(31), Sizes(known), limits)
         assert max(len(window.days) for window in made) == most
 
 
@@ -107,20 +107,20 @@ def test_a_shrinking_past_is_followed() -> None:
 
 def test_a_day_beyond_what_one_request_carries_is_for_several() -> None:
     sizes = Sizes({LAST: Size(50e9, 45e6), LAST - datetime.timedelta(days=1): Size(1e6, 900)})
-    made = windows.plan(days(2), sizes, LIMITS)
+    made = request_windows.plan(days(2), sizes, LIMITS)
     assert [(window.first, window.requests) for window in made] == [(LAST, 5), (LAST - datetime.timedelta(days=1), 1)]
-    assert windows.window_of(LAST, set(days(2)), sizes, LIMITS) == made[0]
+    assert request_windows.window_of(LAST, set(days(2)), sizes, LIMITS) == made[0]
 
 
 def test_a_window_that_cannot_be_carried_is_halved_down_to_a_day() -> None:
-    newer, older = windows.halves(days(5))
+    newer, older = request_windows.halves(days(5))
     assert (newer, older) == (days(5)[:3], days(5)[3:])
-    assert windows.halves(days(2)) == (days(2)[:1], days(2)[1:])
+    assert request_windows.halves(days(2)) == (days(2)[:1], days(2)[1:])
 
 
 def test_event_lists_weigh_about_the_same_and_leave_the_rarest_to_the_rest() -> None:
     names = {"a": 50, "b": 45, "c": 40, "d": 10, "e": 5}
-    lists = windows.name_lists(names, 3)
+    lists = request_windows.name_lists(names, 3)
     assert len(lists) == 2
     assert "e" not in {name for some in lists for name in some}
     assert max(sum(names[name] for name in some) for some in lists) <= 60
@@ -128,4 +128,4 @@ def test_event_lists_weigh_about_the_same_and_leave_the_rarest_to_the_rest() -> 
 
 @pytest.mark.parametrize("names", [{}, {"only": 5}, {"most": 90, "b": 5, "c": 5}])
 def test_names_that_do_not_divide_a_day_give_no_lists(names: dict[str, int]) -> None:
-    assert windows.name_lists(names, 3) == []
+    assert request_windows.name_lists(names, 3) == []

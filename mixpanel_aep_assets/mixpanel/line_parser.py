@@ -96,7 +96,7 @@ def _read(data: bytes, number: int) -> Row:
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
-        raise _Refused("not_utf8", f"byte {error.start}: {error.reason}") from None
+        raise _Refused("not_utf8", f"byte {error.start}: {error.reason}") from None  # holds the event, as below
     members = _parse(text)
     if "event" not in members:
         raise _Refused("no_event", f"no member `event`, only {_names(members)}")

@@ -36,7 +36,7 @@ Report = Callable[[str, str, object, str], None]
 """Takes pointer, keyword, value, message."""
 
 
-class Walker:
+class RecordValidator:
     """The rules of one schema. `typed` says that records are rows of a frame: None is absent, dates are objects."""
 
     def __init__(self, schema: Schema, *, typed: bool = False) -> None:

@@ -17,11 +17,11 @@ from mixpanel_aep_assets.storage import PASSING, StorageError
 Records = npt.NDArray[np.void]
 """A structured array with a field `high` of type uint64, the hash that the rows are spread by."""
 
-BUCKET_ROWS = 1_000_000
+PARTITION_ROWS = 1_000_000
 
 
 @dataclass(frozen=True)
-class Buckets:
+class HashPartitions:
     """Files of records. Can be sent to other processes, which put theirs in files of their own. Raises StorageError."""
 
     folder: Path
@@ -54,15 +54,15 @@ class Buckets:
 
 
 @contextmanager
-def buckets(dtype: np.dtype[np.void], rows: int) -> Iterator[Buckets]:
-    """Buckets of about `BUCKET_ROWS` of `rows` records, all records of one hash in one of them.
+def hash_partitions(dtype: np.dtype[np.void], rows: int) -> Iterator[HashPartitions]:
+    """Buckets of about `PARTITION_ROWS` of `rows` records, all records of one hash in one of them.
 
     The files lie in the machine's folder for temporary files; raises StorageError where that cannot be written.
     """
     with ExitStack() as stack:
         with _explained():
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=PASSING))
-        yield Buckets(Path(folder), max(1, -(-rows // BUCKET_ROWS)), dtype)
+        yield HashPartitions(Path(folder), max(1, -(-rows // PARTITION_ROWS)), dtype)
 
 
 @contextmanager
@@ -73,7 +73,7 @@ def _explained() -> Iterator[None]:
         raise StorageError(
             f"The folder for temporary files, {_place()}, cannot be written: {error}. "
             "Free space on its disk, or set TMPDIR to a folder that has some, and run the day again."
-        ) from None
+        ) from error
 
 
 def _place() -> str:

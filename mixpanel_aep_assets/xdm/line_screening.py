@@ -1,7 +1,7 @@
 """JSON lines that surely conform, found while they are decoded: a type for `msgspec` made from the schema.
 
-What passes has no violation but perhaps a repeated `_id`; what does not pass is judged by `walker`, which is exact and some
-ten times slower. So a rule that a type cannot express, or not cheaply, simply does not let a line pass.
+What passes has no violation but perhaps a repeated `_id`; what does not pass is judged by `record_validation`, which is exact and
+some ten times slower. So a rule that a type cannot express, or not cheaply, simply does not let a line pass.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _WHOLE_TEXTS: Final[Mapping[str, str]] = {
 }
 
 
-class Screen:
+class LineScreening:
     """The lines of one schema that surely conform as of `now`."""
 
     def __init__(self, schema: Schema, now: datetime.datetime) -> None:
@@ -55,7 +55,7 @@ class Screen:
         self._decoder = msgspec.json.Decoder(_object(root, (), primary))
         self._places = {child.name: f"f{number}" for number, child in enumerate(root.children)}
         self._primaries = (1,) if schema.primary is None else (0, 1)
-        # An offset may move an instant by a day; what is nearer to now is for the walker.
+        # An offset may move an instant by a day; what is nearer to now is for the record validator.
         self._horizon = (now - datetime.timedelta(days=2)).strftime("%Y-%m-%d")
 
     def passed(self, line: bytes) -> Any:
@@ -81,7 +81,7 @@ class Screen:
         return isinstance(moment, str) and moment[:10] >= self._horizon
 
     def _has_good_identities(self, record: Any) -> bool:
-        """Whether each namespace has one good id; several ids of one are for the walker."""
+        """Whether each namespace has one good id; several ids of one are for the record validator."""
         identities = self.member(record, "identityMap")
         if not isinstance(identities, dict):
             return True
@@ -203,7 +203,7 @@ def _text(field: Field, path: tuple[str, ...]) -> Any:
 
 
 def _choice(field: Field, path: tuple[str, ...]) -> Any:
-    """The allowed values that break no other rule; choices other than texts are for the walker."""
+    """The allowed values that break no other rule; choices other than texts are for the record validator."""
     allowed = field.enum or ()
     plain = field.kind == "string" and field.format is None and path != _STATE
     if not plain or not all(isinstance(one, str) for one in allowed):
