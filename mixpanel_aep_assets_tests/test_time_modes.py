@@ -13,11 +13,11 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
-from mixpanel_aep_assets import failures, remembered
+from mixpanel_aep_assets import failures
 from mixpanel_aep_assets.cli import cli
 from mixpanel_aep_assets.components import MixpanelToAep
 from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Opened, remembered
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.mixpanel.errors import TimeModeUnsure
 from mixpanel_aep_assets.mixpanel.zones import zone
