@@ -9,11 +9,10 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner
 
-from mixpanel_aep_assets import blocks
 from mixpanel_aep_assets.cli import cli, connections
 from mixpanel_aep_assets.components import MixpanelToAep
 from mixpanel_aep_assets.components.mixpanel_to_aep import resource
-from mixpanel_aep_assets.connection import SECRET_VARIABLES
+from mixpanel_aep_assets.connection import SECRET_VARIABLES, blocks
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.errors import SettingsError
 from mixpanel_aep_assets_tests.connections import DAY, events, lines, opened, provisioned, run_day, variables

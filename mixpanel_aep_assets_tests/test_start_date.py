@@ -12,8 +12,8 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner
 
-from mixpanel_aep_assets import remembered
 from mixpanel_aep_assets.cli import cli
+from mixpanel_aep_assets.connection import remembered
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.storage import open_storage
 from mixpanel_aep_assets_tests.connections import DAY, events, lines, opened, provisioned

@@ -12,9 +12,9 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
-from mixpanel_aep_assets import failures, remembered
+from mixpanel_aep_assets import failures
 from mixpanel_aep_assets.cli import cli
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Opened, remembered
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.mixpanel.errors import TimeModeUnsure
 from mixpanel_aep_assets.mixpanel.zones import zone

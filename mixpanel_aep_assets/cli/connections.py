@@ -9,8 +9,7 @@ from typing import Any
 import click
 
 import mixpanel_aep_assets
-from mixpanel_aep_assets import blocks
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Opened, blocks
 from mixpanel_aep_assets.errors import ExplainedError
 
 DEFINITIONS = Path(mixpanel_aep_assets.__file__).parent / "defs"

@@ -18,11 +18,11 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mixpanel_aep_assets import display, remembered
+from mixpanel_aep_assets import display
 from mixpanel_aep_assets.cli import NOT_YET, killed, plain
 from mixpanel_aep_assets.cli.connections import load_definitions, no_connection, open_connection
 from mixpanel_aep_assets.cli.options import connection_option, day_range, days_between, report_option, wide_console
-from mixpanel_aep_assets.connection import VARIABLES, Opened, Settings
+from mixpanel_aep_assets.connection import VARIABLES, Opened, Settings, remembered
 from mixpanel_aep_assets.errors import FAILED
 from mixpanel_aep_assets.storage import StorageError
 

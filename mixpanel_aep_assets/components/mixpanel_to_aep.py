@@ -15,9 +15,9 @@ from typing import Literal
 import dagster as dg
 from pydantic import Field
 
-from mixpanel_aep_assets import assets, automation, checks, drift, remembered
-from mixpanel_aep_assets.blocks import Block, block_of
-from mixpanel_aep_assets.connection import DEFAULT_NAME, SECRET_VARIABLES, Opened, Secrets, Settings
+from mixpanel_aep_assets import assets, automation, checks, drift
+from mixpanel_aep_assets.connection import DEFAULT_NAME, SECRET_VARIABLES, Opened, Secrets, Settings, remembered
+from mixpanel_aep_assets.connection.blocks import Block, block_of
 from mixpanel_aep_assets.pipeline import time_modes
 from mixpanel_aep_assets.resources import ConnectionResource
 from mixpanel_aep_assets.storage import StorageError, uri_of

@@ -1,8 +1,8 @@
 """A connection's YAML block, read the same way by the component and, without loading Dagster, by every command.
 
-Precedence, of settings: the block, then the environment (`connection.VARIABLES`), then the default. Of Mixpanel's credentials:
+Precedence, of settings: the block, then the environment (`settings.VARIABLES`), then the default. Of Mixpanel's credentials:
 the service account, then the project secret, then the bearer token; the first whose variables are set is used, and the
-others are not read. Which variable holds a secret is said by the block (`…_env`), else by `connection.SECRET_VARIABLES`.
+others are not read. Which variable holds a secret is said by the block (`…_env`), else by `settings.SECRET_VARIABLES`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ from typing import Any
 
 import yaml
 
-from mixpanel_aep_assets.connection import DEFAULT_NAME, SECRET_VARIABLES, WAYS_INTO_MIXPANEL, Opened, Secrets, Settings
+from mixpanel_aep_assets.connection.clients import Opened
+from mixpanel_aep_assets.connection.settings import (
+    DEFAULT_NAME,
+    SECRET_VARIABLES,
+    WAYS_INTO_MIXPANEL,
+    Secrets,
+    Settings,
+)
 from mixpanel_aep_assets.errors import SettingsError
 
 TYPE = "mixpanel_aep_assets.components.MixpanelToAep"
