@@ -16,7 +16,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from mixpanel_aep_assets import manifests, remembered
+from mixpanel_aep_assets import manifests
+from mixpanel_aep_assets.connection import remembered
 from mixpanel_aep_assets.connection import Opened
 from mixpanel_aep_assets.emulator import EmulatorProcess
 from mixpanel_aep_assets.manifests import FORMAT, Action, NewerFormat, RawManifest, UnreadableManifest
