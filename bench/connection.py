@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mixpanel_aep_assets.connection import Opened
+    from mixpanel_aep_assets.connection import Connection
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
@@ -19,12 +19,12 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def opened(base_url: str, out: Path, platform_url: str | None = None) -> Opened:
+def opened(base_url: str, out: Path, platform_url: str | None = None) -> Connection:
     """A UTC project at the URL; the budget counts in the output folder, so that nobody else's is spent."""
     from pydantic import SecretStr
 
     from mixpanel_aep_assets.cli.demo import CREDENTIALS
-    from mixpanel_aep_assets.connection import Opened, Secrets, Settings
+    from mixpanel_aep_assets.connection import Connection, Secrets, Settings
 
     settings = Settings(
         project_id=1,
@@ -44,4 +44,4 @@ def opened(base_url: str, out: Path, platform_url: str | None = None) -> Opened:
         adobe_client_id=SecretStr(CREDENTIALS["ADOBE_CLIENT_ID"]),
         adobe_client_secret=SecretStr(CREDENTIALS["ADOBE_CLIENT_SECRET"]),
     )
-    return Opened(settings, secrets)
+    return Connection(settings, secrets)

@@ -21,10 +21,10 @@ from mixpanel_aep_assets.emulator import EmulatorProcess
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mixpanel_aep_assets.connection import Opened
+    from mixpanel_aep_assets.connection import Connection
 
 
-def service(stack: ExitStack, base_url: str, out: Path) -> tuple[Opened, EmulatorProcess]:
+def service(stack: ExitStack, base_url: str, out: Path) -> tuple[Connection, EmulatorProcess]:
     """The emulator and a connection to it. It stands for a service that is always there and provisioned once, so it starts
     beside the export, which does not need it, and has answered before it is measured."""
     emulator = stack.enter_context(EmulatorProcess(state=out / "emulator.sqlite"))
@@ -42,7 +42,7 @@ def main() -> None:
     seconds: dict[str, float] = {}
     manifests: dict[str, Any] = {}
 
-    def run(name: str, step: Callable[[Opened, str], object], connection: Opened) -> None:
+    def run(name: str, step: Callable[[Connection, str], object], connection: Connection) -> None:
         began = time.perf_counter()
         manifests[name] = step(connection, args.date)
         seconds[name] = round(time.perf_counter() - began, 3)

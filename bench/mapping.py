@@ -19,7 +19,7 @@ from rich.table import Table
 from stages import mapping, provisioned
 
 from mixpanel_aep_assets.cli.demo import environment
-from mixpanel_aep_assets.connection import Opened, Secrets, Settings
+from mixpanel_aep_assets.connection import Connection, Secrets, Settings
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.pipeline import extract
 
@@ -35,11 +35,11 @@ def main() -> None:
         write_day(folder, DAY, events, plain=True)
         emulator.control.seed_day(DAY.isoformat(), folder / f"{DAY}.ndjson")
         variables = environment(emulator.url, folder, folder / "dagster", DAY)
-        with Opened(Settings.read(variables), Secrets.read(variables)) as connection:
+        with Connection(Settings.read(variables), Secrets.read(variables)) as connection:
             provisioned(connection, "")
             extract.extract_day(connection, DAY.isoformat())
             report = mapping(connection, DAY.isoformat())
-            mappings = len(connection.mapping_set.mappings)
+            mappings = len(connection.mapping.mapping_set.mappings)
     rates = {
         "compiled": report["records"] / report["compiled_seconds"],
         "plain evaluator": 1 / report["plain_seconds_per_row"],

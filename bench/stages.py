@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from connection import arguments, opened
 
 from mixpanel_aep_assets.aep import provision
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.pipeline import extract, load, transform, verify
 
 A_MILLION = 1_000_000
@@ -37,35 +37,37 @@ CHECKS = (
 Report = dict[str, Any]
 
 
-def provisioned(connection: Opened, _: str) -> Report:
+def provisioned(connection: Connection, _: str) -> Report:
     provision.apply(connection.platform, provision.plan(connection.platform, connection.wanted()))
     return {"records": 0}
 
 
-def transformed(connection: Opened, day: str) -> Report:
+def transformed(connection: Connection, day: str) -> Report:
     manifest = transform.transform_day(connection, day)
     return {"records": manifest.rows + manifest.duplicates + manifest.quarantined}
 
 
-def checked(connection: Opened, day: str) -> Report:
+def checked(connection: Connection, day: str) -> Report:
     manifest = transform.stored(connection, day)
+    assert manifest is not None
     left = transform.violations_left(connection, day)
     return {"records": manifest.rows, "violations": left}
 
 
-def uploaded(connection: Opened, day: str) -> Report:
+def uploaded(connection: Connection, day: str) -> Report:
     manifest = load.load_day(connection, day)
     return {"records": manifest.rows, "bytes": manifest.bytes}
 
 
-def whole(connection: Opened, day: str) -> Report:
-    for step in (extract.extract_day, transform.transform_day, load.load_day):
-        manifest = step(connection, day)
+def whole(connection: Connection, day: str) -> Report:
+    extract.extract_day(connection, day)
+    transform.transform_day(connection, day)
+    manifest = load.load_day(connection, day)
     red = [check.__name__ for check in CHECKS if not check(connection, day).passed]
     return {"records": manifest.rows, "red": red}
 
 
-def oracle(connection: Opened, day: str) -> Report:
+def oracle(connection: Connection, day: str) -> Report:
     """The compiled check over a million rows, and jsonschema-rs over a sample that is Python objects already."""
     import jsonschema_rs
 
@@ -77,7 +79,7 @@ def oracle(connection: Opened, day: str) -> Report:
     again = itertools.chain.from_iterable(row_groups(connection, transform.TABLE, day) for _ in itertools.count())
     while rows < A_MILLION:
         frame = next(again).head(A_MILLION - rows)
-        compiled, findings = timed(connection.conformance.check, frame, compiled)
+        compiled, findings = timed(connection.mapping.conformance.check, frame, compiled)
         rows, bad = rows + frame.height, bad + int(findings.bad.sum() or 0)
         if len(sample) < SAMPLE:
             records = frame.head(SAMPLE - len(sample)).iter_rows(named=True)
@@ -96,7 +98,7 @@ def oracle(connection: Opened, day: str) -> Report:
     }
 
 
-def mapping(connection: Opened, day: str) -> Report:
+def mapping(connection: Connection, day: str) -> Report:
     """The compiled standard mapping over the day's rows, and the plain evaluator over a sample of them."""
     from mixpanel_aep_assets.connection import DERIVED
     from mixpanel_aep_assets.dataprep.columnar.row_values import Records
@@ -113,13 +115,13 @@ def mapping(connection: Opened, day: str) -> Report:
     sample: list[Any] = []
     for raw in row_groups(connection, extract.TABLE, day):
         frame = raw.with_columns(derived)
-        compiled, _ = timed(connection.mapping.apply, frame, compiled)
+        compiled, _ = timed(connection.mapping.compiled.apply, frame, compiled)
         rows += frame.height
         if len(sample) < SAMPLE:
             head = frame.head(SAMPLE - len(sample))
             records = Records(head, "event", DERIVED, flat=False)
             sample += [records[row] for row in range(head.height)]
-    evaluator = Evaluator(connection.mapping_set, target_type(connection.schema.root))
+    evaluator = Evaluator(connection.mapping.mapping_set, target_type(connection.schema.root))
     began = time.perf_counter()
     for record in sample:
         evaluator.row(record)
@@ -132,7 +134,7 @@ def mapping(connection: Opened, day: str) -> Report:
     }
 
 
-def row_groups(connection: Opened, table: str, day: str) -> Iterator[pl.DataFrame]:
+def row_groups(connection: Connection, table: str, day: str) -> Iterator[pl.DataFrame]:
     for path in connection.day(table, day).files():
         with connection.storage.open_read(path) as file:
             parquet = pq.ParquetFile(file)
@@ -157,7 +159,7 @@ def text(value: Any) -> str:
     return str(value.isoformat())
 
 
-STAGES: dict[str, Callable[[Opened, str], Report]] = {
+STAGES: dict[str, Callable[[Connection, str], Report]] = {
     "provision": provisioned,
     "transform": transformed,
     "conformance": checked,

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import dagster as dg
 
 from mixpanel_aep_assets import backfill, failures, metadata
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.manifests import BatchManifest, Changes, Exported, RawManifest, XdmManifest, as_json
 from mixpanel_aep_assets.pipeline import (
     export_requests,
@@ -61,12 +61,12 @@ def build_assets(
         together = backfill.pass_of(context, failures.days_of(context, days))
         force = failures.is_forced(context.run.tags)
 
-        def step(opened: Opened, day: str, *, log: Callable[[str], None]) -> Exported:
+        def step(connection: Connection, day: str, *, log: Callable[[str], None]) -> Exported:
             waited = failures.UNSURE_TAG in context.run.tags
-            settled = time_modes.settle_day(opened, day, log=log) if waited else None
+            settled = time_modes.settle_day(connection, day, log=log) if waited else None
             if settled is not None:
                 return Exported(settled, unchanged=True)
-            return history.extract_day(opened, day, together=together, force=force, log=log)
+            return history.extract_day(connection, day, together=together, force=force, log=log)
 
         return materialize(context, resource_key, step, _raw_metadata, lambda made: made.manifest.digest)
 
@@ -120,7 +120,7 @@ def materialize(
     days = failures.days_of(context, context.assets_def.partitions_def)
     for day in days:
         with failures.explained(context, context.asset_key.path[0], day):
-            made = step(resource.opened, day, log=metadata.plainly(context.log.info))
+            made = step(resource.connection, day, log=metadata.plainly(context.log.info))
             described = metadata.shown(partial(describe, made, resource), context.log.warning)
         versions.append(version(made))
         if len(days) > 1:
@@ -131,15 +131,15 @@ def materialize(
 
 
 def _files(resource: ConnectionResource, table: str, day: str, generation: str) -> dg.MetadataValue[Any]:
-    stored = resource.opened.day(table, day)
+    stored = resource.connection.day(table, day)
     return dg.MetadataValue.path(stored.storage.location(f"{stored.path}/{generation}"))
 
 
 def _raw_metadata(made: Exported, resource: ConnectionResource) -> dict[str, Any]:
-    opened, manifest = resource.opened, made.manifest
+    connection, manifest = resource.connection, made.manifest
     body = manifest.body
-    others = export_requests.of_day(opened, manifest.day)
-    seen = cache(partial(previews.of_raw_events, opened, manifest))
+    others = export_requests.of_day(connection, manifest.day)
+    seen = cache(partial(previews.of_raw_events, connection, manifest))
 
     def looked_at(rows: Callable[[previews.RawPreview], previews.Rows], how: str) -> dg.MetadataValue[Any]:
         of_day = seen()
@@ -165,7 +165,7 @@ def _raw_metadata(made: Exported, resource: ConnectionResource) -> dict[str, Any
         **_changes(made),
         "export_request": partial(_request, manifest),
         "files": partial(_files, resource, extract.TABLE, manifest.day, manifest.generation),
-        "preview": lambda: metadata.table(extract.preview(opened, manifest.day, 10)),
+        "preview": lambda: metadata.table(extract.preview(connection, manifest.day, 10)),
         "properties": lambda: looked_at(lambda of_day: of_day.properties, ", most frequent first"),
         "top_values": lambda: looked_at(lambda of_day: of_day.values, "; properties whose values repeat"),
         "dagster/column_schema": partial(metadata.column_schema, extract.SCHEMA, extract.COLUMNS),
@@ -186,7 +186,7 @@ def _request(manifest: RawManifest) -> str:
 
 
 def _xdm_metadata(manifest: XdmManifest, resource: ConnectionResource, raw: dg.AssetKey) -> dict[str, Any]:
-    opened, day = resource.opened, manifest.day
+    connection, day = resource.connection, manifest.day
     return {
         "dagster/partition_row_count": manifest.rows,
         "dagster/size_bytes": sum(part.bytes for part in manifest.parts),
@@ -199,27 +199,27 @@ def _xdm_metadata(manifest: XdmManifest, resource: ConnectionResource, raw: dg.A
         "schema": manifest.schema,
         "mapping": manifest.mapping,
         "files": partial(_files, resource, transform.TABLE, day, manifest.generation),
-        "preview": lambda: metadata.table(transform.preview(opened, day, 10)),
+        "preview": lambda: metadata.table(transform.preview(connection, day, 10)),
         "fields": lambda: metadata.table(
-            previews.field_rows(opened, manifest),
+            previews.field_rows(connection, manifest),
             caption=f"Fields with values or violations in {manifest.rows:,} events, violated ones first.",
         ),
         "before_and_after": lambda: metadata.texts(
             text
-            for number, (before, after) in enumerate(previews.before_and_after(opened, manifest), 1)
+            for number, (before, after) in enumerate(previews.before_and_after(connection, manifest), 1)
             for text in ((f"**Event {number}, raw**", before), (f"**Event {number}, XDM**", after))
         ),
-        "dagster/column_lineage": lambda: metadata.column_lineage(raw, transform.lineage(opened, day)),
-    } | ({"dagster/column_schema": partial(_columns, opened, day)} if manifest.parts else {})
+        "dagster/column_lineage": lambda: metadata.column_lineage(raw, transform.lineage(connection, day)),
+    } | ({"dagster/column_schema": partial(_columns, connection, day)} if manifest.parts else {})
 
 
-def _columns(opened: Opened, day: str) -> dg.TableSchema:
-    return metadata.column_schema(transform.arrow_schema(opened, day), transform.described(opened))
+def _columns(connection: Connection, day: str) -> dg.TableSchema:
+    return metadata.column_schema(transform.arrow_schema(connection, day), transform.described(connection.mapping))
 
 
-def _counts(opened: Opened, day: str) -> dict[str, Any]:
+def _counts(connection: Connection, day: str) -> dict[str, Any]:
     """The day's row of the report; of what the Platform has not said yet it says so."""
-    row = report.known(report.counts_of(opened, day))
+    row = report.known(report.counts_of(connection, day))
     return {name: "not known yet" if value is None and name in report.COUNTS else value for name, value in row.items()}
 
 
@@ -236,5 +236,5 @@ def _batch_metadata(manifest: BatchManifest, resource: ConnectionResource) -> di
         "guardrails": [{"warning": text} for text in manifest.guardrails],
         "seconds": round(manifest.seconds, 3),
         "rows_per_second": metadata.rate(manifest.rows, manifest.seconds),
-        "counts": lambda: metadata.table([_counts(resource.opened, manifest.day)]),
-    } | ({"batch_url": lambda: metadata.url(load.batch_url(resource.opened, batch_id))} if batch_id else {})
+        "counts": lambda: metadata.table([_counts(resource.connection, manifest.day)]),
+    } | ({"batch_url": lambda: metadata.url(load.batch_url(resource.connection, batch_id))} if batch_id else {})

@@ -158,7 +158,7 @@ def follow_sensor(name: str, batch: dg.AssetKey, job: Any, resource_key: str, *,
         finished: list[tuple[str, str, str]] = []
         for day, batch_id in list(still_open.items())[:FOLLOW_LIMIT]:
             del still_open[day]
-            status, final = load.status(resource.opened, batch_id)
+            status, final = load.status(resource.connection, batch_id)
             if final:
                 finished.append((day, batch_id, status))
             else:

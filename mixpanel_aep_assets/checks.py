@@ -139,7 +139,7 @@ def checks_of(asset: dg.AssetsDefinition, *checks: Check, resource_key: str) -> 
             findings = []
             for day in failures.days_of(context, days):
                 with failures.explained(context, connection, day):
-                    findings.append(check.find(resource.opened, day))
+                    findings.append(check.find(resource.connection, day))
             if any(finding.waits for finding in findings):
                 failures.wait_for_time_mode(context, connection)
             yield result(findings, context.log.warning, check.name, asset.key)

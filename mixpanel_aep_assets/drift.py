@@ -62,6 +62,6 @@ def _metadata(manifest: DriftManifest, resource: ConnectionResource) -> dict[str
         "against": against,
         "found": lambda: metadata.table(as_json(manifest.found), caption=f"Held against {against}."),
         "history": lambda: metadata.table(
-            drift.history(resource.opened, manifest.day), caption="The days so far, newest first."
+            drift.history(resource.connection, manifest.day), caption="The days so far, newest first."
         ),
     }

@@ -1,4 +1,4 @@
-"""The connection as a Dagster resource: each setting a field of it, secrets as `EnvVar`, clients opened once a run.
+"""The connection as a Dagster resource: each setting a field of it, secrets as `EnvVar`, clients connection once a run.
 
 What does not belong here: reading settings (`connection`) and what the clients do.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 import dagster as dg
 from pydantic import BaseModel, Field, PrivateAttr, SecretStr, create_model
 
-from mixpanel_aep_assets.connection import Opened, Secrets, Settings
+from mixpanel_aep_assets.connection import Connection, Secrets, Settings
 
 
 def _as_config(kind: Any) -> Any:
@@ -58,7 +58,7 @@ class ConnectionResource(_SettingsResource):
     adobe_client_secret: str | None = None
     privacy_salt: str | None = None
 
-    _opened: Opened | None = PrivateAttr(default=None)
+    _connection: Connection | None = PrivateAttr(default=None)
 
     @classmethod
     def of(cls, settings: Settings, secrets: Mapping[str, dg.EnvVar]) -> ConnectionResource:
@@ -77,15 +77,15 @@ class ConnectionResource(_SettingsResource):
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[ConnectionResource]:  # noqa: ARG002
         secrets = {key: getattr(self, key) for key in Secrets.model_fields}
         given = Secrets(**{key: SecretStr(value) for key, value in secrets.items() if value})
-        with Opened(self.settings, given) as opened:
-            self._opened = opened
+        with Connection(self.settings, given) as connection:
+            self._connection = connection
             try:
                 yield self
             finally:
-                self._opened = None
+                self._connection = None
 
     @property
-    def opened(self) -> Opened:
-        if self._opened is None:
+    def connection(self) -> Connection:
+        if self._connection is None:
             raise RuntimeError("The connection is open only while a run uses it.")
-        return self._opened
+        return self._connection

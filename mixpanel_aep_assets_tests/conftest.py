@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from mixpanel_aep_assets.aep import ims
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets_tests.connections import opened, provisioned
 
@@ -62,7 +62,7 @@ def unthrottled(emulator: EmulatorThread) -> None:
 
 
 @pytest.fixture
-def connection(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Opened]:
+def connection(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Connection]:
     """The connection `default` on the emulator, its schema and dataset made."""
     with opened(emulator, tmp_path) as made:
         yield provisioned(made)

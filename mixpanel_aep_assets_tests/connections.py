@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ from pydantic import SecretStr
 
 from mixpanel_aep_assets.aep import provision
 from mixpanel_aep_assets.cli.demo import CREDENTIALS, environment
-from mixpanel_aep_assets.connection import Opened, Secrets, Settings
+from mixpanel_aep_assets.connection import Connection, Secrets, Settings
 from mixpanel_aep_assets.manifests import BatchManifest
 from mixpanel_aep_assets.pipeline import extract, load, transform
 from mixpanel_aep_assets.xdm import standard
@@ -27,7 +28,7 @@ class Server(Protocol):
     url: str
 
 
-def opened(emulator: Server, folder: Path, **settings: Any) -> Opened:
+def opened(emulator: Server, folder: Path, **settings: Any) -> Connection:
     """The default connection on the emulator, its days below `folder`."""
     given = {
         "project_id": 12345,
@@ -45,7 +46,7 @@ def opened(emulator: Server, folder: Path, **settings: Any) -> Opened:
         adobe_client_id=SecretStr(CREDENTIALS["ADOBE_CLIENT_ID"]),
         adobe_client_secret=SecretStr(CREDENTIALS["ADOBE_CLIENT_SECRET"]),
     )
-    return Opened(Settings(**given | settings), secrets)
+    return Connection(Settings(**given | settings), secrets)
 
 
 def variables(emulator: Server, folder: Path, **more: str) -> dict[str, str]:
@@ -56,9 +57,14 @@ def variables(emulator: Server, folder: Path, **more: str) -> dict[str, str]:
     return environment(emulator.url, folder, folder / "dagster_home", start) | more
 
 
-def provisioned(connection: Opened) -> Opened:
+def provisioned(connection: Connection) -> Connection:
     provision.apply(connection.platform, provision.plan(connection.platform, connection.wanted()))
     return connection
+
+
+def reopened(connection: Connection) -> Connection:
+    """The same connection as another process opens it: with what the storage remembers now."""
+    return dataclasses.replace(connection)
 
 
 def strict_mapping(folder: Path) -> str:
@@ -98,14 +104,14 @@ def lines(rows: list[dict[str, Any]]) -> bytes:
     return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
 
 
-def run_day(connection: Opened, day: str = DAY) -> BatchManifest:
+def run_day(connection: Connection, day: str = DAY) -> BatchManifest:
     """Export, XDM, upload; the handed-over day's manifest."""
     extract.extract_day(connection, day)
     transform.transform_day(connection, day)
     return load.load_day(connection, day)
 
 
-def settled(connection: Opened, day: str = DAY, seconds: float = 60) -> BatchManifest:
+def settled(connection: Connection, day: str = DAY, seconds: float = 60) -> BatchManifest:
     """The day's manifest once its batch is final."""
     deadline = time.monotonic() + seconds
     while True:

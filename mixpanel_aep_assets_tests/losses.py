@@ -6,7 +6,7 @@ import datetime
 from typing import Any
 from urllib.parse import parse_qs
 
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.mixpanel import doubt
 from mixpanel_aep_assets.mixpanel.retry import Retry
@@ -38,7 +38,7 @@ def moved(days: int, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def live(emulator: EmulatorThread, connection: Opened) -> int:
+def live(emulator: EmulatorThread, connection: Connection) -> int:
     emulator.control.settle()
     return int(emulator.control.books(connection.dataset)["live"]["rows"])
 
@@ -49,7 +49,7 @@ def asked(emulator: EmulatorThread, what: str = "/export") -> list[tuple[str, st
     return [(query["from_date"][0], query["to_date"][0]) for query in queries]
 
 
-def rows(connection: Opened, day: str = DAY) -> int:
+def rows(connection: Connection, day: str = DAY) -> int:
     manifest = connection.day(extract.TABLE, day).manifest()
     assert manifest is not None
     return int(manifest["rows"])
@@ -61,7 +61,7 @@ def seed(emulator: EmulatorThread, count: int = 18) -> None:
     emulator.control.seed_day(DAY, lines(events(count)))
 
 
-def ingested(emulator: EmulatorThread, connection: Opened) -> None:
+def ingested(emulator: EmulatorThread, connection: Connection) -> None:
     """Both days are live."""
     seed(emulator)
     for day in (BEFORE, DAY):
@@ -69,14 +69,14 @@ def ingested(emulator: EmulatorThread, connection: Opened) -> None:
         settled(connection, day)
 
 
-def doubted(connection: Opened, day: str = DAY) -> str:
+def doubted(connection: Connection, day: str = DAY) -> str:
     """The text of the red check."""
     finding = verify.loss_is_proven(connection, day)
     assert (finding.passed, finding.severe) == (False, True)
     return finding.text
 
 
-def require_good(connection: Opened, day: str = DAY) -> None:
+def require_good(connection: Connection, day: str = DAY) -> None:
     finding = verify.loss_is_proven(connection, day)
     assert finding.passed, finding.text
     assert doubt.read(connection.day(extract.TABLE, day)) is None

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.manifests import Violations
 from mixpanel_aep_assets.mixpanel import dedup, identity
@@ -20,18 +20,18 @@ from mixpanel_aep_assets_tests.connections import DAY, NOON, event, events, line
 from mixpanel_aep_assets_tests.outside import CASES, NO_CASES
 
 
-def live(emulator: EmulatorThread, connection: Opened) -> int:
+def live(emulator: EmulatorThread, connection: Connection) -> int:
     emulator.control.settle()
     return int(emulator.control.books(connection.dataset)["live"]["rows"])
 
 
-def xdm(connection: Opened) -> pl.DataFrame:
+def xdm(connection: Connection) -> pl.DataFrame:
     """The day as it was uploaded, in the order of its time."""
     paths = connection.day(transform.TABLE, DAY).locations()
     return pl.concat([pl.read_parquet(path) for path in paths]).sort("timestamp")
 
 
-def ids(connection: Opened) -> list[list[str]]:
+def ids(connection: Connection) -> list[list[str]]:
     """For each event the ids of its identityMap."""
     return [
         [item["id"] for items in (entries or {}).values() for item in items]
@@ -39,7 +39,7 @@ def ids(connection: Opened) -> list[list[str]]:
     ]
 
 
-def done(connection: Opened) -> dict[str, Any]:
+def done(connection: Connection) -> dict[str, Any]:
     run_day(connection)
     settled(connection)
     return dict(report.counts_of(connection, DAY))
@@ -79,7 +79,7 @@ def test_a_stamp_that_nothing_can_hold_costs_the_stamp_alone(emulator: EmulatorT
 
 
 def test_a_raw_day_of_an_earlier_version_with_such_a_time_is_no_failed_day(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     emulator.control.seed_day(DAY, lines([*events(30), event(40, time=NOON)]))
     extract.extract_day(connection, DAY)
@@ -94,7 +94,7 @@ def test_a_raw_day_of_an_earlier_version_with_such_a_time_is_no_failed_day(
 
 @pytest.mark.parametrize("others", [0, 30])
 def test_a_number_for_the_name_of_an_event_is_a_line_set_aside(
-    emulator: EmulatorThread, connection: Opened, others: int
+    emulator: EmulatorThread, connection: Connection, others: int
 ) -> None:
     odd = [event(100, name=100), event(101, name=404, error="not found")]
     emulator.control.seed_day(DAY, lines([*events(others), *odd]))
@@ -122,7 +122,7 @@ REFUSED = [
 
 
 def test_an_id_that_is_refused_costs_the_identity_and_not_the_event(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     rows = [event(number, distinct_id=value, **NO_OTHER) for number, value in enumerate(REFUSED)]
     rows += [event(50, distinct_id="Invalid", **{**NO_OTHER, "$device_id": "d1"}), event(51)]
@@ -162,7 +162,9 @@ def test_a_mapping_set_that_builds_identities_itself_loses_the_refused_ones_and_
         assert ids(connection) == [["a@b.example", "m1"], ["m2"], [], ["m4"], ["m5"], ["undefined", "m6"]]
 
 
-def test_two_events_of_one_second_with_an_empty_insert_id_are_two(emulator: EmulatorThread, connection: Opened) -> None:
+def test_two_events_of_one_second_with_an_empty_insert_id_are_two(
+    emulator: EmulatorThread, connection: Connection
+) -> None:
     rows = [event(1, item=item, **{"$insert_id": ""}) for item in ("C", "D")]
     emulator.control.seed_day(DAY, lines(rows))
     row = done(connection)
@@ -187,7 +189,7 @@ CONCERNED = {"an empty insert id": BLANK, "a list for an id": [event(1, distinct
 
 @pytest.mark.parametrize("odd", CONCERNED.values(), ids=CONCERNED)
 def test_a_day_that_is_live_by_the_rules_before_is_replaced_when_it_is_materialized_again(
-    emulator: EmulatorThread, connection: Opened, version_1: Callable[[], None], odd: list[dict[str, Any]]
+    emulator: EmulatorThread, connection: Connection, version_1: Callable[[], None], odd: list[dict[str, Any]]
 ) -> None:
     emulator.control.seed_day(DAY, lines([*events(30)[10:], *odd]))
     before = run_day(connection)
@@ -202,7 +204,7 @@ def test_a_day_that_is_live_by_the_rules_before_is_replaced_when_it_is_materiali
 
 
 def test_a_day_that_both_rules_read_alike_stays_as_it_is(
-    emulator: EmulatorThread, connection: Opened, version_1: Callable[[], None]
+    emulator: EmulatorThread, connection: Connection, version_1: Callable[[], None]
 ) -> None:
     emulator.control.seed_day(
         DAY, lines([*events(30), event(40, **{"$insert_id": None}), event(41, **{"$insert_id": "null"})])
@@ -218,7 +220,7 @@ def test_a_day_that_both_rules_read_alike_stays_as_it_is(
 
 
 def test_events_set_aside_for_a_refused_id_by_the_rules_before_can_be_replayed(
-    emulator: EmulatorThread, connection: Opened, version_1: Callable[[], None]
+    emulator: EmulatorThread, connection: Connection, version_1: Callable[[], None]
 ) -> None:
     emulator.control.seed_day(DAY, lines([*events(30), event(40, distinct_id="Invalid", **NO_OTHER)]))
     run_day(connection)

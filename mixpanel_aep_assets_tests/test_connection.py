@@ -7,7 +7,7 @@ import datetime
 import pytest
 from pydantic import SecretStr
 
-from mixpanel_aep_assets.connection import VARIABLES, Opened, Secrets, Settings
+from mixpanel_aep_assets.connection import VARIABLES, Connection, Secrets, Settings
 from mixpanel_aep_assets.errors import SettingsError
 
 
@@ -67,14 +67,14 @@ def test_a_further_connection_must_name_its_own_project() -> None:
 
 
 def test_missing_platform_settings_are_named() -> None:
-    with Opened(Settings(), Secrets()) as opened, pytest.raises(SettingsError, match="ADOBE_ORG_ID"):
+    with Connection(Settings(), Secrets()) as opened, pytest.raises(SettingsError, match="ADOBE_ORG_ID"):
         _ = opened.platform
-    with Opened(Settings(org_id="X@AdobeOrg"), Secrets()) as opened:
+    with Connection(Settings(org_id="X@AdobeOrg"), Secrets()) as opened:
         with pytest.raises(SettingsError, match="ADOBE_CLIENT_ID, ADOBE_CLIENT_SECRET"):
             _ = opened.platform
 
 
 def test_no_secret_shows_in_any_text() -> None:
     secrets = Secrets(mixpanel_secret=SecretStr("hunter2"), adobe_client_secret=SecretStr("hunter2"))
-    opened = Opened(Settings(), secrets)
+    opened = Connection(Settings(), secrets)
     assert "hunter2" not in repr(secrets) + str(secrets) + repr(opened)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixpanel_aep_assets.connection import VARIABLES, Opened, Secrets, Settings
+from mixpanel_aep_assets.connection import VARIABLES, Connection, Secrets, Settings
 from mixpanel_aep_assets.credential_text import CredentialKind, ends, oddities, problem, trimmed, within
 from mixpanel_aep_assets.errors import SettingsError
 
@@ -77,7 +77,7 @@ def test_what_a_value_may_hold_is_taken(text: str, kind: CredentialKind) -> None
 
 @pytest.mark.parametrize("given", ["0123456789ABCDEF01234567", "0123456789ABCDEF01234567@adobeorg", "@AdobeOrg"])
 def test_an_organisation_id_without_its_end_is_named_with_what_to_set(given: str) -> None:
-    with Opened(Settings(org_id=given), Secrets(adobe_client_id="a", adobe_client_secret="b")) as opened:
+    with Connection(Settings(org_id=given), Secrets(adobe_client_id="a", adobe_client_secret="b")) as opened:
         with pytest.raises(SettingsError) as caught:
             _ = opened.platform
     whole = "0123456789ABCDEF01234567@AdobeOrg" if given[0] == "0" else "…@AdobeOrg"
@@ -97,7 +97,7 @@ IDS = {"project_id": 7, "org_id": "X@AdobeOrg", "sandbox": "prod", "dataset_id":
 def test_every_secret_and_id_is_used_without_what_stands_around_it(around: str) -> None:
     settings = Settings(**{key: around.format(value) for key, value in IDS.items()})
     secrets = Secrets(**{key: around.format(value) for key, value in SECRETS.items()})
-    with Opened(settings, secrets) as opened:
+    with Connection(settings, secrets) as opened:
         credentials, platform = opened.source.credentials, opened.platform.platform
         assert (opened.source.project_id, credentials.username) == (7, "user")
         assert credentials.secret is not None
@@ -106,7 +106,7 @@ def test_every_secret_and_id_is_used_without_what_stands_around_it(around: str) 
         assert platform.client_secret.get_secret_value() == SECRETS["adobe_client_secret"]
         assert (platform.org_id, platform.sandbox, platform.scopes) == ("X@AdobeOrg", "prod", "openid")
         assert opened.settings.dataset_id == "5f"
-        named = " ".join(opened.oddities({}))
+        named = " ".join(opened.credentials.oddities(opened.settings, {}))
     for variable in ("MIXPANEL_USERNAME", "MIXPANEL_SECRET", "ADOBE_CLIENT_ID", "ADOBE_CLIENT_SECRET"):
         assert f"{variable} has" in named
     assert not any(value in named for value in SECRETS.values())
@@ -117,14 +117,14 @@ def test_every_secret_and_id_with_a_line_break_within_is_refused_by_its_variable
     settings = {name: value for name, value in IDS.items() if name != "project_id"}
     secrets: dict[str, str] = dict(SECRETS)
     (settings if key in settings else secrets)[key] = "first\nsecond"
-    with Opened(Settings(project_id=7, **settings), Secrets(**secrets)) as opened:
+    with Connection(Settings(project_id=7, **settings), Secrets(**secrets)) as opened:
         with pytest.raises(SettingsError, match="holds a line feed at position 6") as caught:
             _ = opened.source, opened.platform
     assert "second" not in str(caught.value)
 
 
 def test_a_secret_of_blanks_alone_is_not_set() -> None:
-    with Opened(Settings(org_id="X@AdobeOrg"), Secrets(adobe_client_id="\r\n", adobe_client_secret="a")) as opened:
+    with Connection(Settings(org_id="X@AdobeOrg"), Secrets(adobe_client_id="\r\n", adobe_client_secret="a")) as opened:
         with pytest.raises(SettingsError, match="Not set: ADOBE_CLIENT_ID"):
             _ = opened.platform
 
@@ -138,7 +138,7 @@ def test_an_id_of_quotes_alone_is_not_set(key: str) -> None:
 
 def test_only_ids_that_the_connection_uses_are_named() -> None:
     environment = {"ADOBE_ORG_ID": "X@AdobeOrg\r", "AEP_SANDBOX": "dev "}
-    with Opened(Settings(org_id="X@AdobeOrg", sandbox="prod"), Secrets()) as opened:
+    with Connection(Settings(org_id="X@AdobeOrg", sandbox="prod"), Secrets()) as opened:
         (told,) = opened.oddities(environment)
     assert told.startswith("ADOBE_ORG_ID has a carriage return")
 
@@ -146,10 +146,10 @@ def test_only_ids_that_the_connection_uses_are_named() -> None:
 def test_the_salt_is_used_as_it_stands_and_only_named() -> None:
     salt = "0123456789abcdef0123456789abcdef\r"
     settings = Settings.read({"MIXPANEL_AEP_PRIVACY_HASH": "email"})
-    with Opened(settings, Secrets(privacy_salt=salt)) as opened:
-        plain = Opened(settings, Secrets(privacy_salt=salt.strip()))
+    with Connection(settings, Secrets(privacy_salt=salt)) as opened:
+        plain = Connection(settings, Secrets(privacy_salt=salt.strip()))
         assert opened.privacy is not None
         assert plain.privacy is not None
         assert opened.privacy.fingerprint != plain.privacy.fingerprint
-        (told,) = opened.oddities({})
+        (told,) = opened.credentials.oddities(opened.settings, {})
     assert told.startswith("MIXPANEL_AEP_PRIVACY_SALT has a carriage return at its end")

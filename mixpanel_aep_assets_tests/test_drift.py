@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 from pydantic import SecretStr
 
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection, remembered
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.growth.schema_plan import PlannedField, SchemaPlan
 from mixpanel_aep_assets.manifests import DriftManifest
@@ -24,12 +24,12 @@ DAY_MS = 86_400_000
 
 
 @pytest.fixture
-def connection(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Opened]:
+def connection(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Connection]:
     with opened(emulator, tmp_path) as connection:
         yield connection
 
 
-def exported(emulator: EmulatorThread, connection: Opened, **days: list[dict[str, Any]]) -> None:
+def exported(emulator: EmulatorThread, connection: Connection, **days: list[dict[str, Any]]) -> None:
     """Exports days, named `d0` to `d2`, with these properties of their events."""
     for name, properties in days.items():
         number = int(name[1:])
@@ -47,7 +47,7 @@ def found(manifest: DriftManifest) -> dict[str, list[str]]:
     return names
 
 
-def test_a_day_is_held_against_the_days_before(emulator: EmulatorThread, connection: Opened) -> None:
+def test_a_day_is_held_against_the_days_before(emulator: EmulatorThread, connection: Connection) -> None:
     exported(
         emulator,
         connection,
@@ -67,7 +67,7 @@ def test_a_day_is_held_against_the_days_before(emulator: EmulatorThread, connect
     assert "1 new, 1 changed, 1 vanished" in finding.text
 
 
-def test_the_first_day_and_a_day_without_events_are_no_drift(emulator: EmulatorThread, connection: Opened) -> None:
+def test_the_first_day_and_a_day_without_events_are_no_drift(emulator: EmulatorThread, connection: Connection) -> None:
     exported(emulator, connection, d0=[{"a": 1}], d1=[], d2=[{"a": 2}])
     for day in DAYS:
         manifest = drift.drift_day(connection, day)
@@ -76,7 +76,7 @@ def test_the_first_day_and_a_day_without_events_are_no_drift(emulator: EmulatorT
     assert manifest.against == "the exported day before (2026-03-08)"
 
 
-def test_with_an_accepted_plan_the_day_is_held_against_it(emulator: EmulatorThread, connection: Opened) -> None:
+def test_with_an_accepted_plan_the_day_is_held_against_it(emulator: EmulatorThread, connection: Connection) -> None:
     provisioned(connection)
     plan = SchemaPlan(
         days="2026-03-08",
@@ -90,7 +90,7 @@ def test_with_an_accepted_plan_the_day_is_held_against_it(emulator: EmulatorThre
             PlannedField(name="gone", field="gone", type="string"),
         ),
     )
-    connection.accept_plan(plan)
+    remembered.keep_plan(connection.storage, connection.settings.name, plan)
     exported(
         emulator,
         connection,
@@ -116,7 +116,7 @@ def test_with_an_accepted_plan_the_day_is_held_against_it(emulator: EmulatorThre
 
 
 def test_an_unchanged_day_is_left_as_it_is_and_a_late_day_before_it_makes_it_anew(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     exported(emulator, connection, d1=[{"a": 1}], d2=[{"a": 1, "b": 1}])
     first = drift.drift_day(connection, DAYS[2])
@@ -126,15 +126,15 @@ def test_an_unchanged_day_is_left_as_it_is_and_a_late_day_before_it_makes_it_ane
 
 
 def test_days_under_other_privacy_rules_are_not_compared_and_values_are_after_the_rules(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     exported(emulator, connection, d0=[{"a": 1}])
-    secrets = connection._secrets.model_copy(update={"privacy_salt": SecretStr("a salt of the tests, 0123456789")})
+    secrets = connection.secrets.model_copy(update={"privacy_salt": SecretStr("a salt of the tests, 0123456789")})
     settings = type(connection.settings)(**connection.settings.model_dump() | {"privacy": {"hash": ("mail",)}})
-    with Opened(settings, secrets) as ruled:
+    with Connection(settings, secrets) as ruled:
         exported(emulator, ruled, d1=[{"a": 1, "mail": "someone@example.com"}])
     salted = secrets.model_copy(update={"privacy_salt": SecretStr("another salt, as long as it must be")})
-    with Opened(settings, salted) as other:
+    with Connection(settings, salted) as other:
         exported(emulator, other, d2=[{"a": 1, "mail": "someone@example.com"}])
         manifest = drift.drift_day(other, DAYS[2])
         assert manifest.against == "the exported day before (2026-03-08)"

@@ -10,10 +10,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.pipeline import extract, grow, replay, transform, verify
-from mixpanel_aep_assets_tests.connections import DAY, event, lines, opened, provisioned, run_day, settled
+from mixpanel_aep_assets_tests.connections import DAY, event, lines, opened, provisioned, reopened, run_day, settled
 from mixpanel_aep_assets_tests.outside import CASES, NO_CASES
 
 CASE = CASES / "null-list-elements"
@@ -24,18 +24,19 @@ CSV = {"a,,b": ["a", "b"], ",": None, "": None, "a,b,": ["a", "b"], "x": ["x"]}
 
 
 @pytest.fixture
-def connection(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Opened]:
+def connection(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Connection]:
     with opened(emulator, tmp_path, time_mode="utc") as connection:
         yield provisioned(connection)
 
 
-def grown(connection: Opened, day: str = DAY) -> None:
-    """The fields that the day's data propose, accepted."""
+def grown(connection: Connection, day: str = DAY) -> Connection:
+    """The connection with the fields that the day's data propose, accepted."""
     plan = grow.plan_from_data(connection, [day])
     grow.apply(connection, plan, grow.steps(connection, plan))
+    return reopened(connection)
 
 
-def column(connection: Opened, field: str, day: str = DAY) -> list[Any]:
+def column(connection: Connection, field: str, day: str = DAY) -> list[Any]:
     """A grown column of the day's XDM files, in the order of the events."""
     frame = pl.read_parquet(connection.day(transform.TABLE, day).locations()).sort("timestamp")
     custom = pl.col(f"_{connection.tenant}").struct.field("mixpanel").struct.field("custom")
@@ -49,10 +50,10 @@ def own_set(folder: Path, *mappings: tuple[str, str, str]) -> str:
     return str(file)
 
 
-def test_a_plan_that_we_proposed_sets_no_event_aside(emulator: EmulatorThread, connection: Opened) -> None:
+def test_a_plan_that_we_proposed_sets_no_event_aside(emulator: EmulatorThread, connection: Connection) -> None:
     emulator.control.seed_day(DAY, lines([event(number, tags=tags) for number, tags in enumerate(TAGS)]))
     extract.extract_day(connection, DAY)
-    grown(connection)
+    connection = grown(connection)
     manifest = run_day(connection)
     settled(connection)
     assert manifest.rows == len(TAGS)
@@ -63,11 +64,11 @@ def test_a_plan_that_we_proposed_sets_no_event_aside(emulator: EmulatorThread, c
 
 
 def test_empty_parts_of_an_exploded_text_are_left_out(
-    emulator: EmulatorThread, connection: Opened, tmp_path: Path
+    emulator: EmulatorThread, connection: Connection, tmp_path: Path
 ) -> None:
     emulator.control.seed_day(DAY, lines([event(0, tags=["a"])]))
     extract.extract_day(connection, DAY)
-    grown(connection)
+    connection = grown(connection)
     to = f"_{connection.tenant}.mixpanel.custom.tags"
     mapping = own_set(tmp_path, ('explode(properties.csv, ",")', "EXPRESSION", to))
     emulator.control.seed_day(DAY, lines([event(number, csv=csv) for number, csv in enumerate(CSV)]))
@@ -77,7 +78,7 @@ def test_empty_parts_of_an_exploded_text_are_left_out(
 
 
 def test_a_list_of_objects_that_is_passed_whole_loses_its_empty_objects(
-    emulator: EmulatorThread, connection: Opened, tmp_path: Path
+    emulator: EmulatorThread, connection: Connection, tmp_path: Path
 ) -> None:
     carts = [
         [{"SKU": "1", "quantity": None}, None],
@@ -93,7 +94,9 @@ def test_a_list_of_objects_that_is_passed_whole_loses_its_empty_objects(
         assert [transform.without_nulls(items) for items in frame["productListItems"].to_list()] == left
 
 
-def test_a_replay_leaves_them_out_as_the_day_does(emulator: EmulatorThread, connection: Opened, tmp_path: Path) -> None:
+def test_a_replay_leaves_them_out_as_the_day_does(
+    emulator: EmulatorThread, connection: Connection, tmp_path: Path
+) -> None:
     rows = [event(0), event(1, **{"$current_url": "no url", "cart": [{"SKU": "1"}, None, {"SKU": ""}]})]
     emulator.control.seed_day(DAY, lines(rows))
     broken = ("properties.$current_url", "ATTRIBUTE", "implementationDetails.name")
@@ -110,11 +113,11 @@ def test_a_replay_leaves_them_out_as_the_day_does(emulator: EmulatorThread, conn
 
 
 @pytest.mark.skipif(not CASE.is_dir(), reason=NO_CASES)
-def test_the_shared_case_uploads_every_event(emulator: EmulatorThread, connection: Opened, tmp_path: Path) -> None:
+def test_the_shared_case_uploads_every_event(emulator: EmulatorThread, connection: Connection, tmp_path: Path) -> None:
     for day in ("2025-01-10", "2025-01-11"):
         emulator.control.seed_day(day, (CASE / f"{day}.ndjson").read_bytes())
     assert run_day(connection, "2025-01-10").rows == 40
-    grown(connection, "2025-01-10")
+    connection = grown(connection, "2025-01-10")
     assert run_day(connection, "2025-01-10").rows == 40
     exploded = (CASE / "explode.json").read_text().replace("_oracletenant", f"_{connection.tenant}")
     (tmp_path / "explode.json").write_text(exploded)

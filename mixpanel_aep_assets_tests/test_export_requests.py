@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from mixpanel_aep_assets import assets, checks
 from mixpanel_aep_assets.cli import cli
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.mixpanel import outside, slices
 from mixpanel_aep_assets.mixpanel.history import export_window
@@ -53,7 +53,7 @@ def body(day: str, count: int = 30, *more: dict[str, Any]) -> bytes:
 
 
 @pytest.fixture
-def connection(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Opened]:
+def connection(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Connection]:
     emulator.control.settings(export_per_second=100)
     for day in DAYS:
         emulator.control.seed_day(day, body(day))
@@ -61,25 +61,27 @@ def connection(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Opened]:
         yield made
 
 
-def window(connection: Opened, first: int, last: int) -> None:
+def window(connection: Connection, first: int, last: int) -> None:
     """One request for days of DAYS."""
     wanted = DAYS[first : last + 1]
     tables = {datetime.date.fromisoformat(day): connection.day(extract.TABLE, day) for day in wanted}
     export_window(connection.mixpanel, tables, retry=NO_WAIT)
 
 
-def aside(connection: Opened) -> dict[str, int]:
+def aside(connection: Connection) -> dict[str, int]:
     """Lines set aside by request."""
     return {one.name: one.count for one in export_requests.of_days(connection, DAYS)}
 
 
-def rows(connection: Opened, day: str) -> int:
+def rows(connection: Connection, day: str) -> int:
     manifest = connection.day(extract.TABLE, day).manifest()
     assert manifest is not None
     return int(manifest["rows"])
 
 
-def test_a_wider_request_takes_the_place_of_those_that_it_covers(emulator: EmulatorThread, connection: Opened) -> None:
+def test_a_wider_request_takes_the_place_of_those_that_it_covers(
+    emulator: EmulatorThread, connection: Connection
+) -> None:
     emulator.control.seed_day(DAYS[1], body(DAYS[1], 30, at(DAYS[1], 90, FAR)))
     extract.extract_day(connection, DAYS[1])
     window(connection, 1, 2)
@@ -90,7 +92,7 @@ def test_a_wider_request_takes_the_place_of_those_that_it_covers(emulator: Emula
 
 
 def test_of_a_request_that_is_partly_asked_again_the_lines_that_come_again_go_over(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     emulator.control.seed_day(DAYS[0], b"null\n" + body(DAYS[0], 30, at(DAYS[0], 90, FAR)))
     emulator.control.seed_day(DAYS[1], b'null\n{"event":"x"}\n' + body(DAYS[1], 30, at(DAYS[1], 91, FAR)))
@@ -102,7 +104,7 @@ def test_of_a_request_that_is_partly_asked_again_the_lines_that_come_again_go_ov
     assert aside(connection) == {f"{DAYS[0]}..{DAYS[1]}": 2}, "what Mixpanel does not send any more does not come back"
 
 
-def test_a_line_that_its_own_day_holds_is_not_set_aside_again(emulator: EmulatorThread, connection: Opened) -> None:
+def test_a_line_that_its_own_day_holds_is_not_set_aside_again(emulator: EmulatorThread, connection: Connection) -> None:
     broken = json.dumps(at(DAYS[2], 7)).replace('"event": "Page Viewed"', '"event": 7').encode() + b"\n"
     emulator.control.seed_day(DAYS[1], broken + body(DAYS[1], 30, at(DAYS[1], 90, MS)))
     window(connection, 1, 2)
@@ -113,7 +115,7 @@ def test_a_line_that_its_own_day_holds_is_not_set_aside_again(emulator: Emulator
 
 
 def test_a_line_that_was_set_aside_goes_away_when_its_day_comes_with_it(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     emulator.control.seed_day(DAYS[1], body(DAYS[1], 30, at(DAYS[1], 90, MS)))
     extract.extract_day(connection, DAYS[2])
@@ -123,7 +125,7 @@ def test_a_line_that_was_set_aside_goes_away_when_its_day_comes_with_it(
     assert (aside(connection), rows(connection, DAYS[2])) == ({}, 31)
 
 
-def test_lines_without_insert_id_count_each(emulator: EmulatorThread, connection: Opened) -> None:
+def test_lines_without_insert_id_count_each(emulator: EmulatorThread, connection: Connection) -> None:
     bare = at(DAYS[1], 90, MS)
     del bare["properties"]["$insert_id"]
     emulator.control.seed_day(DAYS[1], body(DAYS[1], 30, bare, bare, bare))
@@ -134,7 +136,7 @@ def test_lines_without_insert_id_count_each(emulator: EmulatorThread, connection
 
 
 def test_a_request_that_is_stopped_before_it_takes_older_ones_away_counts_nothing_twice(
-    emulator: EmulatorThread, connection: Opened, monkeypatch: pytest.MonkeyPatch
+    emulator: EmulatorThread, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     emulator.control.seed_day(DAYS[1], b"null\n" + body(DAYS[1], 30, at(DAYS[1], 90, MS), at(DAYS[1], 91, FAR)))
     extract.extract_day(connection, DAYS[1])
@@ -159,7 +161,7 @@ def test_a_request_that_is_stopped_before_it_takes_older_ones_away_counts_nothin
 
 
 def test_slices_of_a_day_keep_the_same_rule_and_the_lines_that_no_filter_passes(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     emulator.control.seed_day(DAYS[1], b"null\n" + body(DAYS[1], 30, at(DAYS[1], 90, FAR)))
     whole = extract.extract_day(connection, DAYS[1])
@@ -182,7 +184,7 @@ def planted(emulator: EmulatorThread, shift: int = FAR) -> str:
 @pytest.mark.parametrize("shift", [FAR, 3 * MS, -10 * MS], ids=["far", "near", "before"])
 @pytest.mark.parametrize("span", [(1, 1), (0, 1), (1, 2), (0, 4), (1, 4), (0, 3)], ids=str)
 def test_a_bad_day_is_red_alone_and_in_every_range_and_its_neighbours_are_not(
-    emulator: EmulatorThread, connection: Opened, span: tuple[int, int], shift: int
+    emulator: EmulatorThread, connection: Connection, span: tuple[int, int], shift: int
 ) -> None:
     bad = planted(emulator, shift)
     wanted = DAYS[span[0] : span[1] + 1]
@@ -205,7 +207,7 @@ def test_a_bad_day_is_red_alone_and_in_every_range_and_its_neighbours_are_not(
 
 
 def test_a_trifle_stays_with_the_window_and_costs_no_further_request(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     emulator.control.seed_day(DAYS[1], body(DAYS[1], 30, *(at(DAYS[1], 90 + n, FAR) for n in range(20))))
     history.extract_day(connection, "2026-03-01", retry=NO_WAIT)
@@ -219,7 +221,7 @@ def test_a_trifle_stays_with_the_window_and_costs_no_further_request(
     assert f"20 lines of the request for {DAYS[0]}..{DAYS[3]} (other_day 20)" in finding.text
 
 
-def test_the_check_stands_before_the_transformation(emulator: EmulatorThread, connection: Opened) -> None:
+def test_the_check_stands_before_the_transformation(emulator: EmulatorThread, connection: Connection) -> None:
     import dagster as dg
 
     days_of = dg.DailyPartitionsDefinition(start_date=DAYS[0])
@@ -230,7 +232,7 @@ def test_the_check_stands_before_the_transformation(emulator: EmulatorThread, co
 
 
 def test_the_books_of_a_day_asked_for_alone_have_its_requests_lines(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     provisioned(connection)
     emulator.control.seed_day(DAYS[1], b"null\n" + body(DAYS[1], 30, at(DAYS[1], 90, FAR)))
@@ -245,7 +247,9 @@ def test_the_books_of_a_day_asked_for_alone_have_its_requests_lines(
     assert not reconcile.unexplained(reconcile.of_day(connection, DAYS[1]))
 
 
-def test_the_lines_of_a_window_stand_beside_the_books_of_its_days(emulator: EmulatorThread, connection: Opened) -> None:
+def test_the_lines_of_a_window_stand_beside_the_books_of_its_days(
+    emulator: EmulatorThread, connection: Connection
+) -> None:
     provisioned(connection)
     emulator.control.seed_day(DAYS[1], b"null\n" + body(DAYS[1], 30, at(DAYS[1], 90, FAR)))
     window(connection, 0, 4)
@@ -263,7 +267,7 @@ def test_the_lines_of_a_window_stand_beside_the_books_of_its_days(emulator: Emul
 
 
 def test_the_commands_list_and_show_the_lines_of_requests(
-    emulator: EmulatorThread, connection: Opened, tmp_path: Path
+    emulator: EmulatorThread, connection: Connection, tmp_path: Path
 ) -> None:
     emulator.control.seed_day(DAYS[1], b"null\n" + body(DAYS[1], 30, at(DAYS[1], 90, FAR)))
     environment = variables(emulator, tmp_path, MIXPANEL_TIMEZONE="UTC")

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from mixpanel_aep_assets.aep import registry
 from mixpanel_aep_assets.aep.errors import Conflict
 from mixpanel_aep_assets.cli import cli
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.growth.schema_plan import PlanError, SchemaPlan, read_plan
 from mixpanel_aep_assets.pipeline import extract, grow, profile, report, transform, verify
@@ -28,6 +28,7 @@ from mixpanel_aep_assets_tests.connections import (
     lines,
     opened,
     provisioned,
+    reopened,
     run_day,
     settled,
     variables,
@@ -52,22 +53,25 @@ def numbers_then_texts(emulator: EmulatorThread) -> None:
     emulator.control.seed_day(NEXT, lines(rows))
 
 
-def accepted(connection: Opened, plan: SchemaPlan) -> None:
+def accepted(connection: Connection, plan: SchemaPlan) -> Connection:
     grow.apply(connection, plan, grow.steps(connection, plan))
+    return reopened(connection)
 
 
-def proposed(connection: Opened, *days: str) -> SchemaPlan:
+def proposed(connection: Connection, *days: str) -> SchemaPlan:
     return grow.plan_from_data(connection, days)
 
 
-def grown(connection: Opened, day: str) -> pl.DataFrame:
+def grown(connection: Connection, day: str) -> pl.DataFrame:
     """The grown columns of the day's XDM files, with the line that they are from."""
     frame = pl.read_parquet(connection.day(transform.TABLE, day).locations())
     custom = frame.select(pl.col("_demotenant").struct.field("mixpanel").struct.field("custom"))
     return custom.unnest("custom")
 
 
-def test_a_proposed_field_is_made_filled_and_live(emulator: EmulatorThread, connection: Opened, tmp_path: Path) -> None:
+def test_a_proposed_field_is_made_filled_and_live(
+    emulator: EmulatorThread, connection: Connection, tmp_path: Path
+) -> None:
     rows = [event(n, **{"Plan Type": "pro", "items": n, "beta": n % 2 == 0, "tags": ["a", "b"]}) for n in range(40)]
     emulator.control.seed_day(DAY, lines(rows))
     extract.extract_day(connection, DAY)
@@ -79,8 +83,8 @@ def test_a_proposed_field_is_made_filled_and_live(emulator: EmulatorThread, conn
         "beta": "boolean",
         "tags": "strings",
     }
-    accepted(connection, plan)
-    assert connection.with_storage(open_storage(str(tmp_path))).mapping_set == connection.mapping_set
+    connection = accepted(connection, plan)
+    assert connection.with_storage(open_storage(str(tmp_path))).mapping.mapping_set == connection.mapping.mapping_set
     manifest = run_day(connection)
     settled(connection)
     assert manifest.action == "uploaded"
@@ -93,7 +97,7 @@ def test_a_proposed_field_is_made_filled_and_live(emulator: EmulatorThread, conn
 
 
 def test_properties_that_differ_in_case_or_signs_alone_get_fields_of_their_own(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     names = [
         "Plan",
@@ -113,7 +117,7 @@ def test_properties_that_differ_in_case_or_signs_alone_get_fields_of_their_own(
     extract.extract_day(connection, DAY)
     plan = proposed(connection, DAY)
     assert {one.name for one in plan.included} == set(names)
-    accepted(connection, plan)
+    connection = accepted(connection, plan)
     home = connection.schema.field("_demotenant.mixpanel.custom")
     assert home is not None
     assert {child.title for child in home.children} == set(names)
@@ -121,24 +125,38 @@ def test_properties_that_differ_in_case_or_signs_alone_get_fields_of_their_own(
 
 
 def test_applying_twice_changes_nothing_and_a_later_plan_only_adds(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     emulator.control.seed_day(DAY, lines([event(n, plan="pro") for n in range(5)]))
     extract.extract_day(connection, DAY)
-    accepted(connection, proposed(connection, DAY))
-    version = connection.fingerprint
+    connection = accepted(connection, proposed(connection, DAY))
+    version = connection.mapping.fingerprint
     again = proposed(connection, DAY)
     assert grow.steps(connection, again).changes == ()
-    accepted(connection, again)
-    assert connection.fingerprint == version
+    connection = accepted(connection, again)
+    assert connection.mapping.fingerprint == version
     emulator.control.seed_day(DAY, lines([event(n, seats=n) for n in range(5)]))
     extract.extract_day(connection, DAY)
     later = proposed(connection, DAY)
     assert [one.field for one in later.included] == ["plan", "seats"]
-    accepted(connection, later)
+    connection = accepted(connection, later)
     home = connection.schema.field("_demotenant.mixpanel.custom")
     assert home is not None
     assert {child.name for child in home.children} == {"plan", "seats"}
+
+
+def test_an_open_connection_maps_as_it_did_and_one_opened_after_a_plan_was_accepted_maps_by_it(
+    emulator: EmulatorThread, connection: Connection
+) -> None:
+    emulator.control.seed_day(DAY, lines([event(n, plan="pro") for n in range(5)]))
+    extract.extract_day(connection, DAY)
+    before = connection.mapping
+    later = accepted(connection, proposed(connection, DAY))
+    assert connection.mapping is before
+    assert later.mapping.fingerprint != before.fingerprint
+    assert later.mapping.name == "the standard mapping and 1 grown fields"
+    added = set(later.mapping.mapping_set.mappings) - set(before.mapping_set.mappings)
+    assert {one.destination for one in added} == {"_demotenant.mixpanel.custom.plan"}
 
 
 def test_the_same_events_in_another_order_and_other_days_give_the_same_plan_and_schema(tmp_path: Path) -> None:
@@ -153,7 +171,7 @@ def test_the_same_events_in_another_order_and_other_days_give_the_same_plan_and_
             emulator.control.seed_day(DAY, lines(rows))
             extract.extract_day(connection, DAY)
             plan = proposed(connection, DAY)
-            accepted(connection, plan)
+            connection = accepted(connection, plan)
             field = connection.schema.field("_demotenant.mixpanel.custom")
             assert field is not None
             found.append((plan.to_yaml(), field))
@@ -161,7 +179,7 @@ def test_the_same_events_in_another_order_and_other_days_give_the_same_plan_and_
 
 
 def test_under_widen_texts_of_a_number_go_to_the_text_field_and_every_event_is_live(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     numbers_then_texts(emulator)
     run_day(connection)
@@ -171,7 +189,7 @@ def test_under_widen_texts_of_a_number_go_to_the_text_field_and_every_event_is_l
     assert (total.type, total.on_conflict, total.text) == ("double", "widen", "totalText")
     assert "90 numbers with a fraction, 30 texts" in total.reason
     assert "30 of 120 do not fit double" in total.reason
-    accepted(connection, plan)
+    connection = accepted(connection, plan)
     for day in (DAY, NEXT):
         run_day(connection, day)
         settled(connection, day)
@@ -184,11 +202,11 @@ def test_under_widen_texts_of_a_number_go_to_the_text_field_and_every_event_is_l
 
 
 def test_a_conflict_after_the_plan_is_a_counted_mapping_error_until_the_next_plan_adds_the_text_field(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     numbers_then_texts(emulator)
     extract.extract_day(connection, DAY)
-    accepted(connection, proposed(connection, DAY))
+    connection = accepted(connection, proposed(connection, DAY))
     run_day(connection, NEXT)
     manifest = connection.day(transform.TABLE, NEXT).manifest()
     assert manifest is not None
@@ -196,7 +214,7 @@ def test_a_conflict_after_the_plan_is_a_counted_mapping_error_until_the_next_pla
     assert (error["destination"], error["rows"]) == ("_demotenant.mixpanel.custom.total", 30)
     assert "n/a" in error["exception"]
     assert (manifest["rows"], manifest["quarantined"]) == (60, 0)
-    accepted(connection, proposed(connection, DAY, NEXT))
+    connection = accepted(connection, proposed(connection, DAY, NEXT))
     assert report.counts_of(connection, NEXT)["uploaded"] == 60
     run_day(connection, NEXT)
     settled(connection, NEXT)
@@ -205,14 +223,16 @@ def test_a_conflict_after_the_plan_is_a_counted_mapping_error_until_the_next_pla
 
 
 def test_under_quarantine_an_event_with_a_text_is_set_aside_with_the_reason_and_the_others_are_live(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     numbers_then_texts(emulator)
     run_day(connection)
     extract.extract_day(connection, NEXT)
     plan = proposed(connection, DAY, NEXT)
     (total,) = plan.included
-    accepted(connection, plan.model_copy(update={"fields": (total.model_copy(update={"on_conflict": "quarantine"}),)}))
+    connection = accepted(
+        connection, plan.model_copy(update={"fields": (total.model_copy(update={"on_conflict": "quarantine"}),)})
+    )
     for day in (DAY, NEXT):
         run_day(connection, day)
         settled(connection, day)
@@ -230,7 +250,7 @@ def test_under_quarantine_an_event_with_a_text_is_set_aside_with_the_reason_and_
     assert verify.conforms_to_xdm(connection, NEXT).severe
 
 
-def test_lexicon_gives_descriptions_types_and_what_is_hidden(emulator: EmulatorThread, connection: Opened) -> None:
+def test_lexicon_gives_descriptions_types_and_what_is_hidden(emulator: EmulatorThread, connection: Connection) -> None:
     hidden = {"com.mixpanel": {"hidden": True, "dropped": False}}
     properties = {
         "zip": {"type": "string", "description": "Postal code"},
@@ -248,7 +268,7 @@ def test_lexicon_gives_descriptions_types_and_what_is_hidden(emulator: EmulatorT
     assert "hidden in Lexicon" in entries["debug"].reason
 
 
-def test_a_lexicon_that_may_not_be_read_is_said_and_left_out(emulator: EmulatorThread, connection: Opened) -> None:
+def test_a_lexicon_that_may_not_be_read_is_said_and_left_out(emulator: EmulatorThread, connection: Connection) -> None:
     emulator.control.fault("status", match={"path": "*/schemas/event"}, status=403)
     emulator.control.seed_day(DAY, lines(events(5, plan="pro")))
     extract.extract_day(connection, DAY)
@@ -258,7 +278,7 @@ def test_a_lexicon_that_may_not_be_read_is_said_and_left_out(emulator: EmulatorT
 
 
 def test_properties_that_a_mapping_reads_already_are_not_proposed(
-    emulator: EmulatorThread, connection: Opened, tmp_path: Path
+    emulator: EmulatorThread, connection: Connection, tmp_path: Path
 ) -> None:
     emulator.control.seed_day(DAY, lines(events(5, **{"$browser": "Chrome", "utm_source": "x", "own": 1})))
     extract.extract_day(connection, DAY)
@@ -272,11 +292,11 @@ def test_properties_that_a_mapping_reads_already_are_not_proposed(
 
 @pytest.mark.parametrize("source", ["schema", "field group"])
 def test_labels_that_the_platform_has_for_a_field_are_shown(
-    emulator: EmulatorThread, connection: Opened, source: str
+    emulator: EmulatorThread, connection: Connection, source: str
 ) -> None:
     emulator.control.seed_day(DAY, lines(events(5, plan="pro")))
     extract.extract_day(connection, DAY)
-    accepted(connection, proposed(connection, DAY))
+    connection = accepted(connection, proposed(connection, DAY))
     label = {
         "@type": "xdm:descriptorLabel",
         "xdm:sourceSchema": connection.schema.id if source == "schema" else connection.schema.extends[-1],
@@ -289,7 +309,9 @@ def test_labels_that_the_platform_has_for_a_field_are_shown(
     assert plan.labels == ("core/C2",)
 
 
-def test_privacy_rules_hold_for_the_profile_too(emulator: EmulatorThread, connection: Opened, tmp_path: Path) -> None:
+def test_privacy_rules_hold_for_the_profile_too(
+    emulator: EmulatorThread, connection: Connection, tmp_path: Path
+) -> None:
     emulator.control.seed_day(DAY, lines(events(5, secret="s", plan="pro")))
     extract.extract_day(connection, DAY)
     assert "secret" in profile.profile_days(connection, [DAY]).properties
@@ -298,24 +320,24 @@ def test_privacy_rules_hold_for_the_profile_too(emulator: EmulatorThread, connec
 
 
 def test_a_type_that_the_schema_has_otherwise_is_a_conflict_before_anything_is_changed(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     emulator.control.seed_day(DAY, lines(events(5, plan="pro")))
     extract.extract_day(connection, DAY)
     plan = proposed(connection, DAY)
-    accepted(connection, plan)
+    connection = accepted(connection, plan)
     changed = plan.model_copy(update={"fields": (plan.fields[0].model_copy(update={"type": "double"}),)})
     with pytest.raises(Conflict, match=r"custom\.plan .* string, wanted is number"):
         grow.steps(connection, changed)
 
 
-def test_without_an_exported_day_there_is_no_plan(connection: Opened) -> None:
+def test_without_an_exported_day_there_is_no_plan(connection: Connection) -> None:
     with pytest.raises(PlanError, match="No day of default is exported"):
         proposed(connection)
 
 
 def test_the_command_writes_a_plan_keeps_what_was_decided_in_it_and_applies_it(
-    emulator: EmulatorThread, connection: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    emulator: EmulatorThread, connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for key, value in variables(emulator, tmp_path).items():
         monkeypatch.setenv(key, value)

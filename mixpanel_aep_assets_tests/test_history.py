@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import os
@@ -20,7 +21,7 @@ from click.testing import CliRunner
 from mixpanel_aep_assets import backfill
 from mixpanel_aep_assets.aep.owner import Owner
 from mixpanel_aep_assets.cli import cli
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.manifests import Slices
 from mixpanel_aep_assets.mixpanel import errors, slices
@@ -59,19 +60,19 @@ def asked(emulator: EmulatorThread) -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-def connection(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Opened]:
+def connection(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Connection]:
     emulator.control.settings(export_per_second=100)
     with opened(emulator, tmp_path, timezone="UTC") as made:
         yield made
 
 
-def read(connection: Opened, wanted: list[str], pass_id: str = "p") -> list[dict[str, Any]]:
+def read(connection: Connection, wanted: list[str], pass_id: str = "p") -> list[dict[str, Any]]:
     together = Pass(pass_id, tuple(sorted(wanted)))
     return [history.extract_day(connection, day, together=together, retry=NO_WAIT) for day in wanted]
 
 
 @pytest.mark.parametrize("order", ["newest first", "oldest first"])
-def test_later_days_find_themselves_read(emulator: EmulatorThread, connection: Opened, order: str) -> None:
+def test_later_days_find_themselves_read(emulator: EmulatorThread, connection: Connection, order: str) -> None:
     wanted = days(20) if order == "oldest first" else days(20)[::-1]
     seed(emulator, wanted)
     read_days = read(connection, wanted)
@@ -85,7 +86,9 @@ def _length(window: tuple[str, str]) -> int:
     return (last - first).days
 
 
-def test_another_pass_reads_the_days_anew_and_knows_their_sizes(emulator: EmulatorThread, connection: Opened) -> None:
+def test_another_pass_reads_the_days_anew_and_knows_their_sizes(
+    emulator: EmulatorThread, connection: Connection
+) -> None:
     wanted = days(20)
     seed(emulator, wanted)
     read(connection, wanted)
@@ -94,7 +97,7 @@ def test_another_pass_reads_the_days_anew_and_knows_their_sizes(emulator: Emulat
     assert asked(emulator)[before:] == [(wanted[0], wanted[-1])]
 
 
-def test_a_day_that_stands_alone_is_always_asked_for(emulator: EmulatorThread, connection: Opened) -> None:
+def test_a_day_that_stands_alone_is_always_asked_for(emulator: EmulatorThread, connection: Connection) -> None:
     seed(emulator, days(1))
     for _ in range(2):
         history.extract_day(connection, days(1)[0], retry=NO_WAIT)
@@ -110,7 +113,7 @@ def test_windows_can_be_turned_off(emulator: EmulatorThread, tmp_path: Path) -> 
 
 
 def test_a_body_that_one_request_cannot_carry_is_halved_and_its_days_cut_by_time(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     wanted = days(6)
     seed(emulator, wanted)
@@ -134,7 +137,7 @@ def test_a_body_that_one_request_cannot_carry_is_halved_and_its_days_cut_by_time
     ]
 
 
-def test_a_mixpanel_that_is_down_is_not_asked_for_less(emulator: EmulatorThread, connection: Opened) -> None:
+def test_a_mixpanel_that_is_down_is_not_asked_for_less(emulator: EmulatorThread, connection: Connection) -> None:
     seed(emulator, days(6))
     read(connection, days(6)[:2], "sizes")
     before = len(asked(emulator))
@@ -144,7 +147,7 @@ def test_a_mixpanel_that_is_down_is_not_asked_for_less(emulator: EmulatorThread,
     assert asked(emulator)[before:] == [(days(6)[0], days(6)[-1])] * NO_WAIT.tries
 
 
-def test_a_window_that_times_out_is_asked_for_in_halves(emulator: EmulatorThread, connection: Opened) -> None:
+def test_a_window_that_times_out_is_asked_for_in_halves(emulator: EmulatorThread, connection: Connection) -> None:
     wanted = days(4)
     seed(emulator, wanted)
     read(connection, wanted[:2], "sizes")
@@ -155,7 +158,7 @@ def test_a_window_that_times_out_is_asked_for_in_halves(emulator: EmulatorThread
 
 
 def test_a_spent_budget_keeps_what_was_read_and_the_next_try_reads_the_rest(
-    emulator: EmulatorThread, connection: Opened, tmp_path: Path
+    emulator: EmulatorThread, connection: Connection, tmp_path: Path
 ) -> None:
     wanted = days(12)[::-1]
     seed(emulator, wanted)
@@ -163,7 +166,7 @@ def test_a_spent_budget_keeps_what_was_read_and_the_next_try_reads_the_rest(
     connection.mixpanel.budget = open_budget(
         "p", 3 / 60, str(tmp_path / "three"), clock=lambda: now[0], sleep=lambda s: now.__setitem__(0, now[0] + s)
     )
-    connection.settings = connection.settings.model_copy(update={"window_days": 3})
+    connection = dataclasses.replace(connection, settings=connection.settings.model_copy(update={"window_days": 3}))
     with pytest.raises(errors.BudgetExhausted):
         read(connection, wanted)
     assert len(asked(emulator)) == 3
@@ -174,7 +177,7 @@ def test_a_spent_budget_keeps_what_was_read_and_the_next_try_reads_the_rest(
     assert asked(emulator)[3:] == [(wanted[9], wanted[7]), (wanted[11], wanted[10])]
 
 
-def test_runs_side_by_side_ask_once(emulator: EmulatorThread, connection: Opened, tmp_path: Path) -> None:
+def test_runs_side_by_side_ask_once(emulator: EmulatorThread, connection: Connection, tmp_path: Path) -> None:
     wanted = days(8)
     seed(emulator, wanted)
     read(connection, wanted[:2], "size")
@@ -203,7 +206,7 @@ def test_runs_side_by_side_ask_once(emulator: EmulatorThread, connection: Opened
     assert asked(emulator)[before:] == [(wanted[0], wanted[-1])]
 
 
-def test_days_of_a_process_that_died_are_read_by_the_next_run(emulator: EmulatorThread, connection: Opened) -> None:
+def test_days_of_a_process_that_died_are_read_by_the_next_run(emulator: EmulatorThread, connection: Connection) -> None:
     wanted = days(3)
     seed(emulator, wanted)
     notes = Notes(connection.storage, "default", "p")
@@ -215,7 +218,7 @@ def test_days_of_a_process_that_died_are_read_by_the_next_run(emulator: Emulator
 
 
 def test_a_silent_process_of_another_host_is_not_waited_for_for_ever(
-    emulator: EmulatorThread, connection: Opened, monkeypatch: pytest.MonkeyPatch
+    emulator: EmulatorThread, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(passes, "SILENCE", 0.2)
     monkeypatch.setattr(passes, "LOOK", 0.05)
@@ -226,7 +229,7 @@ def test_a_silent_process_of_another_host_is_not_waited_for_for_ever(
     assert [made.manifest.rows for made in read(connection, wanted)] == [EVENTS, EVENTS]
 
 
-def test_a_stopped_command_is_taken_up_and_a_finished_one_is_not(connection: Opened) -> None:
+def test_a_stopped_command_is_taken_up_and_a_finished_one_is_not(connection: Connection) -> None:
     wanted = days(3)
     first = passes.begin(connection.storage, "default", wanted)
     Notes(connection.storage, "default", first.id).mark_read(wanted[0], "g", unchanged=False)
@@ -236,7 +239,7 @@ def test_a_stopped_command_is_taken_up_and_a_finished_one_is_not(connection: Ope
     assert passes.begin(connection.storage, "default", wanted).id != first.id
 
 
-def test_notes_of_old_passes_are_swept(connection: Opened) -> None:
+def test_notes_of_old_passes_are_swept(connection: Connection) -> None:
     Notes(connection.storage, "default", "old").mark_read(days(1)[0], "g", unchanged=False)
     Notes(connection.storage, "default", "new").mark_read(days(1)[0], "g", unchanged=False)
     root = Path(connection.storage.url) / "default" / passes.FOLDER
@@ -247,7 +250,9 @@ def test_notes_of_old_passes_are_swept(connection: Opened) -> None:
     assert [stored.path for stored in left] == [f"default/{passes.FOLDER}/new/read/{days(1)[0]}"]
 
 
-def test_60_days_take_at_most_3_requests_and_all_of_them_balance(emulator: EmulatorThread, connection: Opened) -> None:
+def test_60_days_take_at_most_3_requests_and_all_of_them_balance(
+    emulator: EmulatorThread, connection: Connection
+) -> None:
     wanted = days(60)
     seed(emulator, wanted, 3)
     known = days(64)[:4]
@@ -281,7 +286,7 @@ def run_raw(definitions: dg.Definitions, instance: dg.DagsterInstance, day: str,
 
 
 def test_a_run_of_a_backfill_of_assets_reads_its_days(
-    emulator: EmulatorThread, definitions: dg.Definitions, connection: Opened, tmp_path: Path
+    emulator: EmulatorThread, definitions: dg.Definitions, connection: Connection, tmp_path: Path
 ) -> None:
     # Dagster has no public way to store a backfill, nor to run a job with its repository as a launched run has it.
     from dagster._core.definitions.reconstruct import ReconstructableRepository
@@ -315,7 +320,7 @@ def test_a_run_of_a_backfill_of_assets_reads_its_days(
 
 
 def test_runs_of_a_backfill_of_a_job_read_their_days_together(
-    emulator: EmulatorThread, definitions: dg.Definitions, connection: Opened, instance: dg.DagsterInstance
+    emulator: EmulatorThread, definitions: dg.Definitions, connection: Connection, instance: dg.DagsterInstance
 ) -> None:
     from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
@@ -356,7 +361,7 @@ def test_a_run_brought_back_by_the_sensor_stays_with_its_backfill() -> None:
 
 
 def test_a_nights_re_reads_share_their_requests(
-    emulator: EmulatorThread, definitions: dg.Definitions, connection: Opened, instance: dg.DagsterInstance
+    emulator: EmulatorThread, definitions: dg.Definitions, connection: Connection, instance: dg.DagsterInstance
 ) -> None:
     schedule = definitions.resolve_schedule_def("default_daily")
     night = datetime.datetime(2026, 3, 11, 5, tzinfo=datetime.UTC)
@@ -375,7 +380,7 @@ def test_a_nights_re_reads_share_their_requests(
     assert asked(emulator)[before:] == [(days(6)[0], days(6)[-1])]
 
 
-def test_a_day_whose_rest_is_not_proven_is_marked(emulator: EmulatorThread, connection: Opened) -> None:
+def test_a_day_whose_rest_is_not_proven_is_marked(emulator: EmulatorThread, connection: Connection) -> None:
     seed(emulator, days(1))
     day = connection.day(extract.TABLE, days(1)[0])
     slices.export_slices(connection.mixpanel, day, LAST, {"Page Viewed": 3, "Gone": 2}, 2, retry=NO_WAIT)
@@ -385,7 +390,7 @@ def test_a_day_whose_rest_is_not_proven_is_marked(emulator: EmulatorThread, conn
 
 
 def test_a_command_over_days_asks_twice_and_every_day_balances(
-    emulator: EmulatorThread, connection: Opened, tmp_path: Path
+    emulator: EmulatorThread, connection: Connection, tmp_path: Path
 ) -> None:
     wanted = days(3)
     provisioned(connection)
@@ -410,14 +415,14 @@ def test_a_command_over_days_asks_twice_and_every_day_balances(
     assert "1 (3 with one request per day)" in shown.output
 
 
-def test_a_plan_without_any_committed_day_says_that_sizes_are_unknown(connection: Opened) -> None:
+def test_a_plan_without_any_committed_day_says_that_sizes_are_unknown(connection: Connection) -> None:
     found = forecast(connection, days(730))
     assert found["bytes"] is None
     assert any("no size is known" in text for text in found["assumptions"])
     assert (found["batches"], found["days_of_batches"]) == (730, 9)
 
 
-def test_a_plan_leaves_out_what_a_stopped_command_has_read(emulator: EmulatorThread, connection: Opened) -> None:
+def test_a_plan_leaves_out_what_a_stopped_command_has_read(emulator: EmulatorThread, connection: Connection) -> None:
     wanted = days(8)
     seed(emulator, wanted)
     together = passes.begin(connection.storage, "default", wanted)

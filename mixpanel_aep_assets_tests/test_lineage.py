@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.dataprep.columnar.compiled_mapping import compile_mapping
 from mixpanel_aep_assets.dataprep.language.mapping_set import MappingSet
 from mixpanel_aep_assets.emulator import EmulatorThread
@@ -23,14 +23,14 @@ IDENTITIES = ["device_id", "distinct_id", "distinct_id_before_identity", "user_i
 
 
 @pytest.fixture
-def exported(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Opened]:
+def exported(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Connection]:
     emulator.control.seed_day(DAY, lines(events(30)))
     with opened(emulator, tmp_path) as connection:
         extract.extract_day(provisioned(connection), DAY)
         yield connection
 
 
-def test_lineage_of_the_standard_mapping(exported: Opened) -> None:
+def test_lineage_of_the_standard_mapping(exported: Connection) -> None:
     found = transform.lineage(exported, DAY)
     assert found.pop("_id") == ID
     assert found.pop("timestamp") == ["time_ms"]

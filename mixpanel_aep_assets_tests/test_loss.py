@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mixpanel_aep_assets.cli.demo import CREDENTIALS
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.errors import ExplainedError
 from mixpanel_aep_assets.mixpanel import doubt, errors
@@ -51,7 +51,7 @@ pytestmark = pytest.mark.usefixtures("unthrottled")
 
 @pytest.mark.parametrize("worse", WORSE)
 def test_an_answer_that_the_count_contradicts_is_asked_for_again_and_the_good_one_settles_it(
-    emulator: EmulatorThread, connection: Opened, worse: str
+    emulator: EmulatorThread, connection: Connection, worse: str
 ) -> None:
     ingested(emulator, connection)
     emulator.control.fault(match=EXPORT, count=1, **WORSE[worse])
@@ -63,7 +63,7 @@ def test_an_answer_that_the_count_contradicts_is_asked_for_again_and_the_good_on
 
 @pytest.mark.parametrize("worse", WORSE)
 def test_an_answer_that_the_count_contradicts_is_not_believed_however_often_it_comes(
-    emulator: EmulatorThread, connection: Opened, worse: str
+    emulator: EmulatorThread, connection: Connection, worse: str
 ) -> None:
     ingested(emulator, connection)
     emulator.control.fault(match=EXPORT, **WORSE[worse])
@@ -84,7 +84,7 @@ def test_an_answer_that_the_count_contradicts_is_not_believed_however_often_it_c
 
 @pytest.mark.parametrize("left", [0, 5])
 def test_an_answer_that_the_count_bears_out_is_believed_at_once(
-    emulator: EmulatorThread, connection: Opened, left: int
+    emulator: EmulatorThread, connection: Connection, left: int
 ) -> None:
     ingested(emulator, connection)
     seed(emulator, left)
@@ -97,7 +97,7 @@ def test_an_answer_that_the_count_bears_out_is_believed_at_once(
 
 @pytest.mark.parametrize("worse", WORSE)
 def test_without_a_count_a_second_request_that_says_the_same_is_believed(
-    emulator: EmulatorThread, connection: Opened, worse: str
+    emulator: EmulatorThread, connection: Connection, worse: str
 ) -> None:
     ingested(emulator, connection)
     emulator.control.fault(match=QUERY, **NO_COUNT)
@@ -110,7 +110,7 @@ def test_without_a_count_a_second_request_that_says_the_same_is_believed(
 
 
 def test_without_a_count_a_second_request_that_says_something_else_proves_nothing(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     ingested(emulator, connection)
     emulator.control.fault(match=QUERY, **NO_COUNT)
@@ -125,7 +125,7 @@ def test_without_a_count_a_second_request_that_says_something_else_proves_nothin
     assert rows(connection) == 5, "the next run's request said the same as the last one"
 
 
-def test_a_count_that_knows_none_of_the_names_is_no_evidence(emulator: EmulatorThread, connection: Opened) -> None:
+def test_a_count_that_knows_none_of_the_names_is_no_evidence(emulator: EmulatorThread, connection: Connection) -> None:
     emulator.control.seed_day(DAY, lines(events(18)))
     extract.extract_day(connection, DAY)
     emulator.control.seed_day(DAY, b"")  # now the name is counted nowhere, as one that is hidden in Lexicon
@@ -136,7 +136,7 @@ def test_a_count_that_knows_none_of_the_names_is_no_evidence(emulator: EmulatorT
     assert any("hidden in Lexicon" in text for text in said)
 
 
-def test_a_forced_run_believes_the_answer(emulator: EmulatorThread, connection: Opened) -> None:
+def test_a_forced_run_believes_the_answer(emulator: EmulatorThread, connection: Connection) -> None:
     ingested(emulator, connection)
     emulator.control.fault("empty", match=EXPORT)
     before = len(asked(emulator))
@@ -170,7 +170,7 @@ def test_share_and_floor_are_settable_and_an_empty_answer_is_always_doubted(
         assert rows(connection) == (left if believed else 18)
 
 
-def test_duplicates_that_mixpanel_drops_are_no_loss(emulator: EmulatorThread, connection: Opened) -> None:
+def test_duplicates_that_mixpanel_drops_are_no_loss(emulator: EmulatorThread, connection: Connection) -> None:
     emulator.control.seed_day(DAY, lines(events(30) * 2))
     extract.extract_day(connection, DAY)
     emulator.control.seed_day(DAY, lines(events(30)))
@@ -180,7 +180,7 @@ def test_duplicates_that_mixpanel_drops_are_no_loss(emulator: EmulatorThread, co
 
 
 def test_half_of_a_day_in_which_everything_is_doubled_is_seen_through(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     emulator.control.seed_day(BEFORE, lines(moved(-1, events(18))))
     emulator.control.seed_day(DAY, lines([row for row in events(30) for _ in range(2)]))
@@ -202,7 +202,7 @@ def test_other_events_asked_for_are_no_loss(emulator: EmulatorThread, tmp_path: 
 
 
 def test_another_project_is_never_believed_because_it_says_the_same_twice(
-    emulator: EmulatorThread, connection: Opened, tmp_path: Path
+    emulator: EmulatorThread, connection: Connection, tmp_path: Path
 ) -> None:
     ingested(emulator, connection)
     emulator.control.project(id=777)
@@ -218,7 +218,7 @@ def test_another_project_is_never_believed_because_it_says_the_same_twice(
 
 
 def test_the_hour_being_spent_leaves_the_day_and_the_run_comes_back(
-    emulator: EmulatorThread, connection: Opened, tmp_path: Path
+    emulator: EmulatorThread, connection: Connection, tmp_path: Path
 ) -> None:
     ingested(emulator, connection)
     emulator.control.fault(match=QUERY, **NO_COUNT)
@@ -240,7 +240,7 @@ def test_the_hour_being_spent_leaves_the_day_and_the_run_comes_back(
     require_good(connection)
 
 
-def test_a_second_request_that_fails_says_what_it_was_for(emulator: EmulatorThread, connection: Opened) -> None:
+def test_a_second_request_that_fails_says_what_it_was_for(emulator: EmulatorThread, connection: Connection) -> None:
     ingested(emulator, connection)
     emulator.control.fault("empty", match=EXPORT, count=1)
     emulator.control.fault("status", match=EXPORT | {"from_nth": 2}, status=503)
@@ -250,7 +250,7 @@ def test_a_second_request_that_fails_says_what_it_was_for(emulator: EmulatorThre
 
 
 def test_a_note_beside_a_day_that_was_replaced_since_means_nothing(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     ingested(emulator, connection)
     emulator.control.fault("empty", match=EXPORT)
@@ -268,7 +268,7 @@ def test_a_note_beside_a_day_that_was_replaced_since_means_nothing(
 
 
 @pytest.fixture
-def pacific(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Opened]:
+def pacific(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Connection]:
     """A project whose exports are in UTC while its reports count days in California; three days with events all day."""
     emulator.control.settings(export_per_second=1_000)
     emulator.control.project(id=12345, timezone="US/Pacific")
@@ -283,7 +283,7 @@ def pacific(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Opened]:
 
 @pytest.mark.parametrize("worse", WORSE)
 def test_in_utc_mode_the_count_is_compared_in_the_projects_zone(
-    emulator: EmulatorThread, pacific: Opened, worse: str
+    emulator: EmulatorThread, pacific: Connection, worse: str
 ) -> None:
     emulator.control.fault(match=EXPORT, **WORSE[worse])
     extract.extract_day(pacific, DAY)
@@ -297,7 +297,7 @@ def test_in_utc_mode_the_count_is_compared_in_the_projects_zone(
 
 
 def test_where_the_zones_days_cannot_be_compared_a_second_request_decides(
-    emulator: EmulatorThread, pacific: Opened
+    emulator: EmulatorThread, pacific: Connection
 ) -> None:
     emulator.control.fault("empty", match=EXPORT)
     before = len(asked(emulator))
@@ -351,7 +351,7 @@ def test_a_first_reading_that_is_empty_while_mixpanel_counts_events_is_not_commi
 
 
 def test_a_live_day_whose_manifest_was_lost_is_not_taken_back_by_an_empty_answer(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     ingested(emulator, connection)
     connection.storage.write(f"{connection.day(extract.TABLE, DAY).path}/manifest.json", b"")
@@ -365,7 +365,7 @@ def test_a_live_day_whose_manifest_was_lost_is_not_taken_back_by_an_empty_answer
     require_good(connection)
 
 
-def test_an_empty_day_beside_small_ones_is_asked_for_once(emulator: EmulatorThread, connection: Opened) -> None:
+def test_an_empty_day_beside_small_ones_is_asked_for_once(emulator: EmulatorThread, connection: Connection) -> None:
     seed(emulator, 0)
     for day in (BEFORE, DAY):
         extract.extract_day(connection, day)

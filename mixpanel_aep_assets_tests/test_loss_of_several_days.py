@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.mixpanel import doubt, errors, slices
 from mixpanel_aep_assets.mixpanel.export import UNCHANGED
@@ -36,7 +36,7 @@ from mixpanel_aep_assets_tests.losses import (
 pytestmark = pytest.mark.usefixtures("unthrottled")
 
 
-def window(connection: Opened, days: list[str], pass_id: str, **more: Any) -> list[dict[str, Any]]:
+def window(connection: Connection, days: list[str], pass_id: str, **more: Any) -> list[dict[str, Any]]:
     together = Pass(pass_id, tuple(sorted(days)))
     return [history.extract_day(connection, day, together=together, retry=NO_WAIT, **more) for day in reversed(days)]
 
@@ -52,7 +52,7 @@ def week(emulator: EmulatorThread, count: int = 18) -> list[str]:
 
 @pytest.mark.parametrize("worse", WORSE)
 def test_a_window_asks_once_more_for_all_its_doubted_days_together(
-    emulator: EmulatorThread, connection: Opened, worse: str
+    emulator: EmulatorThread, connection: Connection, worse: str
 ) -> None:
     days = week(emulator)
     window(connection, days, "first")
@@ -74,7 +74,7 @@ def test_a_window_asks_once_more_for_all_its_doubted_days_together(
 
 
 def test_a_window_commits_its_good_days_and_believes_those_that_vanished_on_a_second_reading(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     days = week(emulator)
     window(connection, days, "first")
@@ -89,7 +89,7 @@ def test_a_window_commits_its_good_days_and_believes_those_that_vanished_on_a_se
     assert [UNCHANGED in made[day] for day in days] == [True, False, True, False, True, True]
 
 
-def test_a_forced_window_believes_its_answer(emulator: EmulatorThread, connection: Opened) -> None:
+def test_a_forced_window_believes_its_answer(emulator: EmulatorThread, connection: Connection) -> None:
     days = week(emulator)
     window(connection, days, "first")
     emulator.control.fault("empty", match=EXPORT)
@@ -97,7 +97,7 @@ def test_a_forced_window_believes_its_answer(emulator: EmulatorThread, connectio
     assert [rows(connection, day) for day in days] == [0] * 6
 
 
-def test_a_day_read_in_slices_is_doubted_as_well(emulator: EmulatorThread, connection: Opened) -> None:
+def test_a_day_read_in_slices_is_doubted_as_well(emulator: EmulatorThread, connection: Connection) -> None:
     ingested(emulator, connection)
     emulator.control.fault("empty", match=EXPORT)
     date = datetime.date.fromisoformat(DAY)
@@ -113,7 +113,7 @@ def test_a_day_read_in_slices_is_doubted_as_well(emulator: EmulatorThread, conne
 
 
 def test_events_that_came_with_more_days_are_looked_for_there_before_they_are_taken_as_gone(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     days = week(emulator)
     stray = lines(moved(-5, [event(100)]))
@@ -135,7 +135,7 @@ def test_events_that_came_with_more_days_are_looked_for_there_before_they_are_ta
     assert rows(connection, days[1]) == 18, "the other days of that request stay as they are"
 
 
-def test_a_wider_request_that_fails_leaves_the_day(emulator: EmulatorThread, connection: Opened) -> None:
+def test_a_wider_request_that_fails_leaves_the_day(emulator: EmulatorThread, connection: Connection) -> None:
     days = week(emulator)
     emulator.control.seed_day(days[1], lines(moved(-5, [event(100)])), append=True)
     window(connection, days[-1:], "size")

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from mixpanel_aep_assets import failures
 from mixpanel_aep_assets.cli import cli
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.pipeline import report
 from mixpanel_aep_assets_tests.connections import (
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("unthrottled")
 
 @pytest.fixture
 def definitions(
-    emulator: EmulatorThread, connection: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    emulator: EmulatorThread, connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dg.Definitions:
     """The connection `default` on the same storage, both days ingested."""
     ingested(emulator, connection)
@@ -39,7 +39,7 @@ def definitions(
 
 
 def test_in_dagster_the_check_is_red_and_nothing_behind_it_runs(
-    emulator: EmulatorThread, connection: Opened, definitions: dg.Definitions
+    emulator: EmulatorThread, connection: Connection, definitions: dg.Definitions
 ) -> None:
     emulator.control.fault("empty", match=EXPORT)
 
@@ -65,7 +65,7 @@ def test_in_dagster_the_check_is_red_and_nothing_behind_it_runs(
 
 @pytest.mark.usefixtures("definitions")
 def test_the_command_fails_and_its_report_says_doubted_until_it_is_forced(
-    emulator: EmulatorThread, connection: Opened, tmp_path: Path
+    emulator: EmulatorThread, connection: Connection, tmp_path: Path
 ) -> None:
     emulator.control.fault("empty", match=EXPORT)
     file = tmp_path / "report.json"

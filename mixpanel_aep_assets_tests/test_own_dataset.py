@@ -12,14 +12,14 @@ import pytest
 
 from mixpanel_aep_assets.aep import catalog, registry
 from mixpanel_aep_assets.cli import doctor
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.pipeline import report, transform, verify
 from mixpanel_aep_assets.xdm.standard import CLASS_ID
 from mixpanel_aep_assets_tests.connections import DAY, events, lines, opened, run_day, settled
 
 
-def dataset(connection: Opened, fields: dict[str, Any] | None = None) -> str:
+def dataset(connection: Connection, fields: dict[str, Any] | None = None) -> str:
     """A dataset on a schema of the class alone, or with these tenant fields. Its id."""
     client = connection.platform
     groups = []
@@ -45,18 +45,18 @@ def dataset(connection: Opened, fields: dict[str, Any] | None = None) -> str:
 
 
 @pytest.fixture
-def asking(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Opened]:
+def asking(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Connection]:
     with opened(emulator, tmp_path) as connection:
         yield connection
 
 
-def live(connection: Opened) -> pl.DataFrame:
+def live(connection: Connection) -> pl.DataFrame:
     (file,) = connection.day(transform.TABLE, DAY).locations()
     return pl.read_parquet(file)
 
 
 def test_a_schema_of_the_class_alone_takes_every_event(
-    emulator: EmulatorThread, asking: Opened, tmp_path: Path
+    emulator: EmulatorThread, asking: Connection, tmp_path: Path
 ) -> None:
     emulator.control.seed_day(DAY, lines(events(30)))
     with opened(emulator, tmp_path, dataset_id=dataset(asking)) as connection:
@@ -69,7 +69,7 @@ def test_a_schema_of_the_class_alone_takes_every_event(
         }  # fmt: skip
 
 
-def test_what_the_schema_cannot_keep_is_said(emulator: EmulatorThread, asking: Opened, tmp_path: Path) -> None:
+def test_what_the_schema_cannot_keep_is_said(emulator: EmulatorThread, asking: Connection, tmp_path: Path) -> None:
     emulator.control.seed_day(DAY, lines(events(3)))
     with opened(emulator, tmp_path, dataset_id=dataset(asking)) as connection:
         run_day(connection)
@@ -82,7 +82,7 @@ def test_what_the_schema_cannot_keep_is_said(emulator: EmulatorThread, asking: O
 
 
 def test_tenant_fields_take_the_properties_of_their_names(
-    emulator: EmulatorThread, asking: Opened, tmp_path: Path
+    emulator: EmulatorThread, asking: Connection, tmp_path: Path
 ) -> None:
     fields = {
         "event_name": {"type": "string"},
@@ -109,7 +109,7 @@ def test_tenant_fields_take_the_properties_of_their_names(
 
 
 def test_a_value_that_does_not_fit_a_tenant_field_is_left_out_and_told(
-    emulator: EmulatorThread, asking: Opened, tmp_path: Path
+    emulator: EmulatorThread, asking: Connection, tmp_path: Path
 ) -> None:
     emulator.control.seed_day(DAY, lines(events(2, item_id="not a number")))
     with opened(emulator, tmp_path, dataset_id=dataset(asking, {"item_id": {"type": "integer"}})) as connection:

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from mixpanel_aep_assets.aep import registry
-from mixpanel_aep_assets.connection import Opened, Settings
+from mixpanel_aep_assets.connection import Connection, Settings
 from mixpanel_aep_assets.dataprep.language.mapping_errors import MappingSetError
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.mixpanel.errors import AuthenticationFailed, DateTooLate, ExportIncomplete, Unreachable
@@ -36,17 +36,17 @@ from mixpanel_aep_assets_tests.outside import EVENTS, NO_EVENTS
 
 
 @pytest.fixture
-def strict(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Opened]:
+def strict(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Connection]:
     with opened(emulator, tmp_path, mapping=strict_mapping(tmp_path)) as connection:
         yield provisioned(connection)
 
 
-def books(emulator: EmulatorThread, connection: Opened) -> dict[str, Any]:
+def books(emulator: EmulatorThread, connection: Connection) -> dict[str, Any]:
     emulator.control.settle()
     return dict(emulator.control.books(connection.dataset)["live"])
 
 
-def test_every_event_of_a_day_is_live_exactly_once(emulator: EmulatorThread, connection: Opened) -> None:
+def test_every_event_of_a_day_is_live_exactly_once(emulator: EmulatorThread, connection: Connection) -> None:
     rows = events(500)
     emulator.control.seed_day(DAY, lines(rows + rows[:20]))
     run_day(connection)
@@ -67,7 +67,7 @@ def test_every_event_of_a_day_is_live_exactly_once(emulator: EmulatorThread, con
     assert (live["rows"], live["distinct_ids"]) == (500, 500)
 
 
-def test_a_finished_day_run_again_uploads_nothing(emulator: EmulatorThread, connection: Opened) -> None:
+def test_a_finished_day_run_again_uploads_nothing(emulator: EmulatorThread, connection: Connection) -> None:
     emulator.control.seed_day(DAY, lines(events(50)))
     first = run_day(connection)
     settled(connection)
@@ -78,7 +78,7 @@ def test_a_finished_day_run_again_uploads_nothing(emulator: EmulatorThread, conn
 
 
 def test_a_platform_at_another_address_is_sent_nothing_that_it_has(
-    emulator: EmulatorThread, connection: Opened, tmp_path: Path
+    emulator: EmulatorThread, connection: Connection, tmp_path: Path
 ) -> None:
     emulator.control.seed_day(DAY, lines(events(50)))
     first = run_day(connection)
@@ -94,7 +94,7 @@ def test_a_platform_at_another_address_is_sent_nothing_that_it_has(
     assert books(emulator, connection)["rows"] == 60
 
 
-def test_a_changed_day_replaces_its_batch(emulator: EmulatorThread, connection: Opened) -> None:
+def test_a_changed_day_replaces_its_batch(emulator: EmulatorThread, connection: Connection) -> None:
     emulator.control.seed_day(DAY, lines(events(50)))
     first = run_day(connection)
     settled(connection)
@@ -106,7 +106,7 @@ def test_a_changed_day_replaces_its_batch(emulator: EmulatorThread, connection: 
     assert books(emulator, connection)["rows"] == 60
 
 
-def test_a_day_that_becomes_empty_takes_its_batch_back(emulator: EmulatorThread, connection: Opened) -> None:
+def test_a_day_that_becomes_empty_takes_its_batch_back(emulator: EmulatorThread, connection: Connection) -> None:
     emulator.control.seed_day(DAY, lines(events(50)))
     run_day(connection)
     settled(connection)
@@ -115,14 +115,14 @@ def test_a_day_that_becomes_empty_takes_its_batch_back(emulator: EmulatorThread,
     assert books(emulator, connection)["rows"] == 0
 
 
-def test_an_empty_day_is_a_finished_day(connection: Opened) -> None:
+def test_an_empty_day_is_a_finished_day(connection: Connection) -> None:
     assert run_day(connection).action == "nothing"
     assert report.counts_of(connection, DAY)["status"] == "empty"
 
 
 @pytest.mark.parametrize("status", [401, 402, 403, 404])
 def test_the_zone_stays_open_where_the_account_may_not_ask_for_it(
-    emulator: EmulatorThread, connection: Opened, status: int
+    emulator: EmulatorThread, connection: Connection, status: int
 ) -> None:
     emulator.control.fault("status", match={"path": "/api/app/me"}, status=status)
     emulator.control.seed_day(DAY, lines(events(40)))
@@ -144,7 +144,7 @@ def test_nobody_is_asked_for_the_zone_in_utc_mode(emulator: EmulatorThread, tmp_
         assert extract.extract_day(alone, DAY).manifest.rows == 5
 
 
-def test_broken_lines_are_set_aside_and_counted(emulator: EmulatorThread, connection: Opened) -> None:
+def test_broken_lines_are_set_aside_and_counted(emulator: EmulatorThread, connection: Connection) -> None:
     broken = b'{"event":"x","properties":{"n":NaN}}\nnull\n[]\n{"event":"x","properties":{"s":"\xff","time":1}}\n'
     broken += b'{"event":"x","properties":{"s":"\xff","time":%d}}\n' % NOON
     emulator.control.seed_day(DAY, broken + lines(events(30)))
@@ -158,7 +158,9 @@ def test_broken_lines_are_set_aside_and_counted(emulator: EmulatorThread, connec
     ]
 
 
-def test_rows_that_cannot_conform_are_set_aside_with_their_reasons(emulator: EmulatorThread, strict: Opened) -> None:
+def test_rows_that_cannot_conform_are_set_aside_with_their_reasons(
+    emulator: EmulatorThread, strict: Connection
+) -> None:
     emulator.control.seed_day(DAY, lines([*events(99), event(99, **NOWHERE)]))
     run_day(strict)
     settled(strict)
@@ -173,7 +175,7 @@ def test_rows_that_cannot_conform_are_set_aside_with_their_reasons(emulator: Emu
     assert json.loads(aside["properties"])["state"] == "California"
 
 
-def test_more_violations_than_allowed_block_the_day(emulator: EmulatorThread, strict: Opened) -> None:
+def test_more_violations_than_allowed_block_the_day(emulator: EmulatorThread, strict: Connection) -> None:
     emulator.control.seed_day(DAY, lines(events(21, **NOWHERE) + [event(number) for number in range(21, 71)]))
     extract.extract_day(strict, DAY)
     transform.transform_day(strict, DAY)
@@ -184,7 +186,7 @@ def test_more_violations_than_allowed_block_the_day(emulator: EmulatorThread, st
 
 
 def test_a_handful_that_cannot_conform_is_a_warning_with_its_number_whatever_its_share(
-    emulator: EmulatorThread, strict: Opened
+    emulator: EmulatorThread, strict: Connection
 ) -> None:
     emulator.control.seed_day(DAY, lines([*events(40), *(event(number, **NOWHERE) for number in (40, 41, 42))]))
     extract.extract_day(strict, DAY)
@@ -242,7 +244,7 @@ def test_project_time_reaches_the_lake_as_true_utc(emulator: EmulatorThread, tmp
         assert instants.min() == datetime.datetime.fromtimestamp(NOON / 1000, datetime.UTC)
 
 
-def test_properties_reach_the_platform_byte_for_byte(emulator: EmulatorThread, connection: Opened) -> None:
+def test_properties_reach_the_platform_byte_for_byte(emulator: EmulatorThread, connection: Connection) -> None:
     text = (
         f'{{"time":{NOON},"distinct_id":"u","$insert_id":"x","big":12345678901234567890123,"f":1.50,"e":1e-320,'
         '"u":"\\u00e9\\ud83d\\ude00","raw":"line\u2028nel\u0085","s":"\\ud83d","a":1,"a":2}'
@@ -287,7 +289,7 @@ def test_adobes_ten_tutorial_events_reuse_an_insert_id_and_all_arrive(emulator: 
     ],
 )
 def test_a_failed_export_keeps_what_is_stored(
-    emulator: EmulatorThread, connection: Opened, fault: dict[str, Any], error: type[Exception]
+    emulator: EmulatorThread, connection: Connection, fault: dict[str, Any], error: type[Exception]
 ) -> None:
     emulator.control.seed_day(DAY, lines(events(30)))
     before = extract.extract_day(connection, DAY)
@@ -302,13 +304,15 @@ def test_a_failed_export_keeps_what_is_stored(
     assert extract.extract_day(connection, DAY).manifest.rows == 40
 
 
-def test_a_running_day_is_not_exported(connection: Opened) -> None:
+def test_a_running_day_is_not_exported(connection: Connection) -> None:
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     with pytest.raises(DateTooLate, match="not over yet"):
         extract.extract_day(connection, today)
 
 
-def test_the_platforms_refusal_of_a_batch_is_told_with_its_reason(emulator: EmulatorThread, connection: Opened) -> None:
+def test_the_platforms_refusal_of_a_batch_is_told_with_its_reason(
+    emulator: EmulatorThread, connection: Connection
+) -> None:
     emulator.control.seed_day(DAY, lines(events(30)))
     emulator.control.fault("batch", match={"query": {"action": "COMPLETE"}}, outcome="failed")
     run_day(connection)
@@ -319,7 +323,7 @@ def test_the_platforms_refusal_of_a_batch_is_told_with_its_reason(emulator: Emul
     assert report.counts_of(connection, DAY)["status"] == "failed"
 
 
-def test_the_books_of_mixpanel_and_ours_agree(emulator: EmulatorThread, connection: Opened) -> None:
+def test_the_books_of_mixpanel_and_ours_agree(emulator: EmulatorThread, connection: Connection) -> None:
     emulator.control.seed_day(DAY, lines(events(40) + events(3)))
     run_day(connection)
     finding = verify.reconciles_with_mixpanel(connection, DAY)
@@ -358,7 +362,7 @@ def test_a_mapping_set_that_does_not_fit_the_schema_is_refused_with_every_proble
 
 
 def test_an_event_without_the_primary_identity_that_a_descriptor_names_is_set_aside(
-    emulator: EmulatorThread, connection: Opened, tmp_path: Path
+    emulator: EmulatorThread, connection: Connection, tmp_path: Path
 ) -> None:
     descriptor = {
         "@type": "xdm:descriptorIdentity",

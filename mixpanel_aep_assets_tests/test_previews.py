@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mixpanel_aep_assets import metadata
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.manifests import RawManifest, XdmManifest
 from mixpanel_aep_assets.pipeline import extract, previews, transform
@@ -27,12 +27,14 @@ from mixpanel_aep_assets_tests.connections import (
 
 
 @pytest.fixture
-def connection(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Opened]:
+def connection(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Connection]:
     with opened(emulator, tmp_path, mapping=strict_mapping(tmp_path)) as connection:
         yield provisioned(connection)
 
 
-def made(emulator: EmulatorThread, connection: Opened, rows: list[dict[str, Any]]) -> tuple[RawManifest, XdmManifest]:
+def made(
+    emulator: EmulatorThread, connection: Connection, rows: list[dict[str, Any]]
+) -> tuple[RawManifest, XdmManifest]:
     emulator.control.seed_day(DAY, lines(rows))
     raw = extract.extract_day(connection, DAY).manifest
     return raw, transform.transform_day(connection, DAY)
@@ -43,7 +45,7 @@ def by(rows: list[dict[str, Any]], key: str) -> dict[str, dict[str, Any]]:
 
 
 def test_the_tables_of_a_day_tell_properties_values_fields_and_pairs(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     rows = [event(n, **{"$browser": "Chrome" if n % 4 else "Safari", "mixed": n if n % 2 else "x"}) for n in range(40)]
     rows.append(event(90, "Lost", **NOWHERE, half=None))
@@ -75,7 +77,7 @@ def test_the_tables_of_a_day_tell_properties_values_fields_and_pairs(
     assert after["identityMap"]["mixpanelUserId"][0]["id"] == before["properties"]["$user_id"]
 
 
-def test_previews_of_an_empty_day_are_empty(emulator: EmulatorThread, connection: Opened) -> None:
+def test_previews_of_an_empty_day_are_empty(emulator: EmulatorThread, connection: Connection) -> None:
     raw, xdm = made(emulator, connection, [])
     assert previews.of_raw_events(connection, raw).properties == []
     assert previews.field_rows(connection, xdm) == []

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from mixpanel_aep_assets.components import MixpanelToAep
 from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection
-from mixpanel_aep_assets.connection import Opened, Secrets, Settings
+from mixpanel_aep_assets.connection import Connection, Secrets, Settings
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.errors import SettingsError
 from mixpanel_aep_assets.mixpanel.errors import SettingsWrong
@@ -40,9 +40,9 @@ def rows() -> list[dict[str, Any]]:
     ]
 
 
-def connection(emulator: EmulatorThread, folder: Path, salt: str = SALT, **rules: Any) -> Opened:
+def connection(emulator: EmulatorThread, folder: Path, salt: str = SALT, **rules: Any) -> Connection:
     plain = opened(emulator, folder, privacy=rules)
-    return Opened(plain.settings, plain._secrets.model_copy(update={"privacy_salt": SecretStr(salt)}))
+    return Connection(plain.settings, plain.secrets.model_copy(update={"privacy_salt": SecretStr(salt)}))
 
 
 def contents(folder: Path) -> str:
@@ -84,7 +84,7 @@ def test_no_secret_value_is_in_any_file_log_or_metadata(
         assert secret not in logged
 
 
-def xdm(connection: Opened) -> pl.DataFrame:
+def xdm(connection: Connection) -> pl.DataFrame:
     return pl.concat(pl.read_parquet(path) for path in connection.day(transform.TABLE, DAY).locations()).sort("_id")
 
 
@@ -151,5 +151,5 @@ def test_a_wrong_rule_is_told_in_a_sentence() -> None:
 def test_without_its_salt_a_connection_that_hashes_does_nothing() -> None:
     settings = Settings(project_id=1, privacy={"hash": ("phone",)})
     secrets = Secrets(mixpanel_username=SecretStr("a"), mixpanel_secret=SecretStr("b"))
-    with Opened(settings, secrets) as one, pytest.raises(SettingsWrong, match="MIXPANEL_AEP_PRIVACY_SALT"):
+    with Connection(settings, secrets) as one, pytest.raises(SettingsWrong, match="MIXPANEL_AEP_PRIVACY_SALT"):
         _ = one.source

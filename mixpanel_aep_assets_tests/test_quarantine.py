@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from mixpanel_aep_assets.aep import batch
 from mixpanel_aep_assets.aep.errors import AepError, BatchRefused, DayChanged
 from mixpanel_aep_assets.cli import cli
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.manifests import ReplayManifest
 from mixpanel_aep_assets.pipeline import load, quarantine, reconcile, replay, report, rows, transform, verify
@@ -42,15 +42,15 @@ COMPLETE = {"method": "POST", "query": {"action": "COMPLETE"}}
 PUT = {"method": "PUT"}
 CREATE = {"method": "POST", "path": "/data/foundation/import/batches"}
 
-Open = Callable[[str], Opened]
+Open = Callable[[str], Connection]
 
 
 @pytest.fixture
 def connect(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Open]:
     """Opens the connection with an expression for the state, as after a change of the mapping set."""
-    opens: list[Opened] = []
+    opens: list[Connection] = []
 
-    def open_with(state: str) -> Opened:
+    def open_with(state: str) -> Connection:
         file = tmp_path / "mapping.json"
         rows = {"event": "eventType", state: "placeContext.geo.stateProvince"}
         mappings = [{"sourceType": "EXPRESSION", "source": s, "destination": d} for s, d in rows.items()]
@@ -69,20 +69,20 @@ def a_day(emulator: EmulatorThread, more: bytes = b"") -> None:
     emulator.control.seed_day(DAY, lines(events(40, state="US-NY") + words) + more)
 
 
-def live(emulator: EmulatorThread, connection: Opened) -> Counter[int]:
+def live(emulator: EmulatorThread, connection: Connection) -> Counter[int]:
     """How many ids are live so often: {1: 44} is 44 events, each once."""
     emulator.control.settle()
     return Counter(emulator.control.books(connection.dataset, ids=True)["ids"].values())
 
 
-def counts(connection: Opened) -> tuple[int, ...]:
+def counts(connection: Connection) -> tuple[int, ...]:
     row = report.counts_of(connection, DAY)
     assert row["exported"] == row["duplicates"] + row["quarantined"] + row["uploaded"]
     assert row["status"] == "in_progress" or row["uploaded"] == row["ingested"] + row["rejected"]
     return tuple(row[name] for name in ("quarantined", "uploaded", "ingested", "rejected"))
 
 
-def finished(emulator: EmulatorThread, connection: Opened) -> ReplayManifest:
+def finished(emulator: EmulatorThread, connection: Connection) -> ReplayManifest:
     emulator.control.settle()
     manifest = replay.confirm_day(connection, DAY)
     assert manifest is not None
@@ -298,7 +298,7 @@ def test_a_replay_that_the_platform_refuses_leaves_the_books_as_they_were(
 
 
 @pytest.fixture
-def refusing(emulator: EmulatorThread, connect: Open) -> Opened:
+def refusing(emulator: EmulatorThread, connect: Open) -> Connection:
     """A day of 40 events of which the Platform refuses the last two: by its clock they have yet to happen."""
     emulator.control.seed_day(DAY, lines(events(40)))
     connection = connect(STRICT)
@@ -311,7 +311,7 @@ def refusing(emulator: EmulatorThread, connect: Open) -> Opened:
 
 
 def test_rows_that_the_platform_refused_are_joined_back_to_their_source_and_shown_by_the_check(
-    refusing: Opened,
+    refusing: Connection,
 ) -> None:
     finding = verify.ingested_by_aep(refusing, DAY)
     assert not finding.passed
@@ -325,7 +325,7 @@ def test_rows_that_the_platform_refused_are_joined_back_to_their_source_and_show
 
 @pytest.mark.parametrize("again", [verify.ingested_by_aep, lambda connection, day: load.load_day(connection, day)])
 def test_diagnostics_that_could_not_be_read_are_read_by_the_next_look_at_the_day(
-    emulator: EmulatorThread, refusing: Opened, again: Callable[[Opened, str], object]
+    emulator: EmulatorThread, refusing: Connection, again: Callable[[Connection, str], object]
 ) -> None:
     emulator.control.fault("status", match={"path": "/data/foundation/export/*"}, status=403, count=1)
     finding = verify.ingested_by_aep(refusing, DAY)
@@ -337,7 +337,7 @@ def test_diagnostics_that_could_not_be_read_are_read_by_the_next_look_at_the_day
 
 
 def test_a_verdict_that_comes_while_another_run_replaces_the_day_is_not_written_over_it(
-    emulator: EmulatorThread, refusing: Opened, monkeypatch: pytest.MonkeyPatch
+    emulator: EmulatorThread, refusing: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rejected = rows.rejected_rows
 
@@ -355,7 +355,7 @@ def test_a_verdict_that_comes_while_another_run_replaces_the_day_is_not_written_
 
 
 def test_refused_rows_are_sent_again_only_after_a_change_or_by_force(
-    emulator: EmulatorThread, refusing: Opened
+    emulator: EmulatorThread, refusing: Connection
 ) -> None:
     settled(refusing)
     assert replay.replay_day(refusing, DAY).batch_id is None

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from mixpanel_aep_assets.aep import ingest
 from mixpanel_aep_assets.cli import cli
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.manifests import RawManifest
 from mixpanel_aep_assets.pipeline import extract, load, reconcile, transform, verify
@@ -69,7 +69,7 @@ def test_duplicates_and_quarantine_explain_what_was_exported_and_not_uploaded(
 
 
 def test_events_of_other_days_are_explained_as_mixpanel_counts_them(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     emulator.control.seed_day(DAY, lines([*events(30), *[event(30, time=FUTURE)] * 2]))
     run_day(connection)
@@ -82,7 +82,7 @@ def test_events_of_other_days_are_explained_as_mixpanel_counts_them(
 
 @pytest.mark.parametrize("hidden", [True, False])
 def test_hidden_in_lexicon_is_said_only_of_events_that_are_hidden_there(
-    emulator: EmulatorThread, connection: Opened, hidden: bool
+    emulator: EmulatorThread, connection: Connection, hidden: bool
 ) -> None:
     about = {"metadata": {"com.mixpanel": {"hidden": hidden}}}
     emulator.control.project(id=12345, lexicon=[{"entityType": "event", "name": "Secret", "schemaJson": about}])
@@ -94,7 +94,7 @@ def test_hidden_in_lexicon_is_said_only_of_events_that_are_hidden_there(
     assert hidden or why is None
 
 
-def test_a_lexicon_that_may_not_be_read_proves_nothing(emulator: EmulatorThread, connection: Opened) -> None:
+def test_a_lexicon_that_may_not_be_read_proves_nothing(emulator: EmulatorThread, connection: Connection) -> None:
     emulator.control.seed_day(DAY, lines([*events(30), event(30, "Secret")]))
     run_day(connection)
     emulator.control.fault("status", match={"path": "*/schemas/event"}, status=403)
@@ -103,7 +103,7 @@ def test_a_lexicon_that_may_not_be_read_proves_nothing(emulator: EmulatorThread,
 
 
 def test_ids_that_were_merged_since_explain_a_count_only_name_by_name(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     twin = event(3, **{"$distinct_id_before_identity": "anonymous"})
     emulator.control.seed_day(DAY, lines([*events(30), twin, event(30, "Other")]))
@@ -115,7 +115,7 @@ def test_ids_that_were_merged_since_explain_a_count_only_name_by_name(
 
 
 def test_a_batch_that_somebody_took_back_is_a_difference_that_nothing_explains(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     emulator.control.seed_day(DAY, lines(events(30)))
     manifest = run_day(connection)
@@ -126,7 +126,7 @@ def test_a_batch_that_somebody_took_back_is_a_difference_that_nothing_explains(
     assert not verify.reconciles_with_mixpanel(connection, DAY).passed
 
 
-def test_a_batch_in_progress_is_a_calm_difference(emulator: EmulatorThread, connection: Opened) -> None:
+def test_a_batch_in_progress_is_a_calm_difference(emulator: EmulatorThread, connection: Connection) -> None:
     emulator.control.settings(batch_seconds=3600)
     emulator.control.seed_day(DAY, lines(events(30)))
     run_day(connection)
@@ -135,7 +135,7 @@ def test_a_batch_in_progress_is_a_calm_difference(emulator: EmulatorThread, conn
 
 
 def test_a_refused_batch_names_the_platforms_reason_and_the_batch_that_is_still_live(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     emulator.control.seed_day(DAY, lines(events(30)))
     before = run_day(connection)
@@ -152,7 +152,7 @@ def test_a_refused_batch_names_the_platforms_reason_and_the_batch_that_is_still_
 
 
 def test_late_events_are_red_until_the_day_is_read_again_to_see_that_it_changed(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     emulator.control.seed_day(DAY, lines(events(30)))
     run_day(connection)
@@ -165,7 +165,7 @@ def test_late_events_are_red_until_the_day_is_read_again_to_see_that_it_changed(
     assert connection.day(extract.TABLE, DAY).manifest()["rows"] == 30, "what is stored stays"  # type: ignore[index]
 
 
-def test_a_plan_without_the_query_api_is_told_and_not_red(emulator: EmulatorThread, connection: Opened) -> None:
+def test_a_plan_without_the_query_api_is_told_and_not_red(emulator: EmulatorThread, connection: Connection) -> None:
     emulator.control.seed_day(DAY, lines(events(30)))
     run_day(connection)
     settled(connection)
@@ -181,7 +181,7 @@ def test_a_plan_without_the_query_api_is_told_and_not_red(emulator: EmulatorThre
     ("match", "status", "side"), [(QUERY, 403, "mixpanel"), ({"path": "/data/foundation/catalog/batches"}, 403, "live")]
 )
 def test_a_side_that_does_not_answer_proves_nothing(
-    emulator: EmulatorThread, connection: Opened, tmp_path: Path, match: dict[str, str], status: int, side: str
+    emulator: EmulatorThread, connection: Connection, tmp_path: Path, match: dict[str, str], status: int, side: str
 ) -> None:
     emulator.control.seed_day(DAY, lines(events(30)))
     run_day(connection)
@@ -198,7 +198,7 @@ def test_a_side_that_does_not_answer_proves_nothing(
     assert done.return_value == 1, done.output
 
 
-def raw(connection: Opened) -> RawManifest:
+def raw(connection: Connection) -> RawManifest:
     manifest = extract.stored(connection, DAY)
     assert manifest is not None
     return manifest
@@ -221,7 +221,7 @@ def test_in_utc_mode_the_day_is_compared_in_the_projects_zone(emulator: Emulator
 
 
 def test_the_guardrails_are_warned_of_before_the_upload_and_in_the_check(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     emulator.control.clock(step=86_400)  # so that no midnight falls between the batches and the count
     for number in range(75):
@@ -240,7 +240,7 @@ def test_the_guardrails_are_warned_of_before_the_upload_and_in_the_check(
 
 
 def test_what_changed_since_the_export_before_is_counted_in_the_log_and_the_check(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     emulator.control.seed_day(DAY, lines(events(30)))
     extract.extract_day(connection, DAY)

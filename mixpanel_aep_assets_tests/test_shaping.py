@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.manifests import XdmManifest
 from mixpanel_aep_assets.mixpanel import parts
@@ -28,7 +28,7 @@ from mixpanel_aep_assets_tests.connections import DAY, event, events, lines, ope
 PROCESSES = 2
 
 
-def stored_rows(connection: Opened, manifest: XdmManifest) -> pl.DataFrame:
+def stored_rows(connection: Connection, manifest: XdmManifest) -> pl.DataFrame:
     files = connection.day(transform.TABLE, DAY).locations(manifest)
     return pl.concat([pl.read_parquet(file) for file in files]).sort("_id")
 
@@ -66,7 +66,7 @@ def test_several_processes_find_the_same_violations_in_the_files_as_one(
         transform.transform_day(connection, DAY)
         assert transform.violations_left(connection, DAY) == 0
         long_ago = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
-        monkeypatch.setitem(connection.__dict__, "conformance", Conformance(connection.schema, now=long_ago))
+        monkeypatch.setitem(connection.mapping.__dict__, "conformance", Conformance(connection.schema, now=long_ago))
         assert transform.violations_left(connection, DAY) == 300
         monkeypatch.setattr(workers, "LARGE", 1)
         assert transform.violations_left(connection, DAY) == 300

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from mixpanel_aep_assets import failures
 from mixpanel_aep_assets.cli import cli
-from mixpanel_aep_assets.connection import Opened, remembered
+from mixpanel_aep_assets.connection import Connection, remembered
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.mixpanel.errors import TimeModeUnsure
 from mixpanel_aep_assets.mixpanel.zones import zone
@@ -52,7 +52,7 @@ def hours(day: str, count: int, *, first: int = 8, timezone: str = "UTC") -> lis
     return [begin.astimezone(datetime.UTC) + datetime.timedelta(hours=n) for n in range(count)]
 
 
-def stored_times(connection: Opened, day: str) -> list[datetime.datetime]:
+def stored_times(connection: Connection, day: str) -> list[datetime.datetime]:
     transform.transform_day(connection, day)
     files = connection.day(transform.TABLE, day).locations()
     return sorted(pl.read_parquet(files, columns=["timestamp"])["timestamp"])
@@ -86,7 +86,7 @@ def test_project_time_is_green_on_days_with_and_without_an_offset(
 @pytest.mark.parametrize("mode", ["legacy", "utc"])
 @pytest.mark.parametrize("timezone", ["Europe/London", "Europe/Lisbon", "Europe/Dublin"])
 def test_an_autumn_change_seen_first_is_told_rightly_or_not_at_all(
-    emulator: EmulatorThread, connection: Opened, timezone: str, mode: str
+    emulator: EmulatorThread, connection: Connection, timezone: str, mode: str
 ) -> None:
     day, count = "2024-10-27", 60
     begin = datetime.datetime(2024, 10, 27, tzinfo=zone(timezone) if mode == "legacy" else datetime.UTC)
@@ -103,7 +103,7 @@ def test_an_autumn_change_seen_first_is_told_rightly_or_not_at_all(
 
 
 def test_winter_days_are_taken_and_leave_the_mode_open_until_summer_tells(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     winter, summer = "2025-01-20", "2025-07-01"
     seed(emulator, "legacy", "Europe/London", hours(winter, 20) + hours(summer, 10))
@@ -116,7 +116,7 @@ def test_winter_days_are_taken_and_leave_the_mode_open_until_summer_tells(
     assert stored_times(connection, summer) == hours(summer, 10)
 
 
-def test_days_with_too_few_events_count_together(emulator: EmulatorThread, connection: Opened) -> None:
+def test_days_with_too_few_events_count_together(emulator: EmulatorThread, connection: Connection) -> None:
     first, second, third = days(3)
     seed(emulator, "legacy", CHICAGO, [*hours(first, 2), *hours(second, 2), *hours(third, 2)])
     for day in (third, second):
@@ -132,7 +132,7 @@ def test_days_with_too_few_events_count_together(emulator: EmulatorThread, conne
     assert requests(emulator) == asked, "what is stored is not exported again"
 
 
-def test_runs_side_by_side_lose_no_evidence(emulator: EmulatorThread, connection: Opened, tmp_path: Path) -> None:
+def test_runs_side_by_side_lose_no_evidence(emulator: EmulatorThread, connection: Connection, tmp_path: Path) -> None:
     """Neither of two exports sees the other's events; whoever looks afterwards sees both."""
     first, second = days(2)
     seed(emulator, "utc", CHICAGO, [*hours(first, 3), *hours(second, 3)])
@@ -149,7 +149,9 @@ def test_runs_side_by_side_lose_no_evidence(emulator: EmulatorThread, connection
     assert decided.mode == "utc"
 
 
-def test_the_first_decision_stands_and_a_day_under_another_is_red(emulator: EmulatorThread, connection: Opened) -> None:
+def test_the_first_decision_stands_and_a_day_under_another_is_red(
+    emulator: EmulatorThread, connection: Connection
+) -> None:
     seed(emulator, "utc", CHICAGO, hours(DAY, 8))
     extract.extract_day(connection, DAY)
     path = Path(connection.storage.url) / "default" / "time_mode.json"
@@ -163,7 +165,7 @@ def test_the_first_decision_stands_and_a_day_under_another_is_red(emulator: Emul
 
 
 def test_a_day_of_unknown_mode_is_not_turned_into_xdm_except_to_look_at(
-    emulator: EmulatorThread, connection: Opened, tmp_path: Path
+    emulator: EmulatorThread, connection: Connection, tmp_path: Path
 ) -> None:
     seed(emulator, "legacy", CHICAGO, hours(DAY, 2))
     extract.extract_day(connection, DAY)
@@ -179,7 +181,7 @@ def test_a_day_of_unknown_mode_is_not_turned_into_xdm_except_to_look_at(
 @pytest.mark.parametrize(
     "torn", [b"", b'{"mode":"utc"', b"[]", b'{"mode":"local","timezone":"UTC","day":"","evidence":""}']
 )
-def test_a_torn_decision_counts_as_never_written(emulator: EmulatorThread, connection: Opened, torn: bytes) -> None:
+def test_a_torn_decision_counts_as_never_written(emulator: EmulatorThread, connection: Connection, torn: bytes) -> None:
     seed(emulator, "utc", CHICAGO, hours(DAY, 8))
     connection.storage.write("default/time_mode.json", torn)
     assert connection.time_mode() is None
@@ -190,7 +192,7 @@ def test_a_torn_decision_counts_as_never_written(emulator: EmulatorThread, conne
 
 
 def test_a_day_whose_guess_turns_out_right_does_not_stay_unsure_when_it_is_exported_again(
-    emulator: EmulatorThread, connection: Opened
+    emulator: EmulatorThread, connection: Connection
 ) -> None:
     seed(emulator, "utc", CHICAGO, hours(DAY, 2))
     assert not extract.extract_day(connection, DAY).manifest.time_evidence.sure
@@ -201,7 +203,7 @@ def test_a_day_whose_guess_turns_out_right_does_not_stay_unsure_when_it_is_expor
     assert extract.extract_day(connection, DAY).manifest.time_evidence.sure
 
 
-def test_events_at_an_offset_of_neither_mode_are_told(emulator: EmulatorThread, connection: Opened) -> None:
+def test_events_at_an_offset_of_neither_mode_are_told(emulator: EmulatorThread, connection: Connection) -> None:
     """As after a change of the project's zone, which does not reach back."""
     first, second = days(2)
     seed(emulator, "legacy", CHICAGO, hours(first, 8))
@@ -286,7 +288,7 @@ def test_a_red_day_comes_back_by_itself_once_other_days_have_told_the_mode(
 
 
 def test_a_connection_on_another_storage_knows_the_mode(
-    emulator: EmulatorThread, connection: Opened, tmp_path: Path
+    emulator: EmulatorThread, connection: Connection, tmp_path: Path
 ) -> None:
     seed(emulator, "legacy", CHICAGO, hours(DAY, 8))
     extract.extract_day(connection, DAY)

@@ -9,13 +9,13 @@ from typing import Any
 import click
 
 import mixpanel_aep_assets
-from mixpanel_aep_assets.connection import Opened, blocks
+from mixpanel_aep_assets.connection import Connection, blocks
 from mixpanel_aep_assets.errors import ExplainedError
 
 DEFINITIONS = Path(mixpanel_aep_assets.__file__).parent / "defs"
 
 
-def open_connection(name: str, definitions: Any = None) -> Opened:
+def open_connection(name: str, definitions: Any = None) -> Connection:
     """The connection of that name, from its YAML block; from `definitions`, or loading them, where only Dagster can read it.
 
     Raises UsageError where there is none, SettingsError for what is wrong in its block.

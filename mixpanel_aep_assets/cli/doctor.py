@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -13,12 +15,15 @@ from rich.console import Console
 from mixpanel_aep_assets import network
 from mixpanel_aep_assets.cli.connections import open_connection
 from mixpanel_aep_assets.cli.options import connection_option
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.errors import FAILED, ExplainedError
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.mixpanel.errors import AuthenticationFailed, NotAllowed, NotFound, PlanLacksExport, WrongRegion
 from mixpanel_aep_assets.mixpanel.settings import API_HOSTS, EXPORT_HOSTS
 from mixpanel_aep_assets.mixpanel.zones import zone
+
+if TYPE_CHECKING:
+    from mixpanel_aep_assets.connection.mapping import DatasetMapping
 
 EXPIRY_WARNING = datetime.timedelta(days=30)
 
@@ -42,21 +47,20 @@ class Diagnosis:
 
 @click.command()
 @connection_option
-def doctor(connection: str) -> int:
+def doctor(name: str) -> int:
     """Check every credential, host, region, time zone, dataset, schema and limit, and say how to fix each."""
     console = Console(highlight=False, soft_wrap=True)
     marks = {"ok": "[green]ok[/green]     ", "warning": "[yellow]warning[/yellow]", "wrong": "[red]wrong[/red]  "}
     worst = 0
-    with open_connection(connection) as opened:
-        opened.tries = TRIES
-        for diagnosis in diagnoses(opened):
+    with dataclasses.replace(open_connection(name), tries=TRIES) as connection:
+        for diagnosis in diagnoses(connection):
             console.print(f"{marks[diagnosis.state]} {diagnosis.name}: ", end="")
             console.print(diagnosis.text, markup=False)
             worst = max(worst, FAILED if diagnosis.state == "wrong" else 0)
     return worst
 
 
-def diagnoses(opened: Opened) -> Iterator[Diagnosis]:
+def diagnoses(connection: Connection) -> Iterator[Diagnosis]:
     """One after the other, each by itself: a wrong one does not hide the next, and is told once."""
     told: dict[str, str] = {}
     failed: set[str] = set()
@@ -65,7 +69,7 @@ def diagnoses(opened: Opened) -> Iterator[Diagnosis]:
             yield Diagnosis(name, "wrong", f"not looked at, for the same reason as {SIGN_IN}")
             continue
         try:
-            yield from look(opened, name)
+            yield from look(connection, name)
         except Exception as error:
             if not isinstance(error, ExplainedError):
                 raise
@@ -75,17 +79,17 @@ def diagnoses(opened: Opened) -> Iterator[Diagnosis]:
             yield Diagnosis(name, "wrong", text)
 
 
-def _credentials(opened: Opened, name: str) -> Iterator[Diagnosis]:
-    for text in opened.oddities(os.environ):
+def _credentials(connection: Connection, name: str) -> Iterator[Diagnosis]:
+    for text in connection.credentials.oddities(connection.settings, os.environ):
         yield Diagnosis(name, "warning", text)
 
 
-def _network(opened: Opened, name: str) -> Iterator[Diagnosis]:
+def _network(connection: Connection, name: str) -> Iterator[Diagnosis]:
     """Proxies and certificate authorities; a proxy that cannot be used is wrong where a host is behind it."""
     from mixpanel_aep_assets.aep.settings import IMS_URL, PLATFORM_URL
 
     network.trust().context()
-    settings = opened.settings
+    settings = connection.settings
     urls = [
         settings.export_url or EXPORT_HOSTS[settings.region],
         settings.api_url or API_HOSTS[settings.region],
@@ -106,20 +110,22 @@ def _network(opened: Opened, name: str) -> Iterator[Diagnosis]:
         yield Diagnosis(name, "ok", f"{ways}; certificates are checked against {network.trust()}")
 
 
-def _storage(opened: Opened, name: str) -> Iterator[Diagnosis]:
-    probe = f"{opened.settings.name}/.doctor"
-    opened.storage.write(probe, b"ok")
-    opened.storage.delete([probe])
-    yield Diagnosis(name, "ok", f"{opened.storage.url} can be written")
+def _storage(connection: Connection, name: str) -> Iterator[Diagnosis]:
+    probe = f"{connection.settings.name}/.doctor"
+    connection.storage.write(probe, b"ok")
+    connection.storage.delete([probe])
+    yield Diagnosis(name, "ok", f"{connection.storage.url} can be written")
 
 
-def _project(opened: Opened, name: str) -> Iterator[Diagnosis]:
-    if opened.source.credentials.kind == "project secret":
-        zone_told = opened.settings.timezone or "not set: MIXPANEL_TIMEZONE is needed unless the project counts in UTC"
+def _project(connection: Connection, name: str) -> Iterator[Diagnosis]:
+    if connection.source.credentials.kind == "project secret":
+        zone_told = (
+            connection.settings.timezone or "not set: MIXPANEL_TIMEZONE is needed unless the project counts in UTC"
+        )
         text = f"a project secret may not ask for its project, only an export shows whether it holds; time zone {zone_told}"
         yield Diagnosis(name, "warning", text)
         return
-    with MixpanelClient(opened.source) as client:
+    with MixpanelClient(connection.source) as client:
         try:
             project = client.project()
         except (AuthenticationFailed, WrongRegion, NotAllowed) as error:
@@ -128,20 +134,20 @@ def _project(opened: Opened, name: str) -> Iterator[Diagnosis]:
             yield Diagnosis(name, "wrong", f"{error}{known}")
             return
     told = project.timezone or "(not reported)"
-    yield Diagnosis(name, "ok", f"{project.name or opened.settings.project_id}, time zone {told}")
+    yield Diagnosis(name, "ok", f"{project.name or connection.settings.project_id}, time zone {told}")
     host = project.domain and f"https://{project.domain}"
     home = next((region for region, api in API_HOSTS.items() if api == host), None)
-    if home not in (None, opened.source.region) and opened.source.export_url is None:
-        text = f"MIXPANEL_REGION={opened.source.region}, but the project is at {project.domain}: set MIXPANEL_REGION={home}."
+    if home not in (None, connection.source.region) and connection.source.export_url is None:
+        text = f"MIXPANEL_REGION={connection.source.region}, but the project is at {project.domain}: set MIXPANEL_REGION={home}."
         yield Diagnosis("region", "wrong", text)
-    given = opened.settings.timezone
+    given = connection.settings.timezone
     if given and project.timezone and zone(given) != zone(project.timezone):
         text = f"MIXPANEL_TIMEZONE={given}, but the project is set to {project.timezone}. Set it to the project's zone."
         yield Diagnosis("time zone", "wrong", text)
 
 
-def _account(opened: Opened, name: str) -> Iterator[Diagnosis]:
-    credentials = opened.source.credentials
+def _account(connection: Connection, name: str) -> Iterator[Diagnosis]:
+    credentials = connection.source.credentials
     if credentials.kind == "project secret":
         yield Diagnosis(name, "warning", "Project secrets retire on 3 March 2027: use a service account.")
         return
@@ -153,7 +159,7 @@ def _account(opened: Opened, name: str) -> Iterator[Diagnosis]:
     username = credentials.username
     unknown = f"Whether {username} expires is not known"
     look = "Look under Organization Settings, Service Accounts."
-    with MixpanelClient(opened.source) as client:
+    with MixpanelClient(connection.source) as client:
         try:
             accounts = client.service_accounts()
         except (NotAllowed, NotFound, PlanLacksExport) as error:
@@ -179,62 +185,63 @@ def _account(opened: Opened, name: str) -> Iterator[Diagnosis]:
             yield Diagnosis("classified data", "warning", f"{username} {text}")
 
 
-def _time_mode(opened: Opened, name: str) -> Iterator[Diagnosis]:
-    mode = opened.settings.time_mode
+def _time_mode(connection: Connection, name: str) -> Iterator[Diagnosis]:
+    mode = connection.settings.time_mode
     if mode != "auto":
         yield Diagnosis(name, "ok", f"set to {mode}")
         return
-    found = opened.time_mode()
+    found = connection.time_mode()
     text = f"{found.mode}, {found.evidence}" if found else "is found out from the receipt times of the exported days"
     yield Diagnosis(name, "ok", text)
 
 
-def _token(opened: Opened, name: str) -> Iterator[Diagnosis]:
-    opened.platform.sign_in()
-    yield Diagnosis(name, "ok", f"token received for {opened.settings.org_id}")
+def _token(connection: Connection, name: str) -> Iterator[Diagnosis]:
+    connection.platform.sign_in()
+    yield Diagnosis(name, "ok", f"token received for {connection.settings.org_id}")
 
 
-def _dataset(opened: Opened, name: str) -> Iterator[Diagnosis]:
-    yield Diagnosis(name, "ok", f"{opened.dataset} in sandbox {opened.settings.sandbox}")
+def _dataset(connection: Connection, name: str) -> Iterator[Diagnosis]:
+    yield Diagnosis(name, "ok", f"{connection.dataset} in sandbox {connection.settings.sandbox}")
 
 
-def _schema(opened: Opened, name: str) -> Iterator[Diagnosis]:
-    schema = opened.schema
+def _schema(connection: Connection, name: str) -> Iterator[Diagnosis]:
+    schema = connection.schema
     yield Diagnosis(name, "ok", f"{schema.title} ({schema.id})")
-    missing = opened.unmapped_destinations()
-    if opened.left_out:
-        kept = "all properties are kept as text" if opened.keeps_properties else "its properties stay in raw_events"
+    mapping = connection.mapping
+    missing = mapping.unmapped_destinations()
+    if mapping.left_out:
+        kept = "all properties are kept as text" if mapping.keeps_properties else "its properties stay in raw_events"
         text = (
-            f"the schema lacks {len(opened.left_out)} fields of the standard mapping ({', '.join(opened.left_out[:4])}, …); "
+            f"the schema lacks {len(mapping.left_out)} fields of the standard mapping ({', '.join(mapping.left_out[:4])}, …); "
             f"they are left out, and {kept}. A dataset that `mixpanel-aep provision` makes has them all."
         )
         yield Diagnosis("mapping", "warning", text)
     elif missing:
         text = f"the mapping sets fields that the schema lacks: {', '.join(missing[:8])}. Run `mixpanel-aep provision`."
         yield Diagnosis("mapping", "wrong", text)
-    elif problems := _problems(opened):
+    elif problems := _problems(mapping):
         text = f"{problems[0]}. `mixpanel-aep mapping validate FILE` names all problems ({len(problems)})."
         yield Diagnosis("mapping", "wrong", text)
     else:
-        yield Diagnosis("mapping", "ok", opened.mapping_name)
+        yield Diagnosis("mapping", "ok", mapping.name)
 
 
-def _problems(opened: Opened) -> list[str]:
+def _problems(mapping: DatasetMapping) -> list[str]:
     from mixpanel_aep_assets.dataprep.interpreter.schema_targets import target_type
     from mixpanel_aep_assets.dataprep.interpreter.validation import validate
 
-    return [str(problem) for problem in validate(opened.mapping_set, target_type(opened.schema.root))]
+    return [str(problem) for problem in validate(mapping.mapping_set, target_type(mapping.schema.root))]
 
 
-def _limits(opened: Opened, name: str) -> Iterator[Diagnosis]:
+def _limits(connection: Connection, name: str) -> Iterator[Diagnosis]:
     from mixpanel_aep_assets.aep import limits
 
-    used = limits.usage(opened.platform)
+    used = limits.usage(connection.platform)
     state = "ok" if used.batches_today < limits.NEAR * limits.BATCHES_A_DAY else "warning"
     yield Diagnosis(name, state, f"{used.batches_today} of {limits.BATCHES_A_DAY} event batches used today (UTC)")
 
 
-CHECKS: dict[str, Callable[[Opened, str], Iterator[Diagnosis]]] = {
+CHECKS: dict[str, Callable[[Connection, str], Iterator[Diagnosis]]] = {
     "credentials": _credentials,
     "network": _network,
     "storage": _storage,

@@ -23,38 +23,38 @@ MAPPING_SETS = "/data/foundation/conversion/mappingSets"
 class _Connections:
     """See `cli.mapping_commands.Connections`."""
 
-    def mapping_set(self, connection: str, identifier: str) -> Any:
+    def mapping_set(self, name: str, identifier: str) -> Any:
         from mixpanel_aep_assets.cli.connections import open_connection
 
         path = f"{MAPPING_SETS}/{quote(identifier, safe='')}"
-        with open_connection(connection) as opened:
-            return opened.platform.json("GET", path, params={"expandSchema": "true"})
+        with open_connection(name) as connection:
+            return connection.platform.json("GET", path, params={"expandSchema": "true"})
 
-    def schema(self, connection: str) -> Schema:
+    def schema(self, name: str) -> Schema:
         from mixpanel_aep_assets.cli.connections import open_connection
 
-        with open_connection(connection) as opened:
-            return opened.schema
+        with open_connection(name) as connection:
+            return connection.schema
 
-    def records(self, connection: str, day: str | None) -> Iterator[Mapping[str, Any]]:
+    def records(self, name: str, day: str | None) -> Iterator[Mapping[str, Any]]:
         import polars as pl
 
         from mixpanel_aep_assets.cli.connections import open_connection
         from mixpanel_aep_assets.dataprep.interpreter.records import decode_object
         from mixpanel_aep_assets.pipeline import extract, redaction
 
-        with open_connection(connection) as opened:
-            days = opened.storage.days(opened.settings.name, extract.TABLE)
+        with open_connection(name) as connection:
+            days = connection.storage.days(connection.settings.name, extract.TABLE)
             chosen = day or max(days, default=None)
             if chosen is None or chosen not in days:
                 stored = f"stored are {min(days)} to {max(days)}" if days else "no day is stored yet"
                 raise click.UsageError(f"no raw events of {chosen or 'any day'}: {stored}; or give --input FILE")
-            table = opened.day(extract.TABLE, chosen)
-            manifest = extract.stored(opened, chosen)
+            table = connection.day(extract.TABLE, chosen)
+            manifest = extract.stored(connection, chosen)
             assert manifest is not None
             for location in table.locations(manifest):
                 for frame in pl.scan_parquet(location, glob=False).select("event", "properties").collect_batches():
-                    for event, properties in redaction.redacted(opened, manifest, frame).iter_rows():
+                    for event, properties in redaction.redacted(connection, manifest, frame).iter_rows():
                         yield {"event": event, "properties": decode_object(properties)}
 
     def derived(self) -> Iterable[str]:

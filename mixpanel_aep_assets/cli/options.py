@@ -57,4 +57,6 @@ report_option = click.option(
     help="Write the report to a file, as JSON.",
 )
 
-connection_option = click.option("--connection", default=DEFAULT_NAME, show_default=True, help="The connection to use.")
+connection_option = click.option(
+    "--connection", "name", default=DEFAULT_NAME, show_default=True, help="The connection to use."
+)

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 @day_range
 @connection_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-def plan(first: datetime.datetime, last: datetime.datetime, connection: str, as_json: bool) -> int:
+def plan(first: datetime.datetime, last: datetime.datetime, name: str, as_json: bool) -> int:
     """Estimate what a run over the days will take: requests, hours, bytes, batches. Makes no request.
 
     Sizes are estimated from committed days; run one day first if there is none.
     """
     from mixpanel_aep_assets.pipeline.forecast import forecast
 
-    with open_connection(connection) as opened:
-        found = forecast(opened, days_between(first, last))
+    with open_connection(name) as connection:
+        found = forecast(connection, days_between(first, last))
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return 0

@@ -18,7 +18,7 @@ from mixpanel_aep_assets.cli.options import connection_option
 @click.option("--day", type=click.DateTime(["%Y-%m-%d"]), required=True, help="The day to show.")
 @click.option("--rows", default=3, show_default=True, help="Number of events to show.")
 @connection_option
-def preview(day: datetime.datetime, rows: int, connection: str) -> int:
+def preview(day: datetime.datetime, rows: int, name: str) -> int:
     """Show a few events of a day, raw and as XDM, and what would be refused. Uploads and stores nothing.
 
     A stored day is read from storage; any other is exported to a temporary folder (one request of the 60 an hour).
@@ -30,18 +30,18 @@ def preview(day: datetime.datetime, rows: int, connection: str) -> int:
     key = day.strftime("%Y-%m-%d")
     with contextlib.ExitStack() as open_now:
         folder = open_now.enter_context(tempfile.TemporaryDirectory())
-        opened = open_now.enter_context(open_connection(connection))
-        if extract.stored(opened, key) is None:
-            opened = open_now.enter_context(opened.with_storage(open_storage(folder)))
-            extract.extract_day(opened, key)
-        raw = extract.preview(opened, key, rows)
-        stored = extract.stored(opened, key)
+        connection = open_now.enter_context(open_connection(name))
+        if extract.stored(connection, key) is None:
+            connection = open_now.enter_context(connection.with_storage(open_storage(folder)))
+            extract.extract_day(connection, key)
+        raw = extract.preview(connection, key, rows)
+        stored = extract.stored(connection, key)
         unsure = None if stored is None or stored.time_evidence.sure else stored.time_evidence.text
-        manifest = transform.transform_day(opened, key, target=open_storage(folder))
-        made = open_now.enter_context(opened.with_storage(open_storage(folder)))
+        manifest = transform.transform_day(connection, key, target=open_storage(folder))
+        made = open_now.enter_context(connection.with_storage(open_storage(folder)))
         mapped = transform.preview(made, key, rows)
     for title, events in (
-        ("as Mixpanel sent them" if opened.privacy is None else "after the privacy rules", raw),
+        ("as Mixpanel sent them" if connection.privacy is None else "after the privacy rules", raw),
         ("as XDM, without duplicates", mapped),
     ):
         console.rule(f"first {len(events)} events, {title}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 from pathlib import Path
@@ -16,7 +17,7 @@ from mixpanel_aep_assets.cli.options import connection_option, wide_console
 
 if TYPE_CHECKING:
     from mixpanel_aep_assets.aep.provision import Plan, Provisioned, Step
-    from mixpanel_aep_assets.connection import Opened
+    from mixpanel_aep_assets.connection import Connection
     from mixpanel_aep_assets.growth.schema_plan import SchemaPlan
 
 _DAY = click.DateTime(["%Y-%m-%d"])
@@ -64,7 +65,7 @@ def provision(
     schema_title: str | None,
     field_group_title: str | None,
     profile: bool,
-    connection: str,
+    name: str,
 ) -> int:
     """Plan the namespaces, field group, schema, descriptors and dataset; create them with --apply.
 
@@ -77,12 +78,13 @@ def provision(
     if (since or until) and not from_data:
         raise click.UsageError("--since and --until belong to --from-data.")
     console = Console(highlight=False, soft_wrap=True)
-    with open_connection(connection) as opened:
-        given = {"schema_title": schema_title, "field_group_title": field_group_title, "profile": profile or None}
-        opened.settings = opened.settings.model_copy(update={k: v for k, v in given.items() if v is not None})
-        fields = opened.accepted_plan
+    given = {"schema_title": schema_title, "field_group_title": field_group_title, "profile": profile or None}
+    configured = open_connection(name)
+    settings = configured.settings.model_copy(update={k: v for k, v in given.items() if v is not None})
+    with dataclasses.replace(configured, settings=settings) as connection:
+        fields = connection.accepted_plan
         if from_data:
-            fields = _proposed(opened, since, until, file)
+            fields = _proposed(connection, since, until, file)
             if as_json:
                 click.echo(json.dumps(fields.model_dump(mode="json", by_alias=True), indent=2))
             else:
@@ -96,15 +98,15 @@ def provision(
                 return 0
         elif file is not None:
             fields = _read(file)
-        before = opened.accepted_plan
-        plan = grow.steps(opened, fields) if fields else provisioning.plan(opened.platform, opened.wanted())
+        before = connection.accepted_plan
+        plan = grow.steps(connection, fields) if fields else provisioning.plan(connection.platform, connection.wanted())
         if as_json and not from_data:
             click.echo(json.dumps(plan.as_json(), indent=2))
         elif not as_json:
             for line in plan.lines():
                 console.print(line, markup=False)
         if apply_plan:
-            made = _applied(opened, plan, fields, console)
+            made = _applied(connection, plan, fields, console)
             if fields is not None and (before is None or fields.included != before.included):
                 console.print(
                     f"The mapping fills {len(fields.included)} grown fields from now on; days made before get them when "
@@ -117,7 +119,7 @@ def provision(
     return 0
 
 
-def _applied(opened: Opened, plan: Plan, fields: SchemaPlan | None, console: Console) -> Provisioned:
+def _applied(connection: Connection, plan: Plan, fields: SchemaPlan | None, console: Console) -> Provisioned:
     from mixpanel_aep_assets.aep import provision as provisioning
     from mixpanel_aep_assets.pipeline import grow
 
@@ -126,20 +128,20 @@ def _applied(opened: Opened, plan: Plan, fields: SchemaPlan | None, console: Con
             console.print(step.line(), markup=False, style="green")
 
     if fields is None:
-        return provisioning.apply(opened.platform, plan, done)
-    return grow.apply(opened, fields, plan, done)
+        return provisioning.apply(connection.platform, plan, done)
+    return grow.apply(connection, fields, plan, done)
 
 
 def _proposed(
-    opened: Opened, since: datetime.datetime | None, until: datetime.datetime | None, file: Path | None
+    connection: Connection, since: datetime.datetime | None, until: datetime.datetime | None, file: Path | None
 ) -> SchemaPlan:
     from mixpanel_aep_assets.pipeline import grow, profile
 
     first = f"{since:%Y-%m-%d}" if since else ""
     last = f"{until:%Y-%m-%d}" if until else "9999"
-    days = [day for day in profile.exported_days(opened) if first <= day <= last]
+    days = [day for day in profile.exported_days(connection) if first <= day <= last]
     reviewed = _read(file) if file is not None and file.exists() else None
-    return grow.plan_from_data(opened, days, reviewed)
+    return grow.plan_from_data(connection, days, reviewed)
 
 
 def _read(file: Path) -> SchemaPlan:

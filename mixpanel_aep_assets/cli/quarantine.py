@@ -17,7 +17,7 @@ from rich.table import Table
 from mixpanel_aep_assets.cli import NOT_YET
 from mixpanel_aep_assets.cli.connections import open_connection
 from mixpanel_aep_assets.cli.options import connection_option, days_between, wide_console
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.errors import FAILED, ExplainedError
 
 if TYPE_CHECKING:
@@ -50,7 +50,10 @@ def _some_days(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _days(
-    opened: Opened, day: datetime.datetime | None, first: datetime.datetime | None, last: datetime.datetime | None
+    connection: Connection,
+    day: datetime.datetime | None,
+    first: datetime.datetime | None,
+    last: datetime.datetime | None,
 ) -> list[str]:
     """The days asked for; without any, all that are stored."""
     from mixpanel_aep_assets.pipeline import extract
@@ -60,7 +63,7 @@ def _days(
     if day is None and first is not None and last is not None:
         return days_between(first, last)
     if day is None and first is None and last is None:
-        return opened.storage.days(opened.settings.name, extract.TABLE)
+        return connection.storage.days(connection.settings.name, extract.TABLE)
     raise click.UsageError("Give --day, or --from and --to.")
 
 
@@ -72,7 +75,7 @@ def list_(
     day: datetime.datetime | None,
     first: datetime.datetime | None,
     last: datetime.datetime | None,
-    connection: str,
+    name: str,
     as_json: bool,
 ) -> int:
     """Count the rows in quarantine by day, stage and reason; for all stored days by default.
@@ -82,16 +85,16 @@ def list_(
     from mixpanel_aep_assets.pipeline import export_requests
     from mixpanel_aep_assets.pipeline import quarantine as rows
 
-    with open_connection(connection) as opened:
-        days = _days(opened, day, first, last)
+    with open_connection(name) as connection:
+        days = _days(connection, day, first, last)
         found = [
             {"day": one, "stage": stage, "rows": sum(reasons.values()), "reasons": reasons}
             for one in days
-            for stage, reasons in rows.summary(opened, one).items()
+            for stage, reasons in rows.summary(connection, one).items()
         ]
         found += [
             {"day": one.name, "stage": rows.Stage.REQUEST, "rows": one.count, "reasons": dict(one.reasons)}
-            for one in export_requests.of_days(opened, days)
+            for one in export_requests.of_days(connection, days)
             if one.first != one.last
         ]
     if as_json:
@@ -115,9 +118,7 @@ def list_(
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="Number of rows to show.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per row, with the whole source.")
 @connection_option
-def show(
-    day: datetime.datetime, stage: str | None, reason: str | None, limit: int, as_json: bool, connection: str
-) -> int:
+def show(day: datetime.datetime, stage: str | None, reason: str | None, limit: int, as_json: bool, name: str) -> int:
     """Show the rows: reason, line of the export, place, explanation, and the source as Mixpanel sent it.
 
     Stage request: rows of each request that included the day, alone or with others.
@@ -125,10 +126,10 @@ def show(
     from mixpanel_aep_assets.pipeline import quarantine as rows
 
     console = Console(highlight=False, soft_wrap=True)
-    with open_connection(connection) as opened:
+    with open_connection(name) as connection:
         shown = 0
         only = None if stage is None else rows.Stage(stage)
-        for row in rows.show(opened, day.strftime("%Y-%m-%d"), stage=only, reason=reason, limit=limit):
+        for row in rows.show(connection, day.strftime("%Y-%m-%d"), stage=only, reason=reason, limit=limit):
             shown += 1
             source = row["source"]
             if as_json:
@@ -158,7 +159,7 @@ def replay_(
     day: datetime.datetime | None,
     first: datetime.datetime | None,
     last: datetime.datetime | None,
-    connection: str,
+    name: str,
     force: bool,
     dry_run: bool,
     wait: bool,
@@ -171,21 +172,22 @@ def replay_(
     if day is None and first is None:
         raise click.UsageError("Give --day, or --from and --to.")
     console = Console(highlight=False, soft_wrap=True)
-    with open_connection(connection) as opened:
+    with open_connection(name) as connection:
         codes = {
-            one: _replay(opened, one, console, force=force, dry_run=dry_run) for one in _days(opened, day, first, last)
+            one: _replay(connection, one, console, force=force, dry_run=dry_run)
+            for one in _days(connection, day, first, last)
         }
         sent = [one for one, code in codes.items() if code is None]
-        codes |= _verdicts(opened, sent, console, wait_minutes * 60 if wait else 0)
+        codes |= _verdicts(connection, sent, console, wait_minutes * 60 if wait else 0)
     return FAILED if FAILED in codes.values() else NOT_YET if NOT_YET in codes.values() else 0
 
 
-def _replay(opened: Opened, day: str, console: Console, *, force: bool, dry_run: bool) -> int | None:
+def _replay(connection: Connection, day: str, console: Console, *, force: bool, dry_run: bool) -> int | None:
     """The day's exit code; None where a batch is to be asked for."""
     from mixpanel_aep_assets.pipeline import replay
 
     try:
-        manifest = replay.replay_day(opened, day, force=force, dry_run=dry_run)
+        manifest = replay.replay_day(connection, day, force=force, dry_run=dry_run)
     except Exception as error:
         if not isinstance(error, ExplainedError):
             raise
@@ -209,13 +211,13 @@ def _told(manifest: ReplayManifest) -> str:
     return f"{manifest.rows:,} sent as batch {manifest.batch_id}; {rest}."
 
 
-def _verdicts(opened: Opened, days: list[str], console: Console, seconds: float) -> dict[str, int | None]:
+def _verdicts(connection: Connection, days: list[str], console: Console, seconds: float) -> dict[str, int | None]:
     """Asks for the days' batches until they are final or the time is up; the days' exit codes."""
     from mixpanel_aep_assets.pipeline import replay
 
     deadline, pause = time.monotonic() + seconds, 0.2
     while True:
-        found = {day: replay.confirm_day(opened, day) for day in days}
+        found = {day: replay.confirm_day(connection, day) for day in days}
         waiting = [day for day, manifest in found.items() if manifest is not None and not manifest.outcome]
         left = deadline - time.monotonic()
         if not waiting or left <= 0:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def reconcile(
     first: datetime.datetime,
     last: datetime.datetime,
-    connection: str,
+    name: str,
     reread: bool,
     as_json: bool,
     report_file: Path | None,
@@ -50,12 +50,12 @@ def reconcile(
     from mixpanel_aep_assets.pipeline import load, reconcile, replay
     from mixpanel_aep_assets.pipeline import report as reports
 
-    with open_connection(connection) as opened:
+    with open_connection(name) as connection:
         days = days_between(first, last)
         for day in days:
-            load.confirm_day(opened, day)
-            replay.confirm_day(opened, day)
-        report = reconcile.report_of(opened, days, reread=reread)
+            load.confirm_day(connection, day)
+            replay.confirm_day(connection, day)
+        report = reconcile.report_of(connection, days, reread=reread)
     text = json.dumps(report, indent=2)
     if report_file is not None:
         report_file.write_text(text + "\n")

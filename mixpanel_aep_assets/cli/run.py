@@ -22,7 +22,7 @@ from mixpanel_aep_assets import display
 from mixpanel_aep_assets.cli import NOT_YET, killed, plain
 from mixpanel_aep_assets.cli.connections import load_definitions, no_connection, open_connection
 from mixpanel_aep_assets.cli.options import connection_option, day_range, days_between, report_option, wide_console
-from mixpanel_aep_assets.connection import VARIABLES, Opened, Settings, remembered
+from mixpanel_aep_assets.connection import VARIABLES, Connection, Settings, remembered
 from mixpanel_aep_assets.errors import FAILED
 from mixpanel_aep_assets.storage import StorageError
 
@@ -47,7 +47,7 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 def run(
     first: datetime.datetime,
     last: datetime.datetime,
-    connection: str,
+    name: str,
     force: bool,
     wait: bool,
     wait_minutes: int,
@@ -66,11 +66,13 @@ def run(
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     with dagster_instance() as instance:
         with reaching_back_to(first.date()) as reached:
-            runner = Runner(connection, instance, console)
-            with runner.open() as opened:
-                opened.check_settings()
-                if reached and opened.settings.start_date == first.date():  # the UI and the sensors know these days too
-                    remembered.reach_back(opened.storage, connection, first.date())
+            runner = Runner(name, instance, console)
+            with runner.open() as connection:
+                connection.check_settings()
+                if (
+                    reached and connection.settings.start_date == first.date()
+                ):  # the UI and the sensors know these days too
+                    remembered.reach_back(connection.storage, name, first.date())
         with Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
         ) as progress:
@@ -90,11 +92,11 @@ def run(
                 handed_over = [day for day in days if day not in runner.failed]
                 for day, problem in runner.wait(handed_over, wait_minutes * 60, progress):
                     console.print(f"[red]{day}[/red] {plain(problem)}", markup=True)
-        with runner.open() as opened:
+        with runner.open() as connection:
             from mixpanel_aep_assets.cli.completeness_table import completeness_table
             from mixpanel_aep_assets.pipeline import report as reports
 
-            report = reports.report(opened, days, failed=runner.failed)
+            report = reports.report(connection, days, failed=runner.failed)
     wide_console().print(completeness_table(report))
     if report_file is not None:
         report_file.write_text(json.dumps(report, indent=2) + "\n")
@@ -107,24 +109,24 @@ def run(
 class Runner:
     """Runs a connection's jobs in this process, recorded on the Dagster instance."""
 
-    def __init__(self, connection: str, instance: Any, console: Console) -> None:
+    def __init__(self, name: str, instance: Any, console: Console) -> None:
         quiet()
         self.instance = instance
         self.console = console
         self.definitions = load_definitions()
-        self.connection = connection
+        self.connection = name
         self.failed: dict[str, str] = {}
         self.unsure: dict[str, str] = {}
         """Days that only lack the time mode, and their runs; in the order in which they were run."""
         self.tags = killed.tags()
         killed.end(instance)
         try:
-            self.daily = self.definitions.resolve_job_def(f"{connection}_daily")
-            self.confirm = self.definitions.resolve_job_def(f"{connection}_confirm")
+            self.daily = self.definitions.resolve_job_def(f"{name}_daily")
+            self.confirm = self.definitions.resolve_job_def(f"{name}_confirm")
         except Exception as error:
-            raise no_connection(connection) from error
+            raise no_connection(name) from error
 
-    def open(self) -> Opened:
+    def open(self) -> Connection:
         return open_connection(self.connection, self.definitions)
 
     @contextmanager
@@ -138,13 +140,13 @@ class Runner:
         from mixpanel_aep_assets.pipeline import passes
 
         self._require_partitions(days)
-        with self.open() as opened:
+        with self.open() as connection:
             if len(days) == 1:
                 yield {}
                 return
-            together = passes.begin(opened.storage, self.connection, days)
+            together = passes.begin(connection.storage, self.connection, days)
             yield backfill.tags(together)
-            passes.finish(opened.storage, self.connection, together)
+            passes.finish(connection.storage, self.connection, together)
 
     def materialize(self, day: str, tags: Mapping[str, str] | None = None) -> list[str]:
         """Runs the day's job; the texts of what went wrong. A wait that the budget asks for is waited for here."""
@@ -187,8 +189,8 @@ class Runner:
         from mixpanel_aep_assets.pipeline import time_modes
 
         waiting = dict(self.unsure)
-        with self.open() as opened:
-            known = bool(waiting) and time_modes.decide(opened) is not None
+        with self.open() as connection:
+            known = bool(waiting) and time_modes.decide(connection) is not None
         for day, run_id in waiting.items():
             if known:
                 self.instance.add_run_tags(run_id, {failures.REQUEUE_TAG: "done"})  # by us, not by the sensor
@@ -229,11 +231,11 @@ class Runner:
         task = progress.add_task("batches", total=len(days))
         deadline = time.monotonic() + seconds
         waiting, pause = list(days), 0.2
-        with self.open() as opened:
+        with self.open() as connection:
             while waiting and time.monotonic() < deadline:
                 for day in list(waiting):
-                    batch = load.stored(opened, day)
-                    if batch is None or not batch.batch_id or load.status(opened, batch.batch_id)[1]:
+                    batch = load.stored(connection, day)
+                    if batch is None or not batch.batch_id or load.status(connection, batch.batch_id)[1]:
                         waiting.remove(day)
                         progress.advance(task)
                 if waiting:

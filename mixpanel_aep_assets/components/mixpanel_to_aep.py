@@ -16,7 +16,7 @@ import dagster as dg
 from pydantic import Field
 
 from mixpanel_aep_assets import assets, automation, checks, drift
-from mixpanel_aep_assets.connection import DEFAULT_NAME, SECRET_VARIABLES, Opened, Secrets, Settings, remembered
+from mixpanel_aep_assets.connection import DEFAULT_NAME, SECRET_VARIABLES, Connection, Secrets, Settings, remembered
 from mixpanel_aep_assets.connection.blocks import Block, block_of
 from mixpanel_aep_assets.pipeline import time_modes
 from mixpanel_aep_assets.resources import ConnectionResource
@@ -212,7 +212,7 @@ def mode_is_known(settings: Settings) -> bool:
     if settings.time_mode != "auto":
         return True
     try:
-        return time_modes.decide(Opened(settings, Secrets())) is not None
+        return time_modes.decide(Connection(settings, Secrets())) is not None
     except StorageError:
         return False
 

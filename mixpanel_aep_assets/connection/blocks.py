@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from mixpanel_aep_assets.connection.clients import Opened
+from mixpanel_aep_assets.connection.clients import Connection
 from mixpanel_aep_assets.connection.settings import (
     DEFAULT_NAME,
     SECRET_VARIABLES,
@@ -50,9 +50,9 @@ class Block:
     settings: Settings
     variables: Mapping[str, str]
 
-    def open(self, environment: Mapping[str, str]) -> Opened:
+    def open(self, environment: Mapping[str, str]) -> Connection:
         """The open connection; a secret whose variable is not set is missing when it is needed."""
-        return Opened(self.settings, Secrets.read(environment, self.variables), variables=self.variables)
+        return Connection(self.settings, Secrets.read(environment, self.variables), variables=self.variables)
 
 
 def block_of(attributes: Mapping[str, Any], file: Path | None, environment: Mapping[str, str]) -> Block:

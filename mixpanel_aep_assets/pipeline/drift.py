@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import orjson
 
 from mixpanel_aep_assets import manifests
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.growth import field_types
 from mixpanel_aep_assets.growth.field_types import Type
 from mixpanel_aep_assets.growth.properties import NO_VALUE, Property
@@ -65,16 +65,16 @@ class Known:
     expected: frozenset[str]
 
 
-def drift_day(opened: Opened, day: str, *, log: Callable[[str], None] = lambda _: None) -> DriftManifest:
+def drift_day(connection: Connection, day: str, *, log: Callable[[str], None] = lambda _: None) -> DriftManifest:
     """Finds the day's drift and commits it; made anew only where the day's profile or what it is held against changed.
 
     The manifest lists the first `LISTED` of each finding. Raises extract.NotExported, OtherPrivacyRules, StorageError.
     """
-    seen = _profile(opened, day)
-    known = _known(opened, day)
-    version = _version(_source(opened, day), known)
-    table = opened.day(TABLE, day)
-    current = stored(opened, day)
+    seen = _profile(connection, day)
+    known = _known(connection, day)
+    version = _version(_source(connection, day), known)
+    table = connection.day(TABLE, day)
+    current = stored(connection, day)
     if current is not None and current.data_version == version:
         log(f"{day}: the properties and what they are held against are unchanged")
         return current
@@ -97,9 +97,9 @@ def drift_day(opened: Opened, day: str, *, log: Callable[[str], None] = lambda _
         return manifests.commit(staging, made)
 
 
-def stored(opened: Opened, day: str) -> DriftManifest | None:
+def stored(connection: Connection, day: str) -> DriftManifest | None:
     """The manifest of the judged day, None where there is none. Raises StorageError."""
-    return manifests.read(opened.day(TABLE, day), DriftManifest)
+    return manifests.read(connection.day(TABLE, day), DriftManifest)
 
 
 def _version(source: list[str | None], known: Known | None) -> str:
@@ -112,31 +112,31 @@ def _version(source: list[str | None], known: Known | None) -> str:
     return hashlib.sha256(text).hexdigest()[:32]
 
 
-def history(opened: Opened, day: str) -> previews.Rows:
+def history(connection: Connection, day: str) -> previews.Rows:
     """The numbers of the day and of the days before it that were judged, newest first."""
-    days = [one for one in opened.storage.days(opened.settings.name, TABLE) if one <= day][-HISTORY:]
-    judged = (stored(opened, one) for one in reversed(days))
+    days = [one for one in connection.storage.days(connection.settings.name, TABLE) if one <= day][-HISTORY:]
+    judged = (stored(connection, one) for one in reversed(days))
     columns = ("day", "rows", "properties", "new", "changed", "vanished", "conflicts")
     return [{column: getattr(manifest, column) for column in columns} for manifest in judged if manifest is not None]
 
 
-def _source(opened: Opened, day: str) -> list[str | None]:
-    manifest = profile.stored(opened, day)
+def _source(connection: Connection, day: str) -> list[str | None]:
+    manifest = profile.stored(connection, day)
     return [None, None] if manifest is None else [manifest.raw_digest, manifest.version]
 
 
-def _known(opened: Opened, day: str) -> Known | None:
+def _known(connection: Connection, day: str) -> Known | None:
     """The accepted plan and what the mapping set reads; without a plan the days before; None where there are none."""
-    each = _days_before(opened, day)
+    each = _days_before(connection, day)
     per_day = [_families(one) for one in each]
     families = {
         name: frozenset[str]().union(*(of_day.get(name, ()) for of_day in per_day)) for name in set().union(*per_day)
     }
-    plan = opened.accepted_plan
+    plan = connection.accepted_plan
     if plan is not None:
         planned = {one.name: one.type for one in plan.included if one.text is None}
         included = frozenset(one.name for one in plan.included)
-        names = frozenset(one.name for one in plan.fields) | grow.covered(opened)
+        names = frozenset(one.name for one in plan.fields) | grow.covered(connection)
         text = f"the accepted schema plan ({plan.days})"
         # A rare property may be away for some days; it is missed once a week has none.
         return Known(text, names, families, planned, included - families.keys())
@@ -148,21 +148,21 @@ def _known(opened: Opened, day: str) -> Known | None:
     return Known(text, frozenset(families), families, {}, steady)
 
 
-def _days_before(opened: Opened, day: str) -> list[profile.Profile]:
+def _days_before(connection: Connection, day: str) -> list[profile.Profile]:
     """Profiles of the exported days before that have events; a day stored under other privacy rules says nothing."""
     found = []
-    for one in [one for one in profile.exported_days(opened) if one < day][-DAYS_BEFORE:]:
+    for one in [one for one in profile.exported_days(connection) if one < day][-DAYS_BEFORE:]:
         with contextlib.suppress(redaction.OtherPrivacyRules):
-            found.append(_profile(opened, one))
+            found.append(_profile(connection, one))
     return [one for one in found if one.rows]
 
 
-def _profile(opened: Opened, day: str) -> profile.Profile:
+def _profile(connection: Connection, day: str) -> profile.Profile:
     """The day's profile, made if need be."""
     try:
-        return profile.profile_days(opened, [day])
+        return profile.profile_days(connection, [day])
     except StorageError:  # the run of another day may have replaced it while it was read
-        return profile.profile_days(opened, [day])
+        return profile.profile_days(connection, [day])
 
 
 def _families(seen: profile.Profile) -> dict[str, frozenset[str]]:

@@ -10,7 +10,7 @@ import datetime
 from collections.abc import Callable, Sequence
 
 from mixpanel_aep_assets import manifests
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.manifests import BatchManifest, Exported
 from mixpanel_aep_assets.mixpanel import doubt
 from mixpanel_aep_assets.mixpanel.doubt import Judge
@@ -30,7 +30,7 @@ Days = dict[datetime.date, Exported]
 
 
 def read(
-    opened: Opened,
+    connection: Connection,
     table: str,
     dates: Sequence[datetime.date],
     request: Callable[[Judge], Days],
@@ -46,15 +46,15 @@ def read(
     """
 
     def day(date: datetime.date) -> Day:
-        return opened.day(table, date.isoformat())
+        return connection.day(table, date.isoformat())
 
     def live(date: datetime.date) -> int:
-        batch = manifests.read(opened.day(HANDED_OVER, date.isoformat()), BatchManifest)
+        batch = manifests.read(connection.day(HANDED_OVER, date.isoformat()), BatchManifest)
         return batch.rows if batch is not None and batch.batch_id else 0
 
-    settings = opened.settings
+    settings = connection.settings
     thresholds = doubt.Thresholds(settings.shrink_percent, settings.shrink_floor, settings.empty_floor)
-    judge = Judge(opened.mixpanel, dates, day, thresholds, force=force, live=live, log=log)
+    judge = Judge(connection.mixpanel, dates, day, thresholds, force=force, live=live, log=log)
     found = request(judge)
     doubted = dict(judge.held)
     if not doubted:
@@ -67,8 +67,10 @@ def read(
             second = request(judge)
         else:
             days = {date: day(date) for date in again}
-            mode = opened.time_mode()
-            second = export_window(opened.mixpanel, days, mode=mode, retry=retry, log=log, judge=judge, only=set(dates))
+            mode = connection.time_mode()
+            second = export_window(
+                connection.mixpanel, days, mode=mode, retry=retry, log=log, judge=judge, only=set(dates)
+            )
     except MixpanelError as error:
         raise EvidenceMissing(f"{_first(doubted)} The request to confirm it failed: {error}", cause=error) from error
     for date, note in judge.held.items():

@@ -12,7 +12,7 @@ from typing import TypedDict
 
 import polars as pl
 
-from mixpanel_aep_assets.connection import Opened, Settings
+from mixpanel_aep_assets.connection import Connection, Settings
 from mixpanel_aep_assets.mixpanel import outside
 from mixpanel_aep_assets.mixpanel.history import TooMany
 from mixpanel_aep_assets.mixpanel.outside import Request
@@ -24,23 +24,23 @@ Beside = TypedDict("Beside", {"from": str, "to": str, "quarantined": int, "reaso
 """A request's row of a report."""
 
 
-def of_days(opened: Opened, days: Iterable[str]) -> list[Request]:
+def of_days(connection: Connection, days: Iterable[str]) -> list[Request]:
     """Requests that asked for any of the days and have lines that count, by their days."""
     dates = {datetime.date.fromisoformat(day) for day in days}
     if not dates:
         return []
-    found = outside.standing(opened.storage, opened.settings.name, _day_of(opened), min(dates), max(dates))
+    found = outside.standing(connection.storage, connection.settings.name, _day_of(connection), min(dates), max(dates))
     return [one for one in found if any(one.first <= date <= one.last for date in dates)]
 
 
-def of_day(opened: Opened, day: str) -> list[Request]:
+def of_day(connection: Connection, day: str) -> list[Request]:
     """Requests that asked for the day, alone or with others, and have lines that count."""
-    return of_days(opened, [day])
+    return of_days(connection, [day])
 
 
-def alone(opened: Opened, day: str) -> Request | None:
+def alone(connection: Connection, day: str) -> Request | None:
     """The request for this day alone; None where it was asked for with others last, or all lines belong to their days."""
-    return next((one for one in of_day(opened, day) if one.first == one.last), None)
+    return next((one for one in of_day(connection, day) if one.first == one.last), None)
 
 
 def stops(request: Request, own: int, settings: Settings) -> bool:
@@ -49,16 +49,16 @@ def stops(request: Request, own: int, settings: Settings) -> bool:
     return judge(request.count, request.count + own, settings)
 
 
-def too_many(opened: Opened) -> TooMany:
+def too_many(connection: Connection) -> TooMany:
     """For `history.export_window`: whether the lines, were they all of one of the window's days, would stop that day."""
 
     def judge(lines: Mapping[datetime.date, int], others: pl.DataFrame) -> bool:
         def stops(count: int) -> bool:
-            return any(is_more_than_a_trifle(count, count + own, opened.settings) for own in lines.values())
+            return any(is_more_than_a_trifle(count, count + own, connection.settings) for own in lines.values())
 
         if not stops(others.height):
             return False
-        return stops(others.height - int(outside.held(others, _day_of(opened)).sum()))
+        return stops(others.height - int(outside.held(others, _day_of(connection)).sum()))
 
     return judge
 
@@ -82,8 +82,8 @@ def reason_rows(requests: Iterable[Request]) -> list[dict[str, object]]:
     ]
 
 
-def _day_of(opened: Opened) -> outside.DayOf:
+def _day_of(connection: Connection) -> outside.DayOf:
     def day_of(date: datetime.date) -> Day:
-        return opened.day(extract.TABLE, date.isoformat())
+        return connection.day(extract.TABLE, date.isoformat())
 
     return day_of

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 from mixpanel_aep_assets import manifests
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.errors import ExplainedError
 from mixpanel_aep_assets.manifests import Exported, RawManifest
 from mixpanel_aep_assets.mixpanel import calendar, export
@@ -46,13 +46,13 @@ class NotExported(ExplainedError):
     """The day has no raw files yet."""
 
 
-def stored(opened: Opened, day: str) -> RawManifest | None:
+def stored(connection: Connection, day: str) -> RawManifest | None:
     """What was committed last of the day; None where it was never exported."""
-    return manifests.read(opened.day(TABLE, day), RawManifest)
+    return manifests.read(connection.day(TABLE, day), RawManifest)
 
 
 def extract_day(
-    opened: Opened,
+    connection: Connection,
     day: str,
     *,
     force: bool = False,
@@ -64,16 +64,16 @@ def extract_day(
     An answer that has lost events is only believed with evidence (`mixpanel.doubt`), or with `force`. Raises the errors of
     `mixpanel.errors` and `storage.StorageError`; what was committed before stays.
     """
-    decided = opened.time_mode()
-    require_closed(opened, day, decided)
-    opened.storage.sweep(opened.settings.name, day)
-    date, table = datetime.date.fromisoformat(day), opened.day(TABLE, day)
-    others = time_modes.pool(opened, [date])
+    decided = connection.time_mode()
+    require_closed(connection, day, decided)
+    connection.storage.sweep(connection.settings.name, day)
+    date, table = datetime.date.fromisoformat(day), connection.day(TABLE, day)
+    others = time_modes.pool(connection, [date])
 
     def request(judge: Judge) -> evidence.Days:
         return {
             date: export.export_day(
-                opened.mixpanel,
+                connection.mixpanel,
                 table,
                 date,
                 mode=decided,
@@ -85,8 +85,8 @@ def extract_day(
             )
         }
 
-    made = evidence.read(opened, TABLE, [date], request, force=force, log=log, retry=retry)[date]
-    time_modes.remember(opened, made.manifest)
+    made = evidence.read(connection, TABLE, [date], request, force=force, log=log, retry=retry)[date]
+    time_modes.remember(connection, made.manifest)
     return made
 
 
@@ -95,9 +95,9 @@ def _make_ready(rows: int, _bytes: int) -> None:
         workers.start_ahead()
 
 
-def require_closed(opened: Opened, day: str, decided: Decision | None) -> None:
+def require_closed(connection: Connection, day: str, decided: Decision | None) -> None:
     """Raises DateTooLate while the day still runs where Mixpanel counts days; in both zones while the mode is unknown."""
-    last, zones = last_closed_day(opened, decided)
+    last, zones = last_closed_day(connection, decided)
     if datetime.date.fromisoformat(day) > last:
         raise DateTooLate(
             f"{day} is not over yet where Mixpanel counts days ({', '.join(zones)})",
@@ -105,9 +105,9 @@ def require_closed(opened: Opened, day: str, decided: Decision | None) -> None:
         )
 
 
-def last_closed_day(opened: Opened, decided: Decision | None) -> tuple[datetime.date, list[str]]:
+def last_closed_day(connection: Connection, decided: Decision | None) -> tuple[datetime.date, list[str]]:
     """The last day that is over where Mixpanel counts days, and the zones in which it may count them."""
-    source = opened.mixpanel.source
+    source = connection.mixpanel.source
     known = decided or configured(source.time_mode, source.timezone)
     zone = source.timezone or "UTC"
     modes: tuple[Mode, ...] = (known.required(),) if known is not None else ("utc", "project")
@@ -115,11 +115,11 @@ def last_closed_day(opened: Opened, decided: Decision | None) -> tuple[datetime.
     return last, [calendar.partition_zone(mode, zone) for mode in modes]
 
 
-def preview(opened: Opened, day: str, rows: int) -> list[dict[str, object]]:
+def preview(connection: Connection, day: str, rows: int) -> list[dict[str, object]]:
     """The first events of the day after the privacy rules, for a person."""
-    manifest = stored(opened, day)
-    files = opened.day(TABLE, day).locations(manifest) if manifest is not None else []
+    manifest = stored(connection, day)
+    files = connection.day(TABLE, day).locations(manifest) if manifest is not None else []
     if manifest is None or not files:
         return []
-    frame = redaction.redacted(opened, manifest, pl.scan_parquet(files[0], glob=False).head(rows).collect())
+    frame = redaction.redacted(connection, manifest, pl.scan_parquet(files[0], glob=False).head(rows).collect())
     return frame.drop("imported", "processing_ms", "content", strict=False).to_dicts()

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from mixpanel_aep_assets.aep import limits
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.manifests import RawManifest
 from mixpanel_aep_assets.mixpanel import request_windows
 from mixpanel_aep_assets.mixpanel.settings import REQUESTS_AN_HOUR
@@ -57,19 +57,19 @@ Forecast = TypedDict(
 newest first · `assumptions`: sentences. Sizes are None where unknown."""
 
 
-def forecast(opened: Opened, days: Sequence[str]) -> Forecast:
+def forecast(connection: Connection, days: Sequence[str]) -> Forecast:
     """Reads what is committed and asks nobody. `days` are consecutive, oldest first."""
-    settings = opened.settings
-    known = history.committed(opened)
+    settings = connection.settings
+    known = history.committed(connection)
     sizes = history.sizes_of(known)
-    stopped = passes.unfinished(opened.storage, settings.name, days)
-    read = passes.Notes(opened.storage, settings.name, stopped.id).days_read() if stopped else set()
+    stopped = passes.unfinished(connection.storage, settings.name, days)
+    read = passes.Notes(connection.storage, settings.name, stopped.id).days_read() if stopped else set()
     waiting = [datetime.date.fromisoformat(day) for day in days if day not in read]
-    made = request_windows.plan(waiting, sizes, history.limits(opened))
+    made = request_windows.plan(waiting, sizes, history.limits(connection))
     hourly = max(1, int(REQUESTS_AN_HOUR * settings.budget_share))
     rate = _rate(known)
     found = request_windows.forecast(made, hourly, rate)
-    upload = _upload_bytes_an_event(opened, known)
+    upload = _upload_bytes_an_event(connection, known)
     upload_bytes = found.size.events * upload if found.size and upload else None
     return {
         "from": days[0],
@@ -101,7 +101,7 @@ def forecast(opened: Opened, days: Sequence[str]) -> Forecast:
             }
             for window in made
         ],
-        "assumptions": _assumptions(opened, known, waiting, rate, hourly),
+        "assumptions": _assumptions(connection, known, waiting, rate, hourly),
     }
 
 
@@ -111,10 +111,10 @@ def _rate(known: Mapping[datetime.date, RawManifest]) -> float | None:
     return sum(raw.body.bytes for raw in known.values()) / seconds if seconds else None
 
 
-def _upload_bytes_an_event(opened: Opened, known: Mapping[datetime.date, RawManifest]) -> float | None:
+def _upload_bytes_an_event(connection: Connection, known: Mapping[datetime.date, RawManifest]) -> float | None:
     size = events = 0
     for day in sorted(known, reverse=True)[:SAMPLED_BATCHES]:
-        batch = load.stored(opened, day.isoformat())
+        batch = load.stored(connection, day.isoformat())
         if batch is not None:
             size += batch.bytes
             events += known[day].exported
@@ -122,13 +122,13 @@ def _upload_bytes_an_event(opened: Opened, known: Mapping[datetime.date, RawMani
 
 
 def _assumptions(
-    opened: Opened,
+    connection: Connection,
     known: Mapping[datetime.date, RawManifest],
     waiting: Sequence[datetime.date],
     rate: float | None,
     hourly: int,
 ) -> list[str]:
-    carried = history.limits(opened)
+    carried = history.limits(connection)
     seen = sum(day in known for day in waiting)
     texts = [
         (
@@ -137,7 +137,7 @@ def _assumptions(
         ),
         (
             f"{hourly} of Mixpanel's {REQUESTS_AN_HOUR} requests an hour are ours (budget share "
-            f"{opened.settings.budget_share:g}), none is used yet, other tools stay within their share, and no request "
+            f"{connection.settings.budget_share:g}), none is used yet, other tools stay within their share, and no request "
             "fails."
         ),
     ]

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 from mixpanel_aep_assets.aep import provision, registry
 from mixpanel_aep_assets.aep.errors import DatasetNotFound
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection, remembered
+from mixpanel_aep_assets.connection.mapping import own_mapping_set
 from mixpanel_aep_assets.dataprep.advice.suggest import DERIVED_FROM
 from mixpanel_aep_assets.dataprep.columnar.compiled_mapping import compile_mapping
 from mixpanel_aep_assets.growth import mappings
@@ -32,26 +33,26 @@ from mixpanel_aep_assets.xdm.standard import HOME
 _LABEL = "xdm:descriptorLabel"
 
 
-def plan_from_data(opened: Opened, days: Iterable[str], reviewed: SchemaPlan | None = None) -> SchemaPlan:
+def plan_from_data(connection: Connection, days: Iterable[str], reviewed: SchemaPlan | None = None) -> SchemaPlan:
     """A plan from the profiles of these exported days. What was `reviewed`, or accepted before, keeps its decisions.
 
     Raises PlanError where there is no exported day, and the errors of the rooms; a Lexicon that cannot be read is told in
     the plan and left out.
     """
-    merged = profile.profile_days(opened, days)
+    merged = profile.profile_days(connection, days)
     if not merged.days:
         raise PlanError(
-            f"No day of {opened.settings.name} is exported yet, so there is nothing to plan from: "
+            f"No day of {connection.settings.name} is exported yet, so there is nothing to plan from: "
             "`mixpanel-aep run --from D --to D` brings days in."
         )
-    declared, told = _lexicon(opened)
-    schema = _schema(opened)
+    declared, told = _lexicon(connection)
+    schema = _schema(connection)
     ground = Ground(
-        covered=covered(opened),
-        existing=_grown(schema, opened.tenant),
-        previous=reviewed or opened.accepted_plan,
+        covered=covered(connection),
+        existing=_grown(schema, connection.tenant),
+        previous=reviewed or connection.accepted_plan,
         declared=declared,
-        labels=_labels(opened, schema),
+        labels=_labels(connection, schema),
         room=ROW_FIELDS - sum(1 for _ in schema.leaves()) if schema is not None else ROW_FIELDS,
     )
     days = (
@@ -64,30 +65,33 @@ def plan_from_data(opened: Opened, days: Iterable[str], reviewed: SchemaPlan | N
 
 
 def apply(
-    opened: Opened,
+    connection: Connection,
     plan: SchemaPlan,
     planned: provision.Plan,
     done: Callable[[provision.Step], None] | None = None,
 ) -> provision.Provisioned:
-    """Makes `steps`, which add the plan's fields to our field group, and keeps the plan as the accepted one."""
-    made = provision.apply(opened.platform, planned, done)
-    opened.accept_plan(plan)
+    """Makes `steps`, which add the plan's fields to our field group, and keeps the plan as the accepted one.
+
+    Connections connection from now on map by it; `connection` is as it was.
+    """
+    made = provision.apply(connection.platform, planned, done)
+    remembered.keep_plan(connection.storage, connection.settings.name, plan)
     return made
 
 
-def steps(opened: Opened, plan: SchemaPlan) -> provision.Plan:
+def steps(connection: Connection, plan: SchemaPlan) -> provision.Plan:
     """What provisioning does for the plan's fields, and for all else that the connection wants. Reads only.
 
     Raises PlanError for a plan that the schema has no room for, Conflict for a field that has another type there.
     """
-    check(opened, plan)
-    return provision.plan(opened.platform, opened.wanted_with(plan))
+    check(connection, plan)
+    return provision.plan(connection.platform, connection.wanted_with(plan))
 
 
-def check(opened: Opened, plan: SchemaPlan) -> None:
+def check(connection: Connection, plan: SchemaPlan) -> None:
     """Raises PlanError for fields that the schema has no room for, or whose mapping would be too long."""
-    schema = _schema(opened)
-    there = _grown(schema, opened.tenant)
+    schema = _schema(connection)
+    there = _grown(schema, connection.tenant)
     new = schema_fields(plan).keys() - there.keys()
     columns = sum(1 for _ in schema.leaves()) if schema is not None else 0
     if columns + len(new) > ROW_FIELDS:
@@ -95,17 +99,17 @@ def check(opened: Opened, plan: SchemaPlan) -> None:
             f"The plan adds {len(new):,} fields to a schema of {columns:,}; a row may have {ROW_FIELDS:,}. "
             "Set include: false for some of them."
         )
-    for row in mappings.mappings(plan, opened.tenant):
+    for row in mappings.mappings(plan, connection.tenant):
         if len(row["source"]) > mappings.LONGEST:
             raise PlanError(
                 f"The property of {row['destination']} has a name too long for an expression. Set include: false for it."
             )
 
 
-def covered(opened: Opened) -> frozenset[str]:
+def covered(connection: Connection) -> frozenset[str]:
     """Properties that the connection's own mapping set reads, or the pipeline itself."""
     names = set(DERIVED_FROM)
-    for path in compile_mapping(opened.own_mapping_set).sources:
+    for path in compile_mapping(own_mapping_set(connection.settings, connection.tenant)).sources:
         if len(path) > 1 and path[1].name is not None:
             if path[0].name == "properties":
                 names.add(path[1].name)
@@ -114,18 +118,18 @@ def covered(opened: Opened) -> frozenset[str]:
     return frozenset(names)
 
 
-def _lexicon(opened: Opened) -> tuple[Mapping[str, Declared], str]:
+def _lexicon(connection: Connection) -> tuple[Mapping[str, Declared], str]:
     try:
-        found = lexicon.declared(opened.mixpanel.lexicon())
+        found = lexicon.declared(connection.mixpanel.lexicon())
     except MixpanelError as error:
         return {}, f"not read: {error}"
     return found, f"{len(found)} properties declared"
 
 
-def _schema(opened: Opened) -> Schema | None:
+def _schema(connection: Connection) -> Schema | None:
     """The dataset's schema, None where there is no dataset yet."""
     try:
-        return opened.schema
+        return connection.schema
     except DatasetNotFound:
         return None
 
@@ -135,13 +139,13 @@ def _grown(schema: Schema | None, tenant: str) -> Mapping[str, Field]:
     return home.by_name if home is not None else {}
 
 
-def _labels(opened: Opened, schema: Schema | None) -> dict[str, tuple[str, ...]]:
+def _labels(connection: Connection, schema: Schema | None) -> dict[str, tuple[str, ...]]:
     """Data usage labels of grown fields on the Platform, by field. They are set on the schema or on one of its field groups."""
     if schema is None:
         return {}
-    home = f"/_{opened.tenant}/mixpanel/{HOME}/"
+    home = f"/_{connection.tenant}/mixpanel/{HOME}/"
     found: dict[str, tuple[str, ...]] = {}
-    for one in registry.descriptors(opened.platform, schema.id, *schema.extends):
+    for one in registry.descriptors(connection.platform, schema.id, *schema.extends):
         place = str(one.get("xdm:sourceProperty"))
         if one.get("@type") == _LABEL and place.startswith(home):
             name = place.removeprefix(home)

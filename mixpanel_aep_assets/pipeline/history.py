@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.manifests import Exported, RawManifest
 from mixpanel_aep_assets.mixpanel import export, slices
 from mixpanel_aep_assets.mixpanel.doubt import Judge
@@ -43,7 +43,7 @@ Say = Callable[[str], None]
 
 
 def extract_day(
-    opened: Opened,
+    connection: Connection,
     day: str,
     *,
     together: Pass | None = None,
@@ -56,11 +56,11 @@ def extract_day(
     A day that the pass has read already is not asked for again; one that another run of the pass is reading is waited
     for. Raises the errors of `extract.extract_day`; days that were committed before an error stay read.
     """
-    if together is None or len(together.days) < 2 or opened.settings.window_days == 1:
-        return extract.extract_day(opened, day, force=force, log=log, retry=retry)
-    extract.require_closed(opened, day, opened.time_mode())
-    notes = Notes(opened.storage, opened.settings.name, together.id)
-    while (found := _found(opened, day, notes)) is None:
+    if together is None or len(together.days) < 2 or connection.settings.window_days == 1:
+        return extract.extract_day(connection, day, force=force, log=log, retry=retry)
+    extract.require_closed(connection, day, connection.time_mode())
+    notes = Notes(connection.storage, connection.settings.name, together.id)
+    while (found := _found(connection, day, notes)) is None:
         claims = notes.claims()
         living = [claim for claim in claims if notes.lives(claim)]
         holder = next((claim for claim in living if day in claim.days), None)
@@ -69,25 +69,25 @@ def extract_day(
             notes.wait(holder, day)
             continue
         taken = notes.days_read().union(*(claim.days for claim in living))
-        window = _window(opened, day, set(together.days) - taken)
+        window = _window(connection, day, set(together.days) - taken)
         try:
             with notes.claimed(len(claims) + 1, [date.isoformat() for date in window.days]):
-                _read(opened, window, notes, log, retry or Retry(tries=TRIES), force=force)
+                _read(connection, window, notes, log, retry or Retry(tries=TRIES), force=force)
         except EntryExists:
             continue
     log(f"{day}: {found.manifest.rows} events; the day was read with others of the same backfill")
     return found
 
 
-def limits(opened: Opened) -> Limits:
+def limits(connection: Connection) -> Limits:
     """What one request of this connection may carry."""
-    settings = opened.settings
+    settings = connection.settings
     return Limits(target_bytes=settings.window_megabytes * 10**6, most_days=settings.window_days)
 
 
-def sizes(opened: Opened, around: datetime.date | None = None) -> Sizes:
+def sizes(connection: Connection, around: datetime.date | None = None) -> Sizes:
     """Sizes of the committed days that are nearest to a day, or of all."""
-    return sizes_of(committed(opened, around, KNOWN_DAYS if around else None))
+    return sizes_of(committed(connection, around, KNOWN_DAYS if around else None))
 
 
 def sizes_of(stored: Mapping[datetime.date, RawManifest]) -> Sizes:
@@ -95,25 +95,25 @@ def sizes_of(stored: Mapping[datetime.date, RawManifest]) -> Sizes:
 
 
 def committed(
-    opened: Opened, around: datetime.date | None = None, most: int | None = None
+    connection: Connection, around: datetime.date | None = None, most: int | None = None
 ) -> dict[datetime.date, RawManifest]:
     """Manifests of the `most` days that are nearest to a day, of those that are committed; of all without `most`."""
-    stored = {day: extract.stored(opened, day.isoformat()) for day in _days(opened, around)[:most]}
+    stored = {day: extract.stored(connection, day.isoformat()) for day in _days(connection, around)[:most]}
     return {day: manifest for day, manifest in stored.items() if manifest is not None}
 
 
-def _found(opened: Opened, day: str, notes: Notes) -> Exported | None:
+def _found(connection: Connection, day: str, notes: Notes) -> Exported | None:
     note = notes.read(day)
-    manifest = extract.stored(opened, day) if note is not None else None
+    manifest = extract.stored(connection, day) if note is not None else None
     if note is None or manifest is None:
         return None
     return Exported(manifest, unchanged=note.unchanged)
 
 
-def _days(opened: Opened, around: datetime.date | None) -> list[datetime.date]:
+def _days(connection: Connection, around: datetime.date | None) -> list[datetime.date]:
     """Days that were exported, or begun to be; nearest first."""
     days = []
-    for name in opened.storage.folders(opened.settings.name, extract.TABLE):
+    for name in connection.storage.folders(connection.settings.name, extract.TABLE):
         try:
             days.append(datetime.date.fromisoformat(name))
         except ValueError:
@@ -121,16 +121,16 @@ def _days(opened: Opened, around: datetime.date | None) -> list[datetime.date]:
     return sorted(days, key=lambda day: abs(day - around)) if around else days
 
 
-def _window(opened: Opened, day: str, unread: Iterable[str]) -> Window:
+def _window(connection: Connection, day: str, unread: Iterable[str]) -> Window:
     """The window that carries the day, of those over the days that nobody reads."""
     wanted = datetime.date.fromisoformat(day)
-    last, _ = extract.last_closed_day(opened, opened.time_mode())
+    last, _ = extract.last_closed_day(connection, connection.time_mode())
     dates = map(datetime.date.fromisoformat, unread)
     near = {date for date in dates if date <= last and abs(date - wanted) <= REACH}
-    return window_of(wanted, near, sizes(opened, wanted), limits(opened))
+    return window_of(wanted, near, sizes(connection, wanted), limits(connection))
 
 
-def _read(opened: Opened, window: Window, notes: Notes, log: Say, retry: Retry, *, force: bool) -> None:
+def _read(connection: Connection, window: Window, notes: Notes, log: Say, retry: Retry, *, force: bool) -> None:
     """Reads and commits the window's days; what one request cannot carry, in halves; a single day, in slices.
 
     In halves, too, where so many lines of the body lie outside its days that they would stop one of them, until they lie
@@ -140,7 +140,7 @@ def _read(opened: Opened, window: Window, notes: Notes, log: Say, retry: Retry, 
     while waiting:
         days = waiting.pop(0)
         try:
-            read = _believed(opened, days, window.requests, log, retry, force=force)
+            read = _believed(connection, days, window.requests, log, retry, force=force)
         except (ExportIncomplete, ServerFault) as error:
             if len(days) == 1 or not _too_much(error):
                 raise
@@ -153,47 +153,47 @@ def _read(opened: Opened, window: Window, notes: Notes, log: Say, retry: Retry, 
             continue
         for day in days:
             made = read[day]
-            time_modes.remember(opened, made.manifest)
+            time_modes.remember(connection, made.manifest)
             notes.mark_read(day.isoformat(), made.manifest.generation, unchanged=made.unchanged)
 
 
 def _believed(
-    opened: Opened, days: Sequence[datetime.date], requests: int, log: Say, retry: Retry, *, force: bool
+    connection: Connection, days: Sequence[datetime.date], requests: int, log: Say, retry: Retry, *, force: bool
 ) -> evidence.Days:
     """The days, read with what it takes to believe them."""
 
     def request(judge: Judge) -> evidence.Days:
-        return _requested(opened, days, requests, log, retry, judge)
+        return _requested(connection, days, requests, log, retry, judge)
 
-    return evidence.read(opened, extract.TABLE, days, request, force=force, log=log, retry=retry)
+    return evidence.read(connection, extract.TABLE, days, request, force=force, log=log, retry=retry)
 
 
 def _requested(
-    opened: Opened, days: Sequence[datetime.date], count: int, log: Say, retry: Retry, judge: Judge
+    connection: Connection, days: Sequence[datetime.date], count: int, log: Say, retry: Retry, judge: Judge
 ) -> evidence.Days:
     """The days: several by one request, one by as many as it needs."""
-    mode, others = opened.time_mode(), time_modes.pool(opened, days)
-    tables = {day: opened.day(extract.TABLE, day.isoformat()) for day in days}
+    mode, others = connection.time_mode(), time_modes.pool(connection, days)
+    tables = {day: connection.day(extract.TABLE, day.isoformat()) for day in days}
     if len(days) > 1:
         log(f"{days[-1]} to {days[0]}: {len(days)} days by one request")
-        too_many = export_requests.too_many(opened)
+        too_many = export_requests.too_many(connection)
         return export_window(
-            opened.mixpanel, tables, mode=mode, others=others, too_many=too_many, retry=retry, log=log, judge=judge
+            connection.mixpanel, tables, mode=mode, others=others, too_many=too_many, retry=retry, log=log, judge=judge
         )
     (day,) = days
     by_one = partial(export.export_day, mode=mode, others=others, retry=retry, log=log, judge=judge)
     by_slices = partial(slices.export_slices, mode=mode, others=others, retry=retry, log=log, judge=judge)
     if count == 1:
         try:
-            return {day: by_one(opened.mixpanel, tables[day], day)}
+            return {day: by_one(connection.mixpanel, tables[day], day)}
         except (ExportIncomplete, ServerFault) as error:
             if not _too_much(error):
                 raise
-            size = sizes(opened, day).of(day)
-            count = parts(size.bytes if size else 0, limits(opened))
+            size = sizes(connection, day).of(day)
+            count = parts(size.bytes if size else 0, limits(connection))
             log(f"{day}: one request cannot carry it ({error.what}); in {count}")
-    names = _names(opened, day)
-    return {day: by_slices(opened.mixpanel, tables[day], day, names, count)}
+    names = _names(connection, day)
+    return {day: by_slices(connection.mixpanel, tables[day], day, names, count)}
 
 
 def _too_much(error: ExportIncomplete | ServerFault) -> bool:
@@ -201,9 +201,9 @@ def _too_much(error: ExportIncomplete | ServerFault) -> bool:
     return isinstance(error, ExportIncomplete) or error.status in TIMED_OUT
 
 
-def _names(opened: Opened, day: datetime.date) -> Mapping[str, int]:
+def _names(connection: Connection, day: datetime.date) -> Mapping[str, int]:
     """Numbers of events by name in the committed days nearest to a day."""
     names: Counter[str] = Counter()
-    for manifest in committed(opened, day, NAMED_DAYS).values():
+    for manifest in committed(connection, day, NAMED_DAYS).values():
         names.update(manifest.events)
     return names

@@ -15,7 +15,7 @@ from mixpanel_aep_assets.aep.errors import AepError, BatchVanished
 from mixpanel_aep_assets.aep.follow import Outcome
 from mixpanel_aep_assets.aep.ingest import FileToSend
 from mixpanel_aep_assets.aep.states import MISSING
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.errors import ExplainedError
 from mixpanel_aep_assets.manifests import Action, BatchManifest, Part, SentManifest, Verdict
 from mixpanel_aep_assets.pipeline import rows, transform
@@ -43,27 +43,29 @@ class NotTransformed(ExplainedError):
 
 
 def load_day(
-    opened: Opened, day: str, *, force: bool = False, log: Callable[[str], None] = lambda _: None
+    connection: Connection, day: str, *, force: bool = False, log: Callable[[str], None] = lambda _: None
 ) -> BatchManifest:
     """Hands the day over as one batch and commits the receipt as the day's manifest.
 
     A batch that the Platform refused is sent again only when the data changed, or with `force`. Raises the errors of
     `aep.errors`.
     """
-    source = opened.day(transform.TABLE, day)
-    manifest = transform.stored(opened, day)
+    source = connection.day(transform.TABLE, day)
+    manifest = transform.stored(connection, day)
     if manifest is None:
-        raise NotTransformed(f"{opened.settings.name} {day}: no XDM files; materialize xdm_events of the day first.")
+        raise NotTransformed(
+            f"{connection.settings.name} {day}: no XDM files; materialize xdm_events of the day first."
+        )
     receipt = batch.send_day(
-        opened.platform,
-        opened.storage,
-        opened.settings.name,
+        connection.platform,
+        connection.storage,
+        connection.settings.name,
         day,
-        opened.dataset,
+        connection.dataset,
         manifest.data_version,
-        files_to_send(opened, source.files(manifest), manifest.parts),
-        opened.settings.partial_ingestion_percent,
-        project=str(opened.settings.project_id or ""),
+        files_to_send(connection, source.files(manifest), manifest.parts),
+        connection.settings.partial_ingestion_percent,
+        project=str(connection.settings.project_id or ""),
         force=force,
     )
     log(f"{day}: {receipt.action}, batch {receipt.batch_id}, {receipt.rows} rows")
@@ -72,15 +74,15 @@ def load_day(
         guardrails.append(f"{manifest.oversized:,} events are over 10 kB: the lake keeps them, Profile drops them.")
     for warning in guardrails:
         log(f"{day}: {warning}")
-    target = opened.day(TABLE, day)
-    before = stored(opened, day)
+    target = connection.day(TABLE, day)
+    before = stored(connection, day)
     same = before is not None and before.batch_id == receipt.batch_id
     if before is not None and same and receipt.action == Action.UNCHANGED and before.outcome is not None:
         guardrails = list(before.guardrails) or guardrails
     described = BatchManifest(
         day=day,
         data_version=manifest.data_version,
-        fingerprint=opened.fingerprint,
+        fingerprint=connection.mapping.fingerprint,
         batch_id=receipt.batch_id,
         external_id=receipt.external_id,
         action=receipt.action,
@@ -99,21 +101,21 @@ def load_day(
             )
         committed = manifests.commit(staging, described)
     if committed.outcome is not None and committed.outcome.problem:
-        return confirm_day(opened, day) or committed
+        return confirm_day(connection, day) or committed
     return committed
 
 
-def stored(opened: Opened, day: str) -> BatchManifest | None:
+def stored(connection: Connection, day: str) -> BatchManifest | None:
     """The manifest of the handed-over day, None where there is none. Raises StorageError."""
-    return manifests.read(opened.day(TABLE, day), BatchManifest)
+    return manifests.read(connection.day(TABLE, day), BatchManifest)
 
 
-def files_to_send(opened: Opened, paths: Sequence[str], parts: Sequence[Part]) -> list[FileToSend]:
+def files_to_send(connection: Connection, paths: Sequence[str], parts: Sequence[Part]) -> list[FileToSend]:
     """Parquet files of storage as the Platform's client takes them."""
     return [
         FileToSend(
             name=part.name,
-            open=functools.partial(opened.storage.open_read, path),
+            open=functools.partial(connection.storage.open_read, path),
             size=part.bytes,
             rows=part.rows,
         )
@@ -121,13 +123,13 @@ def files_to_send(opened: Opened, paths: Sequence[str], parts: Sequence[Part]) -
     ]
 
 
-def status(opened: Opened, batch_id: str) -> tuple[str, bool]:
+def status(connection: Connection, batch_id: str) -> tuple[str, bool]:
     """The batch's state in the Platform's own word, and whether it is final; `missing` where it is not in the sandbox.
 
     While the Platform cannot be asked the state is UNKNOWN.
     """
     try:
-        outcome = follow.status(opened.platform, batch_id)
+        outcome = follow.status(connection.platform, batch_id)
     except BatchVanished:
         return MISSING, True
     except AepError as error:
@@ -138,27 +140,27 @@ def status(opened: Opened, batch_id: str) -> tuple[str, bool]:
     return outcome.status, outcome.final
 
 
-def confirm_day(opened: Opened, day: str) -> BatchManifest | None:
+def confirm_day(connection: Connection, day: str) -> BatchManifest | None:
     """Asks what became of the day's batch, until that is final, and writes the final outcome into the day's manifest.
 
     Diagnostics that could not be read are read when it is asked again. None where the day was never handed over. The rows
     that the Platform refused are kept beside it as `quarantine`.
     """
-    return confirm(opened, opened.day(TABLE, day), day, BatchManifest)
+    return confirm(connection, connection.day(TABLE, day), day, BatchManifest)
 
 
-def confirm(opened: Opened, target: Day, day: str, kind: type[Sent], kinds: Sequence[str] = ()) -> Sent | None:
+def confirm(connection: Connection, target: Day, day: str, kind: type[Sent], kinds: Sequence[str] = ()) -> Sent | None:
     """The same for any table whose manifest tells of one batch; `kinds` are the files that stay with it."""
     manifest = manifests.read(target, kind)
     if manifest is None or not manifest.batch_id or manifest.settled:
         return manifest
-    outcome = follow.status(opened.platform, manifest.batch_id, uploaded=manifest.rows, with_diagnostics=True)
+    outcome = follow.status(connection.platform, manifest.batch_id, uploaded=manifest.rows, with_diagnostics=True)
     if not outcome.final:
         return replace(manifest, status=outcome.status)
     refused = outcome.diagnostics.errors if outcome.diagnostics else ()
     with target.stage() as staging:
         carry(staging, target, manifest, kinds)
-        aside = rows.write_quarantine(staging, rows.rejected_rows(opened, day, refused)) if refused else ()
+        aside = rows.write_quarantine(staging, rows.rejected_rows(connection, day, refused)) if refused else ()
         now = manifests.read(target, kind)
         if now is not None and now.generation != manifest.generation:
             return now  # another run has handed the day over anew meanwhile
@@ -189,10 +191,10 @@ def carry(staging: Staging, day: Day, manifest: Committed, kinds: Sequence[str])
                     copy.write(bytes(data))
 
 
-def batch_url(opened: Opened, batch_id: str) -> str:
+def batch_url(connection: Connection, batch_id: str) -> str:
     """Where a person looks at the batch in Adobe's own interface."""
-    organisation = (opened.settings.org_id or "").split("@")[0]
+    organisation = (connection.settings.org_id or "").split("@")[0]
     return (
-        f"https://experience.adobe.com/#/@{organisation}/sname:{opened.settings.sandbox}"
-        f"/platform/dataset/browse/{opened.dataset}/batches/{batch_id}"
+        f"https://experience.adobe.com/#/@{organisation}/sname:{connection.settings.sandbox}"
+        f"/platform/dataset/browse/{connection.dataset}/batches/{batch_id}"
     )

@@ -15,7 +15,7 @@ import orjson
 import polars as pl
 import pyarrow.parquet as pq
 
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.growth.properties import Property
 from mixpanel_aep_assets.manifests import RawManifest, XdmManifest
 from mixpanel_aep_assets.mixpanel import dedup
@@ -52,12 +52,12 @@ class RawPreview:
     values: Rows
 
 
-def of_raw_events(opened: Opened, manifest: RawManifest) -> RawPreview:
+def of_raw_events(connection: Connection, manifest: RawManifest) -> RawPreview:
     """The preview of a committed raw day. Raises StorageError, OtherPrivacyRules."""
-    frame = _first(opened.day(extract.TABLE, manifest.day), manifest, SAMPLE_ROWS, ["event", "properties"])
+    frame = _first(connection.day(extract.TABLE, manifest.day), manifest, SAMPLE_ROWS, ["event", "properties"])
     if frame is None:
         return RawPreview(0, 0, [], [])
-    seen = profile.profile_frames([redaction.redacted(opened, manifest, frame)])
+    seen = profile.profile_frames([redaction.redacted(connection, manifest, frame)])
     return RawPreview(frame.height, manifest.rows, property_rows(seen), value_rows(seen))
 
 
@@ -98,14 +98,14 @@ def _most_common(seen: profile.Profile) -> list[Property]:
     return sorted(seen.properties.values(), key=lambda found: (-found.count, found.name))
 
 
-def field_rows(opened: Opened, manifest: XdmManifest) -> Rows:
+def field_rows(connection: Connection, manifest: XdmManifest) -> Rows:
     """A row for each XDM field that has a value or a violation: values in the day's files, share of events, violations.
 
     Counted in the Parquet footers. The share is left out below arrays and maps, which have several values an event.
     """
     filled: dict[str, int] = {}
-    for path in opened.day(transform.TABLE, manifest.day).files(manifest):
-        with opened.storage.open_read(path) as file:
+    for path in connection.day(transform.TABLE, manifest.day).files(manifest):
+        with connection.storage.open_read(path) as file:
             footer = pq.read_metadata(file)
         for group in map(footer.row_group, range(footer.num_row_groups)):
             for column in map(group.column, range(group.num_columns)):
@@ -139,16 +139,16 @@ def _field_of_pointer(pointer: str) -> str:
     return re.sub(r"\.(\d+|\*)(?=\.|$)", "[*]", pointer.strip("/").replace("/", ".")) or "(the event)"
 
 
-def before_and_after(opened: Opened, manifest: XdmManifest) -> list[tuple[str, str]]:
+def before_and_after(connection: Connection, manifest: XdmManifest) -> list[tuple[str, str]]:
     """The first events of a committed XDM day: as stored raw and as they will be uploaded, both as JSON text."""
-    raw = extract.stored(opened, manifest.day)
-    made = _first(opened.day(transform.TABLE, manifest.day), manifest, SEARCHED)
+    raw = extract.stored(connection, manifest.day)
+    made = _first(connection.day(transform.TABLE, manifest.day), manifest, SEARCHED)
     if raw is None or made is None:
         return []
-    source = _first(opened.day(extract.TABLE, raw.day), raw, SEARCHED)
+    source = _first(connection.day(extract.TABLE, raw.day), raw, SEARCHED)
     if source is None:
         return []
-    source = redaction.redacted(opened, raw, source).with_columns(dedup.stable_id().alias("_id"))
+    source = redaction.redacted(connection, raw, source).with_columns(dedup.stable_id().alias("_id"))
     found = source.unique("_id", keep="first", maintain_order=True).filter(pl.col("_id").is_in(made["_id"].implode()))
     by_id = {row["_id"]: row for row in made.filter(pl.col("_id").is_in(found["_id"].implode())).to_dicts()}
     return [

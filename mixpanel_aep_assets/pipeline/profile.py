@@ -44,7 +44,7 @@ import polars_hash as plh
 import pyarrow.parquet as pq
 
 from mixpanel_aep_assets import manifests
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.dataprep.interpreter.records import decode_object
 from mixpanel_aep_assets.growth.properties import DATE_PATTERN, DATE_TIME_PATTERN, NO_VALUE, NUMBER_PATTERN, Property
 from mixpanel_aep_assets.manifests import Conflict, Part, ProfileManifest
@@ -123,25 +123,25 @@ class Profile:
         }
 
 
-def profile_day(opened: Opened, day: str) -> ProfileManifest:
+def profile_day(connection: Connection, day: str) -> ProfileManifest:
     """Profiles the day's raw events, after the privacy rules, and commits the result, unless that was done before.
 
     The files are `parts` (`CELLS`) and `values` (`VALUES`). Raises NotExported, OtherPrivacyRules, storage.StorageError.
     """
-    raw = opened.day(extract.TABLE, day)
-    source = extract.stored(opened, day)
+    raw = connection.day(extract.TABLE, day)
+    source = extract.stored(connection, day)
     if source is None:
         raise extract.NotExported(
-            f"{opened.settings.name} {day}: no raw files; materialize raw_events of the day first."
+            f"{connection.settings.name} {day}: no raw files; materialize raw_events of the day first."
         )
-    table = opened.day(TABLE, day)
-    current = stored(opened, day)
-    rules = redaction.pending(opened, source.privacy, source.day)
+    table = connection.day(TABLE, day)
+    current = stored(connection, day)
+    rules = redaction.pending(connection, source.privacy, source.day)
     version = VERSION if rules is None else f"{VERSION} {rules.fingerprint}"
     if current is not None and (current.raw_digest, current.version) == (source.digest, version):
         return current
-    batches = _batches(opened, raw.files(source))
-    made = profile_frames((redaction.redacted(opened, source, batch) for batch in batches), (day,))
+    batches = _batches(connection, raw.files(source))
+    made = profile_frames((redaction.redacted(connection, source, batch) for batch in batches), (day,))
     with table.stage() as staging:
         files: dict[str, tuple[Part, ...]] = {}
         for kind, frame in (("parts", made.cells), ("values", made.values)):
@@ -163,27 +163,27 @@ def profile_day(opened: Opened, day: str) -> ProfileManifest:
         return manifests.commit(staging, described)
 
 
-def stored(opened: Opened, day: str) -> ProfileManifest | None:
+def stored(connection: Connection, day: str) -> ProfileManifest | None:
     """The manifest of the profiled day, None where there is none. Raises StorageError."""
-    return manifests.read(opened.day(TABLE, day), ProfileManifest)
+    return manifests.read(connection.day(TABLE, day), ProfileManifest)
 
 
-def read_day(opened: Opened, day: str) -> Profile | None:
+def read_day(connection: Connection, day: str) -> Profile | None:
     """The committed profile of the day, None where there is none."""
-    table = opened.day(TABLE, day)
-    manifest = stored(opened, day)
+    table = connection.day(TABLE, day)
+    manifest = stored(connection, day)
     if manifest is None:
         return None
     frames = []
     for kind in ("parts", "values"):
         (path,) = table.files(manifest, kind)
-        with opened.storage.open_read(path) as file:
+        with connection.storage.open_read(path) as file:
             frames.append(pl.DataFrame(pl.from_arrow(pq.read_table(file))))
     cells, values = frames
     return Profile((day,), manifest.rows, manifest.events, cells.cast(CELLS), values.cast(VALUES))
 
 
-def profile_days(opened: Opened, days: Iterable[str]) -> Profile:
+def profile_days(connection: Connection, days: Iterable[str]) -> Profile:
     """The merged profile of exported days, whose own profiles are made where they are missing or old.
 
     Raises NotExported for a day without raw files.
@@ -191,17 +191,17 @@ def profile_days(opened: Opened, days: Iterable[str]) -> Profile:
 
     def made() -> Iterator[Profile]:
         for day in days:
-            profile_day(opened, day)
-            profile = read_day(opened, day)
+            profile_day(connection, day)
+            profile = read_day(connection, day)
             assert profile is not None
             yield profile
 
     return _merged_in_turn(made())
 
 
-def exported_days(opened: Opened) -> list[str]:
+def exported_days(connection: Connection) -> list[str]:
     """The days that have raw files, in order."""
-    return opened.storage.days(opened.settings.name, extract.TABLE)
+    return connection.storage.days(connection.settings.name, extract.TABLE)
 
 
 def merge(profiles: Iterable[Profile]) -> Profile:
@@ -242,9 +242,9 @@ def _merged_in_turn(profiles: Iterable[Profile]) -> Profile:
     return merge(pending)
 
 
-def _batches(opened: Opened, files: list[str]) -> Iterator[pl.DataFrame]:
+def _batches(connection: Connection, files: list[str]) -> Iterator[pl.DataFrame]:
     for path in files:
-        with opened.storage.open_read(path) as file:
+        with connection.storage.open_read(path) as file:
             batches = pq.ParquetFile(file).iter_batches(BATCH_ROWS, columns=["event", "properties"])
             yield from (pl.DataFrame(pl.from_arrow(batch)) for batch in batches)
 

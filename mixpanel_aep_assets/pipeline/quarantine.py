@@ -14,7 +14,7 @@ from typing import Any, NotRequired, TypedDict
 
 import polars as pl
 
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.pipeline import export_requests, extract, load, redaction, replay, rows, transform
 from mixpanel_aep_assets.pipeline.rows import Stage as Stage
 
@@ -33,63 +33,63 @@ class Shown(TypedDict):
     source: str | bytes | None
 
 
-def summary(opened: Opened, day: str) -> dict[Stage, dict[str, int]]:
+def summary(connection: Connection, day: str) -> dict[Stage, dict[str, int]]:
     """For each stage that has rows: the reasons with the number of rows, the most frequent first.
 
     Of stage `request` only those of the request for this day alone, which are in the day's books.
     """
     found: dict[Stage, dict[str, int]] = {}
-    others = export_requests.alone(opened, day)
+    others = export_requests.alone(connection, day)
     if others is not None:
         found[Stage.REQUEST] = dict(others.reasons)
     for stage in (Stage.RAW, Stage.XDM, Stage.AEP):
         counts: Counter[str] = Counter()
-        for frame in read(opened, day, stage):
+        for frame in read(connection, day, stage):
             counts.update(frame["reason"].to_list())
         if counts:
             found[stage] = dict(counts.most_common())
     return found
 
 
-def read(opened: Opened, day: str, stage: Stage) -> Iterator[pl.DataFrame]:
+def read(connection: Connection, day: str, stage: Stage) -> Iterator[pl.DataFrame]:
     """The rows of a stage, some at a time. `request` and `raw`: line, reason, detail, bytes, `request` of the former (its
     days); else `transform.QUARANTINE_SCHEMA`."""
     if stage is Stage.REQUEST:
-        for request in export_requests.of_day(opened, day):
+        for request in export_requests.of_day(connection, day):
             for frame in request.rows():
-                yield redaction.redacted_lines(opened, request, frame).with_columns(request=pl.lit(request.name))
+                yield redaction.redacted_lines(connection, request, frame).with_columns(request=pl.lit(request.name))
         return
-    made = replay.standing(opened, day)
+    made = replay.standing(connection, day)
     if replay.refused(made):
         made = None  # all is as it was before
     if stage is Stage.RAW:
-        yield from rows.read_groups(opened.day(extract.TABLE, day), extract.stored(opened, day))
+        yield from rows.read_groups(connection.day(extract.TABLE, day), extract.stored(connection, day))
         return
-    again = opened.day(replay.TABLE, day)
+    again = connection.day(replay.TABLE, day)
     if made is not None:
         for frame in rows.read_groups(again, made, "left"):
             yield frame.filter(pl.col("stage") == stage.value).drop("stage")
     if stage is Stage.XDM:
         if made is None:
-            yield from rows.read_groups(opened.day(transform.TABLE, day), transform.stored(opened, day))
+            yield from rows.read_groups(connection.day(transform.TABLE, day), transform.stored(connection, day))
         return
     tried = (
         [frame["id"] for kind in ("left", "replayed") for frame in rows.read_groups(again, made, kind)] if made else []
     )
     known = pl.concat(tried) if tried else pl.Series([], dtype=pl.String)
-    for frame in rows.read_groups(opened.day(load.TABLE, day), load.stored(opened, day)):
+    for frame in rows.read_groups(connection.day(load.TABLE, day), load.stored(connection, day)):
         yield frame.filter(pl.col("id").is_null() | ~pl.col("id").is_in(known.implode()))
     if made is not None:
         yield from rows.read_groups(again, made)
 
 
 def show(
-    opened: Opened, day: str, *, stage: Stage | None = None, reason: str | None = None, limit: int = 20
+    connection: Connection, day: str, *, stage: Stage | None = None, reason: str | None = None, limit: int = 20
 ) -> Iterator[Shown]:
     """The first `limit` rows; `reason` keeps those that have it among their reasons."""
     left = limit
     for one in Stage if stage is None else (stage,):
-        for frame in read(opened, day, one):
+        for frame in read(connection, day, one):
             if reason is not None:
                 frame = frame.filter(pl.col("reason").str.split(",").list.contains(reason))
             for row in frame.head(left).to_dicts():

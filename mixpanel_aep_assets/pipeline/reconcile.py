@@ -23,7 +23,7 @@ import polars as pl
 from mixpanel_aep_assets import manifests
 from mixpanel_aep_assets.aep import batch, follow, receipts
 from mixpanel_aep_assets.aep.errors import AepError
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.manifests import RawManifest, XdmManifest
 from mixpanel_aep_assets.mixpanel import changes, lexicon
 from mixpanel_aep_assets.mixpanel.dedup import MIXPANELS_KEY
@@ -91,14 +91,14 @@ class Reconciliation(TypedDict):
     totals: dict[str, int | None]
 
 
-def report_of(opened: Opened, days: Iterable[str], *, reread: bool = False) -> Reconciliation:
+def report_of(connection: Connection, days: Iterable[str], *, reread: bool = False) -> Reconciliation:
     """The report of `report.report` with what the other sides say of each day, and their totals.
 
     With `reread` a day whose count is not Mixpanel's is exported once more, to a passing folder, to see whether it has changed
     since.
     """
-    found = report.report(opened, days)
-    rows: list[Row] = [{**row, **of_day(opened, row["day"], row, reread=reread)} for row in found["days"]]
+    found = report.report(connection, days)
+    rows: list[Row] = [{**row, **of_day(connection, row["day"], row, reread=reread)} for row in found["days"]]
     totals: dict[str, int | None] = {**found["totals"]}
     totals["mixpanel"] = _total(row["mixpanel"] for row in rows)
     totals["live"] = _total(row["live"] for row in rows)
@@ -120,11 +120,11 @@ def unexplained(row: OtherSides) -> list[Difference]:
     return [difference for difference in row["differences"] if difference["explanation"] is None]
 
 
-def of_day(opened: Opened, day: str, row: report.Row | None = None, *, reread: bool = False) -> OtherSides:
+def of_day(connection: Connection, day: str, row: report.Row | None = None, *, reread: bool = False) -> OtherSides:
     """What the other sides say of one day whose books are `row`, read again without it; differences of zero are left out."""
-    row = report.counts_of(opened, day) if row is None else row
-    raw = extract.stored(opened, day)
-    xdm = transform.stored(opened, day)
+    row = report.counts_of(connection, day) if row is None else row
+    raw = extract.stored(connection, day)
+    xdm = transform.stored(connection, day)
     told: OtherSides = {"mixpanel": None, "live": None, "differences": [], "unanswered": []}
     differences = told["differences"]
 
@@ -134,7 +134,7 @@ def of_day(opened: Opened, day: str, row: report.Row | None = None, *, reread: b
 
     if raw is not None and xdm is not None and row["status"] != Status.MISSING:
         try:
-            count, why = _mixpanel(opened, day, raw, xdm, reread=reread)
+            count, why = _mixpanel(connection, day, raw, xdm, reread=reread)
         except MixpanelError as error:
             count, why = None, str(error)
             told["unanswered"].append("mixpanel")
@@ -143,11 +143,11 @@ def of_day(opened: Opened, day: str, row: report.Row | None = None, *, reread: b
             told["mixpanel_error"] = why or ""
         else:
             differ("mixpanel", "exported", count - row["exported"], why)
-    differ("exported", "uploaded", row["exported"] - row["uploaded"], _not_uploaded(opened, day, row))
-    differ("uploaded", "ingested", row["uploaded"] - row["ingested"], _not_ingested(opened, day, row))
+    differ("exported", "uploaded", row["exported"] - row["uploaded"], _not_uploaded(connection, day, row))
+    differ("uploaded", "ingested", row["uploaded"] - row["ingested"], _not_ingested(connection, day, row))
     if row["status"] not in (Status.MISSING, Status.IN_PROGRESS):
         try:
-            count, why = _live(opened, day, row)
+            count, why = _live(connection, day, row)
         except AepError as error:
             count, why = None, str(error)
             told["unanswered"].append("live")
@@ -159,11 +159,11 @@ def of_day(opened: Opened, day: str, row: report.Row | None = None, *, reread: b
     return told
 
 
-def _not_uploaded(opened: Opened, day: str, row: report.Row) -> str | None:
+def _not_uploaded(connection: Connection, day: str, row: report.Row) -> str | None:
     if row["status"] == Status.MISSING or row["exported"] - row["uploaded"] != row["duplicates"] + row["quarantined"]:
         return None
     texts = [_events(row["duplicates"], "duplicate")] if row["duplicates"] else []
-    found = {stage: reasons for stage, reasons in quarantine.summary(opened, day).items() if stage is not Stage.AEP}
+    found = {stage: reasons for stage, reasons in quarantine.summary(connection, day).items() if stage is not Stage.AEP}
     if sum(sum(reasons.values()) for reasons in found.values()) != row["quarantined"]:
         return None
     for stage, reasons in found.items():
@@ -172,33 +172,33 @@ def _not_uploaded(opened: Opened, day: str, row: report.Row) -> str | None:
     return "; ".join(texts)
 
 
-def _not_ingested(opened: Opened, day: str, row: report.Row) -> str | None:
+def _not_ingested(connection: Connection, day: str, row: report.Row) -> str | None:
     if row["status"] == Status.IN_PROGRESS:
         return "the Platform is still at work on it"
     if row["uploaded"] - row["ingested"] != row["rejected"]:
         return None
     if row["status"] == Status.FAILED:
-        batch = load.stored(opened, day)
+        batch = load.stored(connection, day)
         errors = batch.outcome.errors if batch is not None and batch.outcome is not None else ()
         reasons = "; ".join(f"{error.code}: {error.description}" for error in errors[:3])
         return f"the Platform refused the batch: {reasons or 'it gave no reason'}"
-    codes = quarantine.summary(opened, day).get(Stage.AEP, {})
+    codes = quarantine.summary(connection, day).get(Stage.AEP, {})
     told = ", ".join(f"{code} {count:,}" for code, count in codes.items()) or "no diagnostics could be read"
     return f"{_events(row['rejected'], 'row')} rejected by the Platform ({told})"
 
 
-def _live(opened: Opened, day: str, row: report.Row) -> tuple[int | None, str | None]:
+def _live(connection: Connection, day: str, row: report.Row) -> tuple[int | None, str | None]:
     """Rows of the day's live batches by the Catalog, and why they are not what the books say; or why there are none."""
-    partition = batch.partition_name(str(opened.settings.project_id or ""), opened.settings.name, day)
-    found = follow.live(opened.platform, opened.dataset, partition)
+    partition = batch.partition_name(str(connection.settings.project_id or ""), connection.settings.name, day)
+    found = follow.live(connection.platform, connection.dataset, partition)
     if any(outcome.ingested is None for outcome in found):
         return None, "the Catalog has no counts for a batch of the day"
     count = sum(outcome.ingested or 0 for outcome in found)
     if count == row["ingested"]:
         return count, None
-    again = replay.standing(opened, day)
+    again = replay.standing(connection, day)
     known = {row["batch_id"], again.batch_id if again is not None else None}
-    state = receipts.read(opened.storage, opened.settings.name, day)
+    state = receipts.read(connection.storage, connection.settings.name, day)
     parts = {attempt.batch_id: attempt.part for attempt in state.attempts}
     beside = {outcome.batch_id: outcome.ingested or 0 for outcome in found if outcome.batch_id not in known}
     new = [batch_id for batch_id in beside if batch_id in parts]
@@ -212,17 +212,17 @@ def _live(opened: Opened, day: str, row: report.Row) -> tuple[int | None, str | 
 
 
 def _mixpanel(
-    opened: Opened, day: str, raw: RawManifest, xdm: XdmManifest, *, reread: bool
+    connection: Connection, day: str, raw: RawManifest, xdm: XdmManifest, *, reread: bool
 ) -> tuple[int | None, str | None]:
     """Mixpanel's own count of the day, and why it is not the number exported; without a count, why there is none."""
-    if opened.settings.events or opened.settings.where:
+    if connection.settings.events or connection.settings.where:
         return None, "only some events are exported, so that the project's counts say nothing about them"
     try:
-        counts = _counts(opened, day)
+        counts = _counts(connection, day)
     except PlanLacksExport as error:
         return None, str(error)
     theirs, ours = sum(counts.values()), raw.rows - xdm.duplicates
-    others = export_requests.alone(opened, day)
+    others = export_requests.alone(connection, day)
     strays = 0 if others is None else others.reasons.get(OTHER_DAY, 0)
     broken = raw.quarantined + (0 if others is None else others.count - strays)
     texts = [_events(broken, "line") + " without an event"] if broken else []
@@ -236,7 +236,7 @@ def _mixpanel(
         texts.append(f"{_events(strays, 'event')} of other days, which are not in Mixpanel's count of this one")
     if theirs != ours:
         try:
-            why = explain_count(opened, day, raw, counts, reread=reread)
+            why = explain_count(connection, day, raw, counts, reread=reread)
         except NotComparable as reason:
             return None, str(reason)
         except MixpanelError as error:
@@ -254,16 +254,18 @@ def _distinct(request: Request) -> int:
     return found.filter("repeats")["key"].n_unique() + found.filter(~pl.col("repeats")).height
 
 
-def explain_count(opened: Opened, day: str, raw: RawManifest, counts: Mapping[str, int], *, reread: bool) -> str | None:
+def explain_count(
+    connection: Connection, day: str, raw: RawManifest, counts: Mapping[str, int], *, reread: bool
+) -> str | None:
     """What makes Mixpanel's counts of the day (by name) differ from the rows exported, duplicates left out.
 
     None where nothing does; see `report_of` for `reread`. Raises NotComparable, the errors of `mixpanel.errors`, StorageError.
     """
-    own, merged = _by_name(rows.source_rows(opened, day), counts)
+    own, merged = _by_name(rows.source_rows(connection, day), counts)
     differing = {name for name in own | Counter(counts) if own[name] != counts.get(name, 0)}
     silent = {name for name in differing if not counts.get(name)}
     once = {name for name in differing - silent if counts.get(name) == merged[name]}
-    if differing and silent | once == differing and (not silent or silent <= _hidden(opened)):
+    if differing and silent | once == differing and (not silent or silent <= _hidden(connection)):
         texts = []
         if silent:
             total, named = sum(own[name] for name in silent), ", ".join(sorted(silent)[:NAMED])
@@ -272,11 +274,11 @@ def explain_count(opened: Opened, day: str, raw: RawManifest, counts: Mapping[st
             text = "Mixpanel counts events of equal event, distinct_id, time and insert id once; ids were merged since"
             texts.append(text)
         return "; ".join(texts)
-    zone = opened.mixpanel.source.timezone or "UTC"
+    zone = connection.mixpanel.source.timezone or "UTC"
     in_zone = raw.time_mode == "utc" and zone != "UTC"
-    if in_zone and (why := _in_zone(opened, day, ZoneInfo(zone), counts)) is not None:
+    if in_zone and (why := _in_zone(connection, day, ZoneInfo(zone), counts)) is not None:
         return why
-    return _changed(opened, day, raw, counts) if reread else None
+    return _changed(connection, day, raw, counts) if reread else None
 
 
 def _by_name(frames: Iterable[pl.DataFrame], counts: Mapping[str, int]) -> tuple[Counter[str], Counter[str]]:
@@ -291,16 +293,16 @@ def _by_name(frames: Iterable[pl.DataFrame], counts: Mapping[str, int]) -> tuple
     return tuple(Counter(dict(found.select("name", column).iter_rows())) for column in ("all", "once"))  # type: ignore[return-value]
 
 
-def _hidden(opened: Opened) -> frozenset[str]:
+def _hidden(connection: Connection) -> frozenset[str]:
     """Names of events that the project's Lexicon hides from reports; none where it may not be read."""
     try:
-        return lexicon.hidden_events(opened.mixpanel.lexicon())
+        return lexicon.hidden_events(connection.mixpanel.lexicon())
     except MixpanelError as error:
         log.info("Whether events are hidden in Lexicon cannot be found out: %s", error)
         return frozenset()
 
 
-def _in_zone(opened: Opened, day: str, zone: ZoneInfo, counts: Mapping[str, int]) -> str | None:
+def _in_zone(connection: Connection, day: str, zone: ZoneInfo, counts: Mapping[str, int]) -> str | None:
     """In UTC mode the export's day is that of UTC, while the Query API counts the day of the project's zone."""
     date = datetime.date.fromisoformat(day)
     start, end = (datetime.datetime.combine(date + datetime.timedelta(n), datetime.time(), zone) for n in (0, 1))
@@ -308,14 +310,14 @@ def _in_zone(opened: Opened, day: str, zone: ZoneInfo, counts: Mapping[str, int]
         moment.astimezone(datetime.UTC).date() for moment in (start, end - datetime.timedelta(microseconds=1))
     )
     days = [(first + datetime.timedelta(n)).isoformat() for n in range((last - first).days + 1)]
-    missing = [one for one in days if extract.stored(opened, one) is None]
+    missing = [one for one in days if extract.stored(connection, one) is None]
     if missing:
         raise NotComparable(
             f"Mixpanel counts the day in {zone.key}, the export's is UTC; to compare them, {', '.join(missing)} is missing"
         )
     begins, ends = (pl.lit(moment.astimezone(datetime.UTC), pl.Datetime("ms", "UTC")) for moment in (start, end))
     inside = pl.col("mixpanel.timestamp").is_between(begins, ends, closed="left")
-    frames = (frame.filter(inside) for one in days for frame in rows.source_rows(opened, one))
+    frames = (frame.filter(inside) for one in days for frame in rows.source_rows(connection, one))
     ours, _ = _by_name(frames, counts)
     if ours != +Counter(counts):
         return None
@@ -325,12 +327,12 @@ def _in_zone(opened: Opened, day: str, zone: ZoneInfo, counts: Mapping[str, int]
     )
 
 
-def _changed(opened: Opened, day: str, raw: RawManifest, counts: Mapping[str, int]) -> str | None:
+def _changed(connection: Connection, day: str, raw: RawManifest, counts: Mapping[str, int]) -> str | None:
     """Exports the day again, to a passing folder, and compares."""
-    stored = opened.day(extract.TABLE, day).locations(raw)
+    stored = connection.day(extract.TABLE, day).locations(raw)
     with (
         tempfile.TemporaryDirectory(prefix=PASSING) as folder,
-        opened.with_storage(open_storage(folder)) as again,
+        connection.with_storage(open_storage(folder)) as again,
     ):
         now = extract.extract_day(again, day).manifest
         if now.digest == raw.digest or _by_name(rows.source_rows(again, day), counts)[0] != +Counter(counts):
@@ -340,7 +342,7 @@ def _changed(opened: Opened, day: str, raw: RawManifest, counts: Mapping[str, in
     return f"the day has changed since it was exported at {raw.committed_at[:16]} UTC ({told}); run it again"
 
 
-def _counts(opened: Opened, day: str) -> Counter[str]:
+def _counts(connection: Connection, day: str) -> Counter[str]:
     """Mixpanel's own number of events of the day by name (Query API). Raises the errors of that room.
 
     Names must be asked for: those of the stored day, those of the days around it, which late events may have, and that
@@ -348,12 +350,14 @@ def _counts(opened: Opened, day: str) -> Counter[str]:
     """
     date = datetime.date.fromisoformat(day)
     names = {HOT_SHARD}
-    for frame in rows.read_groups(opened.day(extract.TABLE, day), extract.stored(opened, day), "parts", ["event"]):
+    for frame in rows.read_groups(
+        connection.day(extract.TABLE, day), extract.stored(connection, day), "parts", ["event"]
+    ):
         names.update(frame["event"].unique().to_list())
     for number in range(-AROUND, AROUND + 1):
-        near = extract.stored(opened, (date + datetime.timedelta(number)).isoformat())
+        near = extract.stored(connection, (date + datetime.timedelta(number)).isoformat())
         names.update(near.events if near else ())
-    counts = opened.mixpanel.daily_counts(date, date, sorted(names))
+    counts = connection.mixpanel.daily_counts(date, date, sorted(names))
     return Counter({name: days.get(date, 0) for name, days in counts.items()})
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import polars as pl
 import pyarrow.parquet as pq
 
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.errors import ExplainedError
 from mixpanel_aep_assets.manifests import RawManifest
 from mixpanel_aep_assets.mixpanel.events import RAW_SCHEMA
@@ -27,35 +27,35 @@ class OtherPrivacyRules(ExplainedError):
     """The day was stored under other rules than the connection has now."""
 
 
-def pending(opened: Opened, applied: str | None, name: str) -> Privacy | None:
+def pending(connection: Connection, applied: str | None, name: str) -> Privacy | None:
     """The rules that raw files have yet to go through, None where there are none to apply.
 
     `applied` is the fingerprint of the rules that they were stored under, `name` the day's or the request's. Raises
     OtherPrivacyRules where the files went through others: hashed values would be hashed again.
     """
-    privacy = opened.privacy
+    privacy = connection.privacy
     if privacy is None or applied == privacy.fingerprint:
         return None
     if applied is not None:
         raise OtherPrivacyRules(
-            f"{opened.settings.name} {name}: the raw events were stored under other privacy rules, or another "
+            f"{connection.settings.name} {name}: the raw events were stored under other privacy rules, or another "
             "salt, than the connection has now. Materialize raw_events of the day again."
         )
     return privacy
 
 
-def redacted(opened: Opened, manifest: RawManifest, frame: pl.DataFrame) -> pl.DataFrame:
+def redacted(connection: Connection, manifest: RawManifest, frame: pl.DataFrame) -> pl.DataFrame:
     """Rows of a day's raw files (`properties` among the columns) after the rules. Raises OtherPrivacyRules."""
-    privacy = pending(opened, manifest.privacy, manifest.day)
+    privacy = pending(connection, manifest.privacy, manifest.day)
     return frame if privacy is None else privacy.frame(frame)
 
 
-def redacted_lines(opened: Opened, request: Request, frame: pl.DataFrame) -> pl.DataFrame:
+def redacted_lines(connection: Connection, request: Request, frame: pl.DataFrame) -> pl.DataFrame:
     """Lines of a request (`outside.SCHEMA`) after the rules: of lines that are no events nothing is left.
 
     Raises OtherPrivacyRules.
     """
-    privacy = pending(opened, request.manifest.privacy, request.name)
+    privacy = pending(connection, request.manifest.privacy, request.name)
     if privacy is None:
         return frame
     shown = [
@@ -66,14 +66,14 @@ def redacted_lines(opened: Opened, request: Request, frame: pl.DataFrame) -> pl.
 
 
 @contextmanager
-def readable(opened: Opened, day: Day, manifest: RawManifest) -> Iterator[tuple[Storage, list[str]]]:
+def readable(connection: Connection, day: Day, manifest: RawManifest) -> Iterator[tuple[Storage, list[str]]]:
     """The day's raw parts after the rules: a storage and paths in it.
 
     Where rules are still to be applied, the parts are a copy in a passing folder, so that all that is computed from them
     (which rows are duplicates, ids) is what it would be had the rules been applied before they were stored.
     """
     files = day.files(manifest)
-    privacy = pending(opened, manifest.privacy, manifest.day)
+    privacy = pending(connection, manifest.privacy, manifest.day)
     if privacy is None:
         yield day.storage, files
         return

@@ -20,7 +20,8 @@ from msgspec.structs import replace
 
 from mixpanel_aep_assets import manifests
 from mixpanel_aep_assets.aep import batch
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
+from mixpanel_aep_assets.connection.mapping import DatasetMapping
 from mixpanel_aep_assets.errors import ExplainedError
 from mixpanel_aep_assets.growth.strict_fields import with_refused
 from mixpanel_aep_assets.manifests import Action, BatchManifest, Part, ReplayManifest
@@ -53,7 +54,7 @@ class WouldTakeBack(ExplainedError):
 
 
 def replay_day(
-    opened: Opened,
+    connection: Connection,
     day: str,
     *,
     force: bool = False,
@@ -67,13 +68,13 @@ def replay_day(
     Raises NotReplayable, NotFinal, WouldTakeBack, the errors of `dataprep` and of `aep.errors` (DayChanged when a run of
     the day came between), StorageError.
     """
-    base = _base(opened, day)
-    before = standing(opened, day)
-    candidates = _candidates(opened, day, base, before, force=force)
-    with opened.day(TABLE, day).stage() as staging:
-        made = _transformed(opened, day, candidates, staging)
-        _keep_what_is_live(opened, day, before, made)
-        version = _version(opened, base, made)
+    base = _base(connection, day)
+    before = standing(connection, day)
+    candidates = _candidates(connection, day, base, before, force=force)
+    with connection.day(TABLE, day).stage() as staging:
+        made = _transformed(connection, connection.mapping, day, candidates, staging)
+        _keep_what_is_live(connection, day, before, made)
+        version = _version(connection, base, made)
         described = ReplayManifest(
             day=day,
             base_batch_id=base.batch_id or "",
@@ -94,15 +95,15 @@ def replay_day(
             return described
         if made.parts:
             receipt = batch.send_day(
-                opened.platform,
-                opened.storage,
-                opened.settings.name,
+                connection.platform,
+                connection.storage,
+                connection.settings.name,
                 day,
-                opened.dataset,
+                connection.dataset,
                 version,
-                load.files_to_send(opened, [staging.path(part.name) for part in made.parts], made.parts),
-                opened.settings.partial_ingestion_percent,
-                project=str(opened.settings.project_id or ""),
+                load.files_to_send(connection, [staging.path(part.name) for part in made.parts], made.parts),
+                connection.settings.partial_ingestion_percent,
+                project=str(connection.settings.project_id or ""),
                 force=force,
                 base=base.batch_id,
             )
@@ -124,10 +125,10 @@ def replay_day(
         return manifests.commit(staging, replace(described, replayed=sent, left=left))
 
 
-def standing(opened: Opened, day: str) -> ReplayManifest | None:
+def standing(connection: Connection, day: str) -> ReplayManifest | None:
     """The replay that belongs to the day's main batch of now; None where there is none, or a later run replaced it."""
-    manifest = manifests.read(opened.day(TABLE, day), ReplayManifest)
-    base, xdm = load.stored(opened, day), transform.stored(opened, day)
+    manifest = manifests.read(connection.day(TABLE, day), ReplayManifest)
+    base, xdm = load.stored(connection, day), transform.stored(connection, day)
     if manifest is None or base is None or xdm is None:
         return None
     stands = (manifest.base_batch_id, manifest.base_version) == (base.batch_id, xdm.data_version)
@@ -139,21 +140,21 @@ def refused(manifest: ReplayManifest | None) -> bool:
     return manifest is not None and manifest.outcome is not None and not manifest.outcome.ok
 
 
-def confirm_day(opened: Opened, day: str) -> ReplayManifest | None:
+def confirm_day(connection: Connection, day: str) -> ReplayManifest | None:
     """Asks what became of the replay's batch; the manifest of the one that stands, None where none does."""
-    if standing(opened, day) is None:
+    if standing(connection, day) is None:
         return None
-    return load.confirm(opened, opened.day(TABLE, day), day, ReplayManifest, KINDS)
+    return load.confirm(connection, connection.day(TABLE, day), day, ReplayManifest, KINDS)
 
 
-def _base(opened: Opened, day: str) -> BatchManifest:
+def _base(connection: Connection, day: str) -> BatchManifest:
     """The manifest of the main batch. Raises NotReplayable where it is not live, NotFinal where that is not known."""
-    where = f"{opened.settings.name} {day}"
-    raw = extract.stored(opened, day)
-    xdm = transform.stored(opened, day)
+    where = f"{connection.settings.name} {day}"
+    raw = extract.stored(connection, day)
+    xdm = transform.stored(connection, day)
     if raw is None or xdm is None:
         raise NotReplayable(f"{where}: the day was never transformed; run it first.")
-    base = load.confirm_day(opened, day)
+    base = load.confirm_day(connection, day)
     if base is None or xdm.raw_digest != raw.digest or base.data_version != xdm.data_version:
         raise NotReplayable(f"{where}: the day's current data was not handed over; run the day, which sends all of it.")
     if not base.batch_id:
@@ -178,16 +179,16 @@ class _Made:
 
 
 def _candidates(
-    opened: Opened, day: str, base: BatchManifest, before: ReplayManifest | None, *, force: bool
+    connection: Connection, day: str, base: BatchManifest, before: ReplayManifest | None, *, force: bool
 ) -> pl.DataFrame:
     """The rows to try, with their `stage`. Of the Platform's, only what may fare better this time."""
-    refused = _staged(rows.read_groups(opened.day(load.TABLE, day), base), Stage.AEP).filter(
+    refused = _staged(rows.read_groups(connection.day(load.TABLE, day), base), Stage.AEP).filter(
         pl.col("line").is_not_null()
     )
-    if base.fingerprint == opened.fingerprint and not force:
-        again = _replayed(opened, day, before)
+    if base.fingerprint == connection.mapping.fingerprint and not force:
+        again = _replayed(connection, day, before)
         refused = refused.filter(pl.col("id").is_in(again.implode()))
-    events = rows.read_groups(opened.day(transform.TABLE, day), transform.stored(opened, day))
+    events = rows.read_groups(connection.day(transform.TABLE, day), transform.stored(connection, day))
     return pl.concat([_staged(events, Stage.XDM), refused])
 
 
@@ -198,24 +199,26 @@ def _staged(frames: Iterable[pl.DataFrame], stage: Stage) -> pl.DataFrame:
     )
 
 
-def _replayed(opened: Opened, day: str, manifest: ReplayManifest | None) -> pl.Series:
+def _replayed(connection: Connection, day: str, manifest: ReplayManifest | None) -> pl.Series:
     """The ids of the rows that a replay sent."""
     none = pl.Series("id", [], dtype=pl.String)
-    files = rows.read_groups(opened.day(TABLE, day), manifest, "replayed", ["id"]) if manifest is not None else ()
+    files = rows.read_groups(connection.day(TABLE, day), manifest, "replayed", ["id"]) if manifest is not None else ()
     return pl.concat([none, *(frame["id"] for frame in files)])
 
 
-def _transformed(opened: Opened, day: str, candidates: pl.DataFrame, staging: Staging) -> _Made:
+def _transformed(
+    connection: Connection, mapping: DatasetMapping, day: str, candidates: pl.DataFrame, staging: Staging
+) -> _Made:
     """Maps and checks the candidates as `transform` does; those that conform become XDM files in `staging`."""
     if candidates.is_empty():
         return _Made(replayed=candidates, left=candidates)
-    taken = _taken(opened, day, candidates)
+    taken = _taken(connection, mapping, day, candidates)
     good, bad = [], []
-    with XdmWriter(lambda name: cast("IO[bytes]", staging.open(name)), opened.schema, None, name=PART_NAME) as writer:
-        for frame in rows.source_rows(opened, day, candidates["id"]):
-            mapped = opened.mapping.apply(frame)
-            typed = without_refused(shape(mapped.frame, opened.schema))
-            found = with_refused(opened.conformance.check(typed), mapped.errors, opened.strict_destinations)
+    with XdmWriter(lambda name: cast("IO[bytes]", staging.open(name)), mapping.schema, None, name=PART_NAME) as writer:
+        for frame in rows.source_rows(connection, day, candidates["id"]):
+            mapped = mapping.compiled.apply(frame)
+            typed = without_refused(shape(mapped.frame, mapping.schema))
+            found = with_refused(mapping.conformance.check(typed), mapped.errors, mapping.strict_destinations)
             twice = taken.repeated(typed["_id"]) & ~found.bad
             fit = ~(found.bad | twice)
             if fit.any():
@@ -238,15 +241,17 @@ def _transformed(opened: Opened, day: str, candidates: pl.DataFrame, staging: St
 _REASON = ("reason", "pointer", "detail")
 
 
-def _taken(opened: Opened, day: str, candidates: pl.DataFrame) -> SeenIds:
+def _taken(connection: Connection, mapping: DatasetMapping, day: str, candidates: pl.DataFrame) -> SeenIds:
     """The `_id`s of the rows that the main batch brought in: it sent those that the Platform refused, too."""
     refused = candidates.filter(pl.col("stage") == Stage.AEP.value)["id"]
     free = pl.Series([], dtype=pl.String)
     if len(refused):
-        frames = rows.with_platform_id(opened, rows.source_rows(opened, day, refused))
+        frames = rows.with_platform_id(mapping, rows.source_rows(connection, day, refused))
         free = pl.concat([free, *(frame["_id"] for frame in frames)])
     taken = SeenIds()
-    for frame in rows.read_groups(opened.day(transform.TABLE, day), transform.stored(opened, day), "parts", ["_id"]):
+    for frame in rows.read_groups(
+        connection.day(transform.TABLE, day), transform.stored(connection, day), "parts", ["_id"]
+    ):
         taken.repeated(frame["_id"].filter(~frame["_id"].is_in(free.implode())))
     return taken
 
@@ -266,21 +271,21 @@ def _reasons(frame: pl.DataFrame, violations: pl.DataFrame) -> pl.DataFrame:
     return ids.join(reasons(violations), on="row").select("id", *_REASON)
 
 
-def _keep_what_is_live(opened: Opened, day: str, before: ReplayManifest | None, made: _Made) -> None:
+def _keep_what_is_live(connection: Connection, day: str, before: ReplayManifest | None, made: _Made) -> None:
     if before is None or not before.batch_id or refused(before):
         return
-    live = _replayed(opened, day, before)
+    live = _replayed(connection, day, before)
     lost = live.filter(~live.is_in(made.replayed["id"].implode()))
     if len(lost):
         raise WouldTakeBack(
-            f"{opened.settings.name} {day}: {len(lost):,} events that an earlier replay made live do not conform with "
+            f"{connection.settings.name} {day}: {len(lost):,} events that an earlier replay made live do not conform with "
             "the current mapping and schema; nothing was sent. Fix the mapping, or run the day, which sends it again as "
             "a whole."
         )
 
 
-def _version(opened: Opened, base: BatchManifest, made: _Made) -> str:
+def _version(connection: Connection, base: BatchManifest, made: _Made) -> str:
     """Of everything that the replay's files are a function of."""
     ids = sorted(made.replayed["id"].to_list())
-    parts = [base.batch_id, base.data_version, opened.fingerprint, ids]
+    parts = [base.batch_id, base.data_version, connection.mapping.fingerprint, ids]
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()[:32]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Literal, NotRequired, TypedDict
 
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.manifests import Verdict
 from mixpanel_aep_assets.mixpanel import doubt
 from mixpanel_aep_assets.pipeline import export_requests, extract, load, replay, transform
@@ -66,15 +66,15 @@ class Report(TypedDict):
     totals: dict[str, int]
 
 
-def counts_of(opened: Opened, day: str) -> Row:
+def counts_of(connection: Connection, day: str) -> Row:
     """The day's row of the report, from its manifests.
 
     `quarantined` counts lines that are no events and events that cannot conform, and, as `exported` does, the lines outside
     the day where it was asked for alone (`export_requests`). A replayed row counts as uploaded and
     no longer as quarantined or rejected, unless the Platform refused the replay.
     """
-    raw = extract.stored(opened, day)
-    xdm, batch = transform.stored(opened, day), load.stored(opened, day)
+    raw = extract.stored(connection, day)
+    xdm, batch = transform.stored(connection, day), load.stored(connection, day)
     row: Row = {
         "day": day,
         "exported": 0,
@@ -88,7 +88,7 @@ def counts_of(opened: Opened, day: str) -> Row:
     }
     if raw is None:
         return row
-    others = export_requests.alone(opened, day)
+    others = export_requests.alone(connection, day)
     outside = 0 if others is None else others.count
     row["exported"] = raw.exported + outside
     row["quarantined"] = raw.quarantined + outside
@@ -101,7 +101,7 @@ def counts_of(opened: Opened, day: str) -> Row:
     row["uploaded"] = batch.rows
     row["batch_id"] = batch.batch_id
     outcomes = [batch.outcome]
-    again = replay.standing(opened, day)
+    again = replay.standing(connection, day)
     if again is not None and again.batch_id and not replay.refused(again):
         row["quarantined"] -= again.from_xdm
         row["uploaded"] += again.from_xdm
@@ -112,7 +112,7 @@ def counts_of(opened: Opened, day: str) -> Row:
     row["rejected"] += sum(outcome.rejected for outcome in known)
     final = len(known) == len(outcomes) and all(outcome.final for outcome in known)
     row["status"] = _status(row, batch.outcome, final=final)
-    if row["status"] in IN and doubt.read(opened.day(extract.TABLE, day)) is not None:
+    if row["status"] in IN and doubt.read(connection.day(extract.TABLE, day)) is not None:
         row["status"] = Status.DOUBTED
     return row
 
@@ -139,7 +139,7 @@ def _status(row: Row, outcome: Verdict | None, *, final: bool) -> Status:
     return Status.INGESTED if row["uploaded"] == row["ingested"] + row["rejected"] else Status.UNBALANCED
 
 
-def report(opened: Opened, days: Iterable[str], *, failed: Mapping[str, str] | None = None) -> Report:
+def report(connection: Connection, days: Iterable[str], *, failed: Mapping[str, str] | None = None) -> Report:
     """The report; `failed` maps days whose run failed to the reason.
 
     Such a day has a `reason`, and the status `failed` unless it is `doubted`, which says what to do about it.
@@ -147,13 +147,15 @@ def report(opened: Opened, days: Iterable[str], *, failed: Mapping[str, str] | N
     days = list(days)
     rows = []
     for day in days:
-        row = counts_of(opened, day)
+        row = counts_of(connection, day)
         if failed and day in failed:
             row["reason"] = failed[day]
             if row["status"] != Status.DOUBTED:
                 row["status"] = Status.FAILED
         rows.append(row)
-    beside = [export_requests.as_json(one) for one in export_requests.of_days(opened, days) if one.first != one.last]
+    beside = [
+        export_requests.as_json(one) for one in export_requests.of_days(connection, days) if one.first != one.last
+    ]
     totals: dict[str, int] = {count: sum(row[count] for row in rows) for count in COUNTS}
     for count in ("exported", "quarantined"):
         totals[count] += sum(one["quarantined"] for one in beside)

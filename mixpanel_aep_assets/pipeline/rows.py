@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixpanel_aep_assets.aep.diagnostics import RowError
-from mixpanel_aep_assets.connection import DERIVED, Opened
+from mixpanel_aep_assets.connection import DERIVED, Connection
+from mixpanel_aep_assets.connection.mapping import DatasetMapping
 from mixpanel_aep_assets.dataprep.columnar.compiled_mapping import compile_mapping
 from mixpanel_aep_assets.manifests import Part
 from mixpanel_aep_assets.mixpanel import dedup, identity, time_mode
@@ -36,17 +37,17 @@ class Stage(StrEnum):
     AEP = "aep"
 
 
-def source_rows(opened: Opened, day: str, ids: Collection[str] | None = None) -> Iterator[pl.DataFrame]:
+def source_rows(connection: Connection, day: str, ids: Collection[str] | None = None) -> Iterator[pl.DataFrame]:
     """The day's rows without duplicates, some at a time, with the derived columns `mixpanel.*`.
 
     `ids`: only the rows with these `mixpanel.id`s. Memory holds a row group. Raises StorageError, OtherPrivacyRules.
     """
-    table, manifest = opened.day(extract.TABLE, day), extract.stored(opened, day)
+    table, manifest = connection.day(extract.TABLE, day), extract.stored(connection, day)
     if manifest is None:
         return
     utc = time_mode.to_utc(manifest.time_mode, manifest.timezone)
     wanted = None if ids is None else pl.Series(sorted(ids), dtype=pl.String)
-    with redaction.readable(opened, table, manifest) as (storage, files):
+    with redaction.readable(connection, table, manifest) as (storage, files):
         for kept in _without_duplicates(storage, files):
             rows = kept.with_columns(dedup.stable_id(pl.col("ordinal")).alias("mixpanel.id"))
             if wanted is not None:
@@ -69,7 +70,7 @@ def _without_duplicates(storage: Storage, files: Sequence[str]) -> Iterator[pl.D
                 first += frame.height
 
 
-def rejected_rows(opened: Opened, day: str, errors: Sequence[RowError]) -> pl.DataFrame:
+def rejected_rows(connection: Connection, day: str, errors: Sequence[RowError]) -> pl.DataFrame:
     """The rows that the Platform refused (its diagnostics), joined back by `_id` to the source: QUARANTINE_SCHEMA.
 
     One row for each refused row, its reasons joined as in the other stages; `id` is `mixpanel.id`, as there. `line`,
@@ -92,7 +93,7 @@ def rejected_rows(opened: Opened, day: str, errors: Sequence[RowError]) -> pl.Da
         schema={"id": pl.String, "reason": pl.String, "pointer": pl.String, "detail": pl.String},
     )
     ids = set(refused["id"].drop_nulls())
-    sources = _by_platform_id(opened, day, ids) if ids else _NO_SOURCES
+    sources = _by_platform_id(connection, day, ids) if ids else _NO_SOURCES
     joined = refused.join(sources, left_on="id", right_on="_id", how="left", maintain_order="left")
     return (
         joined.with_columns(pl.coalesce("mixpanel.id", "id").alias("id"))
@@ -124,23 +125,23 @@ def read_groups(
                 yield pl.DataFrame(pl.from_arrow(parquet.read_row_group(group, columns=columns)))
 
 
-def with_platform_id(opened: Opened, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+def with_platform_id(mapping: DatasetMapping, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     """The frames with the column `_id` as the Platform gets it.
 
     Only the mappings of `_id` are computed: a set of the user's own may make it of something else than `mixpanel.id`.
     """
-    own = tuple(mapping for mapping in opened.mapping_set.mappings if mapping.destination == "_id")
-    mapping = compile_mapping(dataclasses.replace(opened.mapping_set, mappings=own), opened.schema, derived=DERIVED)
+    own = tuple(one for one in mapping.mapping_set.mappings if one.destination == "_id")
+    of_id = compile_mapping(dataclasses.replace(mapping.mapping_set, mappings=own), mapping.schema, derived=DERIVED)
     for frame in frames:
-        yield frame.with_columns(mapping.apply(frame).frame["_id"])
+        yield frame.with_columns(of_id.apply(frame).frame["_id"])
 
 
-def _by_platform_id(opened: Opened, day: str, ids: set[str]) -> pl.DataFrame:
+def _by_platform_id(connection: Connection, day: str, ids: set[str]) -> pl.DataFrame:
     """The source rows with these `_id`s in the Platform."""
     wanted = pl.Series(sorted(ids))
     found = [
         frame.select(_NO_SOURCES.columns).filter(pl.col("_id").is_in(wanted.implode()))
-        for frame in with_platform_id(opened, source_rows(opened, day))
+        for frame in with_platform_id(connection.mapping, source_rows(connection, day))
     ]
     return pl.concat([_NO_SOURCES, *found]).unique("_id", keep="first", maintain_order=True)
 

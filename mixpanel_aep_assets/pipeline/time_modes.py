@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from msgspec.structs import replace
 
 from mixpanel_aep_assets import manifests
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.manifests import RawManifest
 from mixpanel_aep_assets.mixpanel import time_evidence
 from mixpanel_aep_assets.mixpanel.time_evidence import Evidence
@@ -28,54 +28,54 @@ POOL_DAYS = 60
 COPY_BYTES = 8 << 20
 
 
-def pool(opened: Opened, days: Collection[datetime.date]) -> Evidence | None:
+def pool(connection: Connection, days: Collection[datetime.date]) -> Evidence | None:
     """The evidence of the days around `days`, not of these; None where the mode is known, or there is none."""
-    source = opened.mixpanel.source
-    if opened.time_mode() is not None or configured(source.time_mode, source.timezone) is not None or not days:
+    source = connection.mixpanel.source
+    if connection.time_mode() is not None or configured(source.time_mode, source.timezone) is not None or not days:
         return None
-    found = [one for _, one in _evidence(opened, max(days), without=days) if one.timezone == source.timezone]
+    found = [one for _, one in _evidence(connection, max(days), without=days) if one.timezone == source.timezone]
     return time_evidence.combined(source.timezone, found) if found else None
 
 
-def decide(opened: Opened) -> Decision | None:
+def decide(connection: Connection) -> Decision | None:
     """The mode as set, as decided before, or as the exported days decide it now, which is then remembered."""
-    settings = opened.settings
-    known = opened.time_mode() or configured(settings.time_mode, settings.timezone)
+    settings = connection.settings
+    known = connection.time_mode() or configured(settings.time_mode, settings.timezone)
     if known is not None:
         return known
-    seen = list(_evidence(opened, None))
+    seen = list(_evidence(connection, None))
     if not seen:
         return None
     newest, first = seen[0]
     decision = time_evidence.decide(None, [one for _, one in seen if one.timezone == first.timezone])
     if decision is None:
         return None
-    opened.remember_time_mode(decision, newest.isoformat())
-    return opened.time_mode()
+    connection.remember_time_mode(decision, newest.isoformat())
+    return connection.time_mode()
 
 
-def remember(opened: Opened, manifest: RawManifest) -> None:
+def remember(connection: Connection, manifest: RawManifest) -> None:
     """Keeps the decision that a day was exported under, if its events made it and it lasts."""
     grounds = manifest.time_evidence
     decision = Decision(manifest.time_mode, manifest.timezone, grounds.text, grounds.lasting)
-    if grounds.sure and opened.time_mode() is None:
-        opened.remember_time_mode(decision, manifest.day)
+    if grounds.sure and connection.time_mode() is None:
+        connection.remember_time_mode(decision, manifest.day)
 
 
-def settle_day(opened: Opened, day: str, *, log: Callable[[str], None] = lambda _: None) -> RawManifest | None:
+def settle_day(connection: Connection, day: str, *, log: Callable[[str], None] = lambda _: None) -> RawManifest | None:
     """Gives a day that was exported before the mode was known the mode known now; its manifest.
 
     None where the day does not wait, or the mode is still not known. No request: the raw events are as sent in either mode.
     The files are copied to a generation of their own, because a manifest written in place could name files that another
     run is just replacing.
     """
-    table = opened.day(TABLE, day)
+    table = connection.day(TABLE, day)
     before = manifests.read(table, RawManifest)
     if before is None or before.time_evidence.sure:
         return None
-    zone = opened.settings.timezone or before.timezone
-    set_now = configured(opened.settings.time_mode, zone) if opened.settings.time_mode != "auto" else None
-    decision = set_now or decide(opened)
+    zone = connection.settings.timezone or before.timezone
+    set_now = configured(connection.settings.time_mode, zone) if connection.settings.time_mode != "auto" else None
+    decision = set_now or decide(connection)
     if decision is None:
         return None
     grounds = replace(before.time_evidence, sure=True, lasting=decision.lasting, text=decision.evidence)
@@ -83,7 +83,7 @@ def settle_day(opened: Opened, day: str, *, log: Callable[[str], None] = lambda 
     with table.stage() as staging:
         for kind in ("parts", "quarantine"):
             for path, name in zip(table.files(before, kind), before.names(kind), strict=True):
-                with opened.storage.open_read(path) as stored, staging.open(name) as copy:
+                with connection.storage.open_read(path) as stored, staging.open(name) as copy:
                     shutil.copyfileobj(stored, copy, COPY_BYTES)
         settled = manifests.commit(staging, settled)
     log(f"{day}: `time` is {_meaning(decision)}, {decision.evidence}; the day is not exported again for that")
@@ -95,11 +95,11 @@ def _meaning(decision: Decision) -> str:
 
 
 def _evidence(
-    opened: Opened, around: datetime.date | None, without: Collection[datetime.date] = ()
+    connection: Connection, around: datetime.date | None, without: Collection[datetime.date] = ()
 ) -> Iterator[tuple[datetime.date, Evidence]]:
     """Of the `POOL_DAYS` exported days nearest to a day, or newest, those that have evidence; nearest, or newest, first."""
     days = []
-    for name in opened.storage.folders(opened.settings.name, TABLE):
+    for name in connection.storage.folders(connection.settings.name, TABLE):
         try:
             days.append(datetime.date.fromisoformat(name))
         except ValueError:
@@ -107,7 +107,7 @@ def _evidence(
     near = around or datetime.date.max
     days = sorted(set(days) - set(without), key=lambda day: abs(day - near))
     for day in days[:POOL_DAYS]:
-        manifest = manifests.read(opened.day(TABLE, day.isoformat()), RawManifest)
+        manifest = manifests.read(connection.day(TABLE, day.isoformat()), RawManifest)
         kept = None if manifest is None else time_evidence.kept(manifest)
         if kept is not None:
             yield day, kept

@@ -21,7 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixpanel_aep_assets import manifests
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
+from mixpanel_aep_assets.connection.mapping import DatasetMapping
 from mixpanel_aep_assets.dataprep.interpreter.evaluate import failure
 from mixpanel_aep_assets.dataprep.language.mapping_set import MappingSet
 from mixpanel_aep_assets.manifests import MappingError, RawManifest, Violations, XdmManifest
@@ -56,7 +57,7 @@ SOURCE_TOLD = 60
 
 
 def transform_day(
-    opened: Opened, day: str, *, log: Callable[[str], None] = lambda _: None, target: Storage | None = None
+    connection: Connection, day: str, *, log: Callable[[str], None] = lambda _: None, target: Storage | None = None
 ) -> XdmManifest:
     """Transforms the day and commits it, to `target` instead of the connection's storage where that is given.
 
@@ -65,30 +66,30 @@ def transform_day(
     `aep.errors` (schema) and `storage.StorageError`.
     """
     began = time.perf_counter()
-    raw = opened.day(extract.TABLE, day)
-    source = extract.stored(opened, day)
+    raw = connection.day(extract.TABLE, day)
+    source = extract.stored(connection, day)
     if source is None:
         raise extract.NotExported(
-            f"{opened.settings.name} {day}: no raw files; materialize raw_events of the day first."
+            f"{connection.settings.name} {day}: no raw files; materialize raw_events of the day first."
         )
     if target is None and source.rows and not source.time_evidence.sure:
-        source = time_modes.settle_day(opened, day, log=log)
+        source = time_modes.settle_day(connection, day, log=log)
         if source is None:
             raise TimeModeUnsure("What `time` means is not known yet, so the day is not turned into XDM")
-    written = (target or opened.storage).day(opened.settings.name, TABLE, day)
-    version = _data_version(opened, source)
+    written = (target or connection.storage).day(connection.settings.name, TABLE, day)
+    version = _data_version(connection, source)
     current = manifests.read(written, XdmManifest)
     if current is not None and (
         current.data_version == version
         or (
-            current.data_version == _data_version(opened, source, "1")
+            current.data_version == _data_version(connection, source, "1")
             and not _differs_from_version_1(raw, source, current)
         )
     ):
         log(f"{day}: raw events, mapping and schema are unchanged; the XDM files stay")
         return current
-    with written.stage() as staging, redaction.readable(opened, raw, source) as (storage, files):
-        counted = _transform(opened, storage, files, source, staging)
+    with written.stage() as staging, redaction.readable(connection, raw, source) as (storage, files):
+        counted = _transform(connection.mapping, storage, files, source, staging)
         log(f"{day}: {counted.rows} events, {counted.duplicates} duplicates, {counted.quarantined} quarantined")
         made = XdmManifest(
             day=day,
@@ -100,34 +101,36 @@ def transform_day(
             violations=_listed(counted.violations),
             warnings=_listed(counted.warnings),
             examples=tuple(counted.examples),
-            mapping_errors=_errors(counted, opened.mapping_set),
+            mapping_errors=_errors(counted, connection.mapping.mapping_set),
             oversized=counted.oversized,
             raw_digest=source.digest,
             data_version=version,
-            schema=opened.schema.id,
-            mapping=opened.mapping_name,
+            schema=connection.mapping.schema.id,
+            mapping=connection.mapping.name,
             seconds=time.perf_counter() - began,
         )
         return manifests.commit(staging, made)
 
 
-def stored(opened: Opened, day: str) -> XdmManifest | None:
+def stored(connection: Connection, day: str) -> XdmManifest | None:
     """The manifest of the committed day, None where there is none. Raises StorageError."""
-    return manifests.read(opened.day(TABLE, day), XdmManifest)
+    return manifests.read(connection.day(TABLE, day), XdmManifest)
 
 
-def _transform(opened: Opened, storage: Storage, files: list[str], source: RawManifest, staging: Staging) -> Counted:
+def _transform(
+    mapping: DatasetMapping, storage: Storage, files: list[str], source: RawManifest, staging: Staging
+) -> Counted:
     shaper = Shaper(
         source=storage,
         target=staging.day,
         generation=staging.generation,
-        schema=opened.schema,
-        mapping=opened.mapping,
-        conformance=opened.conformance,
+        schema=mapping.schema,
+        mapping=mapping.compiled,
+        conformance=mapping.conformance,
         time_mode=source.time_mode,
         timezone=source.timezone,
-        strict=opened.strict_destinations,
-        own_identities=builds_identities(opened.mapping_set),
+        strict=mapping.strict_destinations,
+        own_identities=builds_identities(mapping.mapping_set),
     )
     processes = workers.cores() if source.rows >= workers.LARGE else 1
     counted = Counted()
@@ -168,10 +171,10 @@ def _errors(counted: Counted, mapping_set: MappingSet) -> tuple[MappingError, ..
     )
 
 
-def _data_version(opened: Opened, source: RawManifest, rules: str = VERSION) -> str:
+def _data_version(connection: Connection, source: RawManifest, rules: str = VERSION) -> str:
     """Of everything that the XDM files are a function of."""
-    parts = [rules, source.digest, source.time_mode, source.timezone, opened.fingerprint]
-    if (privacy := redaction.pending(opened, source.privacy, source.day)) is not None:
+    parts = [rules, source.digest, source.time_mode, source.timezone, connection.mapping.fingerprint]
+    if (privacy := redaction.pending(connection, source.privacy, source.day)) is not None:
         parts.append(privacy.fingerprint)
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()[:32]
 
@@ -191,12 +194,12 @@ def _differs_from_version_1(raw: Day, source: RawManifest, current: XdmManifest)
     )
 
 
-def preview(opened: Opened, day: str, rows: int) -> list[dict[str, object]]:
+def preview(connection: Connection, day: str, rows: int) -> list[dict[str, object]]:
     """The first events of the day as they will be uploaded, for a person."""
-    files = opened.day(TABLE, day).files(stored(opened, day))
+    files = connection.day(TABLE, day).files(stored(connection, day))
     if not files:
         return []
-    with opened.storage.open_read(files[0]) as file:
+    with connection.storage.open_read(files[0]) as file:
         group = pq.ParquetFile(file).read_row_group(0).slice(0, rows)
     return [_compact(row) for row in group.to_pylist()]
 
@@ -222,22 +225,24 @@ def without_nulls(value: Any) -> Any:
     return value
 
 
-def violations_left(opened: Opened, day: str) -> int:
+def violations_left(connection: Connection, day: str) -> int:
     """Rows of the committed files that do not conform: read back and checked once more, a slice at a time. All rows of a file
     with a column that the Platform cannot read.
 
     Our own `_id` is unique by its making. One of the user's mapping set is watched over the whole day, at eight bytes a row,
     which takes one process; else large days are checked by as many as there are cores.
     """
-    table = opened.day(TABLE, day)
-    manifest = stored(opened, day)
+    table = connection.day(TABLE, day)
+    manifest = stored(connection, day)
     files = table.files(manifest)
-    if any(m.destination == "_id" and m.source != "mixpanel.id" for m in opened.mapping_set.mappings):
+    if any(m.destination == "_id" and m.source != "mixpanel.id" for m in connection.mapping.mapping_set.mappings):
         seen = SeenIds()
-        return sum(_violations_in(file, opened.storage, opened.conformance, seen) for file in files)
+        return sum(_violations_in(file, connection.storage, connection.mapping.conformance, seen) for file in files)
     large = manifest is not None and manifest.rows >= workers.LARGE
     with workers.workers(workers.cores() if large else 1) as over:
-        return sum(over(partial(_violations_in, storage=opened.storage, conformance=opened.conformance), files))
+        return sum(
+            over(partial(_violations_in, storage=connection.storage, conformance=connection.mapping.conformance), files)
+        )
 
 
 def _violations_in(path: str, storage: Storage, conformance: Conformance, seen: SeenIds | None = None) -> int:
@@ -256,35 +261,35 @@ def _violations_in(path: str, storage: Storage, conformance: Conformance, seen: 
     return bad
 
 
-def arrow_schema(opened: Opened, day: str) -> pa.Schema | None:
+def arrow_schema(connection: Connection, day: str) -> pa.Schema | None:
     """The Parquet schema of the day's files, None for an empty day."""
-    files = opened.day(TABLE, day).files(stored(opened, day))
+    files = connection.day(TABLE, day).files(stored(connection, day))
     if not files:
         return None
-    with opened.storage.open_read(files[0]) as file:
+    with connection.storage.open_read(files[0]) as file:
         return pq.read_schema(file)
 
 
-def described(opened: Opened) -> dict[str, str]:
+def described(mapping: DatasetMapping) -> dict[str, str]:
     """XDM column as a dotted path -> what the mapping says of it: its description, else its source. For the UI."""
     told = {}
-    for mapping in opened.mapping_set.mappings:
-        path = re.sub(r"\[\d*\]", "[*]", mapping.destination)
-        source = " ".join(mapping.source.split())  # in words, not as code, which the UI's table would not wrap
+    for one in mapping.mapping_set.mappings:
+        path = re.sub(r"\[\d*\]", "[*]", one.destination)
+        source = " ".join(one.source.split())  # in words, not as code, which the UI's table would not wrap
         source = source if len(source) <= SOURCE_TOLD else f"{source[: SOURCE_TOLD - 1]}…"
-        told[path] = f"{mapping.description}; from {source}" if mapping.description else f"from {source}"
+        told[path] = f"{one.description}; from {source}" if one.description else f"from {source}"
     return told
 
 
-def lineage(opened: Opened, day: str) -> dict[str, list[str]]:
+def lineage(connection: Connection, day: str) -> dict[str, list[str]]:
     """XDM root column -> columns of `raw_events` that it is made from, as the compiled mapping set reads them.
 
     Raises NotExported: which columns tell an event's instant depends on the day's time mode.
     """
-    source = extract.stored(opened, day)
+    source = extract.stored(connection, day)
     if source is None:
         raise extract.NotExported(
-            f"{opened.settings.name} {day}: no raw files; materialize raw_events of the day first."
+            f"{connection.settings.name} {day}: no raw files; materialize raw_events of the day first."
         )
     made_of = {
         name: frozenset(expression.meta.root_names())
@@ -292,6 +297,6 @@ def lineage(opened: Opened, day: str) -> dict[str, list[str]]:
     }
     read = {
         root: frozenset[str]().union(*(made_of.get(column, {column}) for column in columns))
-        for root, columns in opened.mapping.lineage.items()
+        for root, columns in connection.mapping.compiled.lineage.items()
     }
     return {root: sorted(columns & set(extract.SCHEMA.names)) for root, columns in read.items()}

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from mixpanel_aep_assets import manifests
 from mixpanel_aep_assets.aep import limits
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.mixpanel import doubt
 from mixpanel_aep_assets.mixpanel.outside import Request
 from mixpanel_aep_assets.pipeline import (
@@ -50,13 +50,13 @@ class Finding:
     waits: bool = False
 
 
-def body_is_whole(opened: Opened, day: str) -> Finding:
+def body_is_whole(connection: Connection, day: str) -> Finding:
     """The committed files still hold the rows that the whole body had."""
-    table, manifest = opened.day(extract.TABLE, day), extract.stored(opened, day)
+    table, manifest = connection.day(extract.TABLE, day), extract.stored(connection, day)
     if manifest is None:
         return Finding(passed=False, text="The day was never exported.")
-    stored = _rows(opened, table.files(manifest))
-    aside = _rows(opened, table.files(manifest, "quarantine"))
+    stored = _rows(connection, table.files(manifest))
+    aside = _rows(connection, table.files(manifest, "quarantine"))
     numbers: dict[str, object] = {
         "exported": manifest.exported,
         "rows_in_files": stored,
@@ -81,13 +81,13 @@ def body_is_whole(opened: Opened, day: str) -> Finding:
     return Finding(True, f"Whole: {stored:,} events.", numbers=numbers)
 
 
-def lines_belong_to_day(opened: Opened, day: str) -> Finding:
+def lines_belong_to_day(connection: Connection, day: str) -> Finding:
     """Of the lines that came with a request for the day, alone or with others, few belong to no day that it asked for."""
-    manifest = extract.stored(opened, day)
+    manifest = extract.stored(connection, day)
     if manifest is None:
         return Finding(passed=False, text="The day was never exported.")
-    settings = opened.settings
-    found = export_requests.of_day(opened, day)
+    settings = connection.settings
+    found = export_requests.of_day(connection, day)
     numbers: dict[str, object] = {
         "lines_of_day": manifest.exported,
         "lines_outside": sum(one.count for one in found),
@@ -117,21 +117,21 @@ def _outside(request: Request) -> str:
     return f"{request.count:,} lines of the request for {request.name} ({reasons})"
 
 
-def _rows(opened: Opened, files: list[str]) -> int:
+def _rows(connection: Connection, files: list[str]) -> int:
     rows = 0
     for path in files:
-        with opened.storage.open_read(path) as file:
+        with connection.storage.open_read(path) as file:
             rows += pq.ParquetFile(file).metadata.num_rows
     return rows
 
 
-def time_mode_is_sure(opened: Opened, day: str) -> Finding:
+def time_mode_is_sure(connection: Connection, day: str) -> Finding:
     """The mode is decided, and the receipt times of this day do not speak for the other one.
 
     A day that was exported while the mode was not known takes the one that is known by now.
     """
-    time_modes.settle_day(opened, day)
-    manifest = extract.stored(opened, day)
+    time_modes.settle_day(connection, day)
+    manifest = extract.stored(connection, day)
     if manifest is None:
         return Finding(passed=False, text="The day was never exported.")
     mode, evidence = manifest.time_mode, manifest.time_evidence
@@ -146,11 +146,11 @@ def time_mode_is_sure(opened: Opened, day: str) -> Finding:
     if not evidence.sure:
         text = (
             f"What `time` means is not known yet: {evidence.text}. Once other days provide the evidence, the sensor "
-            f"{opened.settings.name}_requeue runs this day again, without another export. Or set MIXPANEL_TIME_MODE to utc "
+            f"{connection.settings.name}_requeue runs this day again, without another export. Or set MIXPANEL_TIME_MODE to utc "
             "or project (projects made before 2023 mostly use project) and run it again."
         )
         return Finding(False, text, numbers=numbers, waits=True)
-    decided = opened.time_mode()
+    decided = connection.time_mode()
     if evidence.lasting and decided is not None and decided.mode != mode:
         text = (
             f"The day was exported under the mode {mode}, but {decided.mode} was {decided.evidence}. Export the day again; "
@@ -159,7 +159,7 @@ def time_mode_is_sure(opened: Opened, day: str) -> Finding:
         return Finding(False, text, numbers=numbers)
     if evidence.observed == "neither":
         text = f"The mode is {mode}, but {evidence.observed_text}: was the project's zone changed?"
-        found_out = opened.settings.time_mode == "auto" and decided is not None
+        found_out = connection.settings.time_mode == "auto" and decided is not None
         if found_out:
             text += " Set MIXPANEL_TIMEZONE and MIXPANEL_TIME_MODE to what holds for this day and export it again."
         return Finding(False, text, severe=found_out, numbers=numbers)
@@ -174,9 +174,9 @@ def time_mode_is_sure(opened: Opened, day: str) -> Finding:
     return Finding(True, f"`time` is {meaning}.", numbers=numbers)
 
 
-def loss_is_proven(opened: Opened, day: str) -> Finding:
+def loss_is_proven(connection: Connection, day: str) -> Finding:
     """No answer of Mixpanel that the committed day contradicts waits for evidence."""
-    table, manifest = opened.day(extract.TABLE, day), extract.stored(opened, day)
+    table, manifest = connection.day(extract.TABLE, day), extract.stored(connection, day)
     if manifest is None:
         return Finding(passed=False, text="The day was never exported.")
     note = doubt.read(table)
@@ -195,15 +195,15 @@ def loss_is_proven(opened: Opened, day: str) -> Finding:
     return Finding(False, text, numbers=numbers)
 
 
-def conforms_to_xdm(opened: Opened, day: str) -> Finding:
+def conforms_to_xdm(connection: Connection, day: str) -> Finding:
     """Reads the committed XDM files back and checks every row of them; tells what was set aside before."""
-    manifest = transform.stored(opened, day)
+    manifest = transform.stored(connection, day)
     if manifest is None:
         return Finding(passed=False, text="The day was never transformed.")
-    left = transform.violations_left(opened, day)
+    left = transform.violations_left(connection, day)
     aside, total = manifest.quarantined, manifest.rows + manifest.quarantined
     percent = 100 * aside / total if total else 0.0
-    settings = opened.settings
+    settings = connection.settings
     numbers: dict[str, object] = {
         "conforming": manifest.rows,
         "set_aside": aside,
@@ -237,16 +237,17 @@ def conforms_to_xdm(opened: Opened, day: str) -> Finding:
     return Finding(True, f"All {manifest.rows:,} events conform.", numbers=numbers)
 
 
-def mapping_has_no_errors(opened: Opened, day: str) -> Finding:
-    manifest = transform.stored(opened, day)
+def mapping_has_no_errors(connection: Connection, day: str) -> Finding:
+    manifest = transform.stored(connection, day)
     if manifest is None:
         return Finding(passed=False, text="The day was never transformed.")
     errors = manifest.mapping_errors
     rows = sum(error.rows for error in errors)
-    numbers: dict[str, object] = {"fields_missing_in_schema": len(opened.left_out)} if opened.left_out else {}
-    if not errors and opened.left_out and not opened.keeps_properties:
+    mapping = connection.mapping
+    numbers: dict[str, object] = {"fields_missing_in_schema": len(mapping.left_out)} if mapping.left_out else {}
+    if not errors and mapping.left_out and not mapping.keeps_properties:
         text = (
-            f"The dataset's schema lacks {len(opened.left_out)} fields of the standard mapping, also the one that keeps "
+            f"The dataset's schema lacks {len(mapping.left_out)} fields of the standard mapping, also the one that keeps "
             "all properties as text: properties without a field of their own stay in raw_events. Name a mapping set "
             "(MIXPANEL_AEP_MAPPING), or take a dataset that `mixpanel-aep provision` makes."
         )
@@ -256,15 +257,15 @@ def mapping_has_no_errors(opened: Opened, day: str) -> Finding:
     return Finding(
         False,
         f"{rows:,} attributes could not be computed and are left out; the source text stays in "
-        + ("`properties`." if opened.keeps_properties else "raw_events."),
+        + ("`properties`." if mapping.keeps_properties else "raw_events."),
         severe=False,
         numbers=numbers | {"errors": manifests.as_json(errors)},
     )
 
 
-def properties_have_not_drifted(opened: Opened, day: str) -> Finding:
+def properties_have_not_drifted(connection: Connection, day: str) -> Finding:
     """What `drift` found, as a warning."""
-    manifest = drift.stored(opened, day)
+    manifest = drift.stored(connection, day)
     if manifest is None:
         return Finding(False, "The day was never looked at.", severe=False)
     numbers = {
@@ -283,8 +284,8 @@ def properties_have_not_drifted(opened: Opened, day: str) -> Finding:
     return Finding(not drifted, text, severe=False, numbers=numbers)
 
 
-def counts_add_up(opened: Opened, day: str) -> Finding:
-    row = report.counts_of(opened, day)
+def counts_add_up(connection: Connection, day: str) -> Finding:
+    row = report.counts_of(connection, day)
     numbers = {key: value for key, value in report.known(row).items() if value is not None}
     accounted = row["duplicates"] + row["quarantined"] + row["uploaded"]
     text = (
@@ -294,12 +295,12 @@ def counts_add_up(opened: Opened, day: str) -> Finding:
     return Finding(row["status"] != report.Status.MISSING and row["exported"] == accounted, text, numbers=numbers)
 
 
-def within_guardrails(opened: Opened, day: str) -> Finding:
+def within_guardrails(connection: Connection, day: str) -> Finding:
     """Adobe's limits (platform.md#limits), before they bite: as warned of before the upload, and as they stand now."""
-    batch, xdm = load.stored(opened, day), transform.stored(opened, day)
+    batch, xdm = load.stored(connection, day), transform.stored(connection, day)
     if batch is None or xdm is None:
         return Finding(False, "The day was never handed over.", severe=False)
-    used = limits.usage(opened.platform)
+    used = limits.usage(connection.platform)
     found = [*batch.guardrails, *(finding.text for finding in limits.forecast(used, batches=0, size=0))]
     numbers = {
         "files": len(xdm.parts),
@@ -314,14 +315,14 @@ def within_guardrails(opened: Opened, day: str) -> Finding:
     return Finding(not found, " ".join(found) or "Within Adobe's limits.", severe=False, numbers=numbers)
 
 
-def ingested_by_aep(opened: Opened, day: str) -> Finding:
+def ingested_by_aep(connection: Connection, day: str) -> Finding:
     """Asks what became of the day's batch, and of its replay; a batch in progress is a calm warning."""
-    manifest = load.confirm_day(opened, day)
+    manifest = load.confirm_day(connection, day)
     if manifest is None:
         return Finding(False, "The day was never handed over.", severe=False)
     if not manifest.batch_id:
         return Finding(True, "The day has no events.")
-    again = replay.confirm_day(opened, day)
+    again = replay.confirm_day(connection, day)
     numbers: dict[str, object] = {
         "batch_id": manifest.batch_id,
         "status": manifest.status,
@@ -333,7 +334,7 @@ def ingested_by_aep(opened: Opened, day: str) -> Finding:
     if outcome is None:
         text = f"The Platform is still at work on it ({manifest.status}); the sensor asks again."
         return Finding(False, text, severe=False, numbers=numbers)
-    numbers |= {"errors": manifests.as_json(outcome.errors)} | _refused(opened, day)
+    numbers |= {"errors": manifests.as_json(outcome.errors)} | _refused(connection, day)
     if not outcome.ok:
         reasons = "; ".join(f"{error.code}: {error.description}" for error in outcome.errors[:3]) or manifest.status
         text = (
@@ -342,7 +343,7 @@ def ingested_by_aep(opened: Opened, day: str) -> Finding:
             "run the day again (`--force` if the fault was the Platform's and there is nothing to fix)."
         )
         return Finding(False, text, numbers=numbers)
-    row = report.counts_of(opened, day)
+    row = report.counts_of(connection, day)
     numbers |= {"uploaded": row["uploaded"], "ingested": row["ingested"], "rejected": row["rejected"]}
     if outcome.ingested + outcome.rejected != manifest.rows or row["status"] == report.Status.UNBALANCED:
         return Finding(False, "uploaded ≠ ingested + rejected.", numbers=numbers)
@@ -360,9 +361,9 @@ def ingested_by_aep(opened: Opened, day: str) -> Finding:
     return Finding(True, f"All {row['ingested']:,} events are ingested.", numbers=numbers)
 
 
-def _refused(opened: Opened, day: str) -> dict[str, object]:
+def _refused(connection: Connection, day: str) -> dict[str, object]:
     """The first rows that the Platform refused, for the check's table."""
-    rows = list(quarantine.show(opened, day, stage=Stage.AEP, limit=REFUSED))
+    rows = list(quarantine.show(connection, day, stage=Stage.AEP, limit=REFUSED))
     shown = [
         {
             "line": row["line"],
@@ -377,12 +378,12 @@ def _refused(opened: Opened, day: str) -> dict[str, object]:
     return {"first_refused_rows": shown} if shown else {}
 
 
-def reconciles_with_mixpanel(opened: Opened, day: str) -> Finding:
+def reconciles_with_mixpanel(connection: Connection, day: str) -> Finding:
     """Mixpanel's own count of the day (Query API, where the plan has it), ours, and what is live, difference by difference."""
-    row = report.counts_of(opened, day)
+    row = report.counts_of(connection, day)
     if row["status"] == report.Status.MISSING:
         return Finding(False, "The day as it is now was never handed over.", severe=False)
-    found = reconcile.of_day(opened, day, row)
+    found = reconcile.of_day(connection, day, row)
     numbers: dict[str, object] = {
         "mixpanel": found["mixpanel"]
         if found["mixpanel"] is not None

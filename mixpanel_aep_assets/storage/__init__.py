@@ -30,7 +30,7 @@ from mixpanel_aep_assets.storage.storage_errors import (
 from mixpanel_aep_assets.storage.tree import PASSING, Storage, Stored, open_storage, uri_of
 
 __all__ = [
-    "LEFTOVER_AGE", "MANIFEST", "PASSING", "REMOTE_BUFFER", "WRITE_BUFFER", "Committed", "Day", "DayReplaced", "EntryExists", "Log",
-    "RemoteFile", "StagedFile", "Staging", "Storage", "StorageError", "Stored", "WrongStorage", "now", "open_storage",
+    "LEFTOVER_AGE", "MANIFEST", "PASSING", "REMOTE_BUFFER", "WRITE_BUFFER", "Committed", "Day", "DayReplaced", "EntryExists",
+    "Log", "RemoteFile", "StagedFile", "Staging", "Storage", "StorageError", "Stored", "WrongStorage", "now", "open_storage",
     "reading", "uri_of",
 ]  # fmt: skip

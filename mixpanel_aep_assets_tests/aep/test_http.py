@@ -33,11 +33,11 @@ def settings(url: str, **changes: Any) -> Platform:
     return Platform(**{**given, **changes})
 
 
-Opened = Callable[..., tuple[Script, PlatformClient]]
+Connection = Callable[..., tuple[Script, PlatformClient]]
 
 
 @pytest.fixture
-def opened() -> Iterator[Opened]:
+def opened() -> Iterator[Connection]:
     from contextlib import ExitStack
 
     with ExitStack() as stack:
@@ -59,7 +59,7 @@ def in_turn(*replies: Reply) -> Callable[[Asked], Reply]:
     return answer
 
 
-def test_every_call_carries_the_four_headers(opened: Opened) -> None:
+def test_every_call_carries_the_four_headers(opened: Connection) -> None:
     script, client = opened()
     client.request("GET", CATALOG)
     headers = script.calls()[0].headers
@@ -69,21 +69,21 @@ def test_every_call_carries_the_four_headers(opened: Opened) -> None:
     assert headers["x-sandbox-name"] == "prod"
 
 
-def test_the_secret_travels_in_the_body_of_the_token_request_and_not_in_its_address(opened: Opened) -> None:
+def test_the_secret_travels_in_the_body_of_the_token_request_and_not_in_its_address(opened: Connection) -> None:
     script, client = opened()
     client.sign_in()
     assert script.asked[0].path == "/ims/token/v3"
     assert SECRET.encode() in script.asked[0].body
 
 
-def test_one_token_serves_many_calls(opened: Opened) -> None:
+def test_one_token_serves_many_calls(opened: Connection) -> None:
     script, client = opened()
     for _ in range(5):
         client.request("GET", CATALOG)
     assert script.tokens == 1
 
 
-def test_one_token_serves_all_clients_of_a_credential(opened: Opened) -> None:
+def test_one_token_serves_all_clients_of_a_credential(opened: Connection) -> None:
     script, client = opened()
     with PlatformClient(client.platform) as another:
         client.request("GET", CATALOG)
@@ -91,7 +91,7 @@ def test_one_token_serves_all_clients_of_a_credential(opened: Opened) -> None:
     assert script.tokens == 1
 
 
-def test_signing_in_proves_the_credential_although_a_token_is_held(opened: Opened) -> None:
+def test_signing_in_proves_the_credential_although_a_token_is_held(opened: Connection) -> None:
     script, client = opened()
     client.request("GET", CATALOG)
     script.token_answers = [Reply(400, {"error": "invalid_client"})]
@@ -99,7 +99,7 @@ def test_signing_in_proves_the_credential_although_a_token_is_held(opened: Opene
         client.sign_in()
 
 
-def test_a_token_near_its_end_is_renewed_before_the_call(opened: Opened) -> None:
+def test_a_token_near_its_end_is_renewed_before_the_call(opened: Connection) -> None:
     script, client = opened()
     script.expires_in = 0
     client.request("GET", CATALOG)
@@ -107,7 +107,7 @@ def test_a_token_near_its_end_is_renewed_before_the_call(opened: Opened) -> None
     assert script.tokens == 2
 
 
-def test_a_token_of_short_life_is_not_renewed_for_every_call(opened: Opened) -> None:
+def test_a_token_of_short_life_is_not_renewed_for_every_call(opened: Connection) -> None:
     script, client = opened()
     script.expires_in = 200
     client.request("GET", CATALOG)
@@ -116,20 +116,20 @@ def test_a_token_of_short_life_is_not_renewed_for_every_call(opened: Opened) -> 
 
 
 @pytest.mark.parametrize("refusal", [Reply(401), Reply(403, {"error_code": "401013", "message": "not valid"})])
-def test_a_refused_token_is_renewed_and_the_call_replayed_once(opened: Opened, refusal: Reply) -> None:
+def test_a_refused_token_is_renewed_and_the_call_replayed_once(opened: Connection, refusal: Reply) -> None:
     script, client = opened(in_turn(refusal, Reply(body={"a": 1})))
     assert client.json("GET", CATALOG) == {"a": 1}
     assert [c.headers["authorization"] for c in script.calls()] == [f"Bearer {TOKEN}1", f"Bearer {TOKEN}2"]
 
 
-def test_a_fresh_token_that_is_refused_ends_as_rejected_credentials(opened: Opened) -> None:
+def test_a_fresh_token_that_is_refused_ends_as_rejected_credentials(opened: Connection) -> None:
     script, client = opened(lambda asked: Reply(401, {"error_code": "401013", "message": "Oauth token is not valid"}))
     with pytest.raises(errors.CredentialsRejected, match="ADOBE_CLIENT_SECRET"):
         client.request("GET", CATALOG)
     assert len(script.calls()) == 2
 
 
-def test_many_threads_whose_token_is_refused_fetch_one_new_one(opened: Opened) -> None:
+def test_many_threads_whose_token_is_refused_fetch_one_new_one(opened: Connection) -> None:
     script, client = opened(lambda a: Reply(401) if a.headers["authorization"].endswith("-1") else Reply(body={}))
     client.sign_in()
     threads = [threading.Thread(target=client.request, args=("GET", CATALOG)) for _ in range(6)]
@@ -140,7 +140,7 @@ def test_many_threads_whose_token_is_refused_fetch_one_new_one(opened: Opened) -
     assert script.tokens == 2
 
 
-def test_wrong_credentials_are_named_and_not_tried_again(opened: Opened) -> None:
+def test_wrong_credentials_are_named_and_not_tried_again(opened: Connection) -> None:
     script, client = opened()
     script.token_answers = [Reply(400, {"error": "invalid_client", "error_description": f"bad {SECRET}"})] * 2
     with pytest.raises(errors.CredentialsRejected, match="ADOBE_CLIENT_ID") as caught:
@@ -150,7 +150,7 @@ def test_wrong_credentials_are_named_and_not_tried_again(opened: Opened) -> None
     assert len(script.asked) == 1
 
 
-def test_what_ims_says_of_a_refusal_is_shown_without_the_secret(opened: Opened) -> None:
+def test_what_ims_says_of_a_refusal_is_shown_without_the_secret(opened: Connection) -> None:
     secret = "p8e-a/b c&ü"
     script, client = opened(client_secret=secret)
     said = f"invalid client_secret parameter {secret} or p8e-a%2Fb+c%26%C3%BC or p8e-a%2Fb%20c%26%C3%BC"
@@ -160,14 +160,14 @@ def test_what_ims_says_of_a_refusal_is_shown_without_the_secret(opened: Opened) 
     assert "“invalid client_secret parameter *** or *** or ***”" in str(caught.value)
 
 
-def test_a_page_in_place_of_a_token_names_the_network(opened: Opened) -> None:
+def test_a_page_in_place_of_a_token_names_the_network(opened: Connection) -> None:
     script, client = opened()
     script.token_answers = [Reply(403, b"<html><title>Access denied</title></html>")]
     with pytest.raises(errors.Blocked, match="“Access denied”"):
         client.sign_in()
 
 
-def test_a_token_that_cannot_be_a_header_is_not_shown(opened: Opened) -> None:
+def test_a_token_that_cannot_be_a_header_is_not_shown(opened: Connection) -> None:
     script, client = opened()
     script.token_answers = [Reply(200, {"access_token": "first\nsecond", "expires_in": 60})]
     with pytest.raises(errors.UnexpectedAnswer, match="cannot be sent") as caught:
@@ -175,21 +175,21 @@ def test_a_token_that_cannot_be_a_header_is_not_shown(opened: Opened) -> None:
     assert "second" not in str(caught.value)
 
 
-def test_a_setting_that_cannot_be_a_header_is_told_without_its_value(opened: Opened) -> None:
+def test_a_setting_that_cannot_be_a_header_is_told_without_its_value(opened: Connection) -> None:
     _, client = opened(client_id="first\nsecond")
     with pytest.raises(errors.BadRequest, match="header") as caught:
         client.request("GET", CATALOG)
     assert "second" not in str(caught.value)
 
 
-def test_a_refusal_that_repeats_the_token_is_told_without_it(opened: Opened) -> None:
+def test_a_refusal_that_repeats_the_token_is_told_without_it(opened: Connection) -> None:
     _, client = opened(lambda asked: Reply(400, {"detail": f"bad: {asked.headers['authorization']}"}))
     with pytest.raises(errors.BadRequest, match=r"bad: Bearer \*\*\*") as caught:
         client.request("GET", CATALOG)
     assert TOKEN not in str(caught.value)
 
 
-def test_a_throttled_token_request_is_tried_again(opened: Opened) -> None:
+def test_a_throttled_token_request_is_tried_again(opened: Connection) -> None:
     script, client = opened()
     script.token_answers = [Reply(429, headers={"Retry-After": "0"}), Reply(503)]
     client.sign_in()
@@ -197,13 +197,13 @@ def test_a_throttled_token_request_is_tried_again(opened: Opened) -> None:
 
 
 @pytest.mark.parametrize("fault", [Reply(500), Reply(503), Reply(429), Reply(408), Reply(cut=True)])
-def test_a_read_is_tried_again_after_a_passing_fault(opened: Opened, fault: Reply) -> None:
+def test_a_read_is_tried_again_after_a_passing_fault(opened: Connection, fault: Reply) -> None:
     script, client = opened(in_turn(fault, Reply(body={"a": 1})))
     assert client.json("GET", CATALOG) == {"a": 1}
     assert len(script.calls()) == 2
 
 
-def test_a_storm_of_500_ends_after_the_allowed_tries_as_a_retryable_error(opened: Opened) -> None:
+def test_a_storm_of_500_ends_after_the_allowed_tries_as_a_retryable_error(opened: Connection) -> None:
     script, client = opened(lambda asked: Reply(500, headers={"x-request-id": "req-7"}))
     with pytest.raises(errors.ServerFault, match="req-7") as caught:
         client.request("GET", CATALOG)
@@ -211,7 +211,7 @@ def test_a_storm_of_500_ends_after_the_allowed_tries_as_a_retryable_error(opened
     assert len(script.calls()) == 3
 
 
-def test_a_long_retry_after_is_handed_on_and_not_slept_through(opened: Opened) -> None:
+def test_a_long_retry_after_is_handed_on_and_not_slept_through(opened: Connection) -> None:
     script, client = opened(lambda asked: Reply(429, headers={"Retry-After": "3600"}))
     with pytest.raises(errors.RateLimited) as caught:
         client.request("GET", CATALOG)
@@ -238,14 +238,14 @@ def test_a_retry_after_beyond_all_measure_counts_as_an_hour(value: str) -> None:
 
 
 @pytest.mark.parametrize("fault", [Reply(500), Reply(cut=True)])
-def test_a_create_whose_answer_is_lost_is_not_repeated(opened: Opened, fault: Reply) -> None:
+def test_a_create_whose_answer_is_lost_is_not_repeated(opened: Connection, fault: Reply) -> None:
     script, client = opened(in_turn(fault))
     with pytest.raises(errors.AnswerLost):
         client.request("POST", "/data/foundation/import/batches", call=Call.CREATE, json={})
     assert len(script.calls()) == 1
 
 
-def test_a_create_that_was_refused_for_its_rate_is_repeated(opened: Opened) -> None:
+def test_a_create_that_was_refused_for_its_rate_is_repeated(opened: Connection) -> None:
     script, client = opened(in_turn(Reply(429), Reply(201, {"id": "b"})))
     assert client.json("POST", "/data/foundation/import/batches", call=Call.CREATE, json={}) == {"id": "b"}
     assert len(script.calls()) == 2
@@ -283,7 +283,7 @@ def test_no_connection_is_a_retryable_error_that_names_the_firewall() -> None:
     ],
 )
 def test_a_refusal_becomes_a_typed_error_and_is_not_tried_again(
-    opened: Opened, reply: Reply, kind: type[errors.AepError], text: str
+    opened: Connection, reply: Reply, kind: type[errors.AepError], text: str
 ) -> None:
     script, client = opened(lambda asked: reply)
     with pytest.raises(kind, match=text) as caught:
@@ -292,13 +292,13 @@ def test_a_refusal_becomes_a_typed_error_and_is_not_tried_again(
     assert len(script.calls()) == (2 if reply.status == 401 else 1)
 
 
-def test_a_page_of_a_proxy_instead_of_json_is_told_as_such(opened: Opened) -> None:
+def test_a_page_of_a_proxy_instead_of_json_is_told_as_such(opened: Connection) -> None:
     _, client = opened(lambda asked: Reply(200, b"<html>please log in</html>"))
     with pytest.raises(errors.UnexpectedAnswer, match="AEP_URL"):
         client.json("GET", CATALOG)
 
 
-def test_no_secret_and_no_token_is_in_any_repr_log_or_error(opened: Opened, caplog: Any) -> None:
+def test_no_secret_and_no_token_is_in_any_repr_log_or_error(opened: Connection, caplog: Any) -> None:
     caplog.set_level(logging.DEBUG)
     script, client = opened(lambda asked: Reply(500))
     texts = [repr(client), repr(client.platform), str(client.platform), repr(client._tokens)]
@@ -326,7 +326,7 @@ def payload(data: bytes, name: str = "part-00000.parquet", size: int | None = No
     return FileToSend(name, lambda: io.BytesIO(data), len(data) if size is None else size, 1)
 
 
-def test_a_small_file_goes_in_one_put_with_its_length(opened: Opened) -> None:
+def test_a_small_file_goes_in_one_put_with_its_length(opened: Connection) -> None:
     script, client = opened()
     sent: list[int] = []
     ingest.upload(client, "b", "d", payload(b"x" * 3_000_000), sent.append)
@@ -337,14 +337,14 @@ def test_a_small_file_goes_in_one_put_with_its_length(opened: Opened) -> None:
     assert sum(sent) == 3_000_000
 
 
-def test_a_file_is_read_anew_when_its_upload_is_tried_again(opened: Opened) -> None:
+def test_a_file_is_read_anew_when_its_upload_is_tried_again(opened: Connection) -> None:
     script, client = opened(in_turn(Reply(500), Reply(401), Reply(200)))
     ingest.upload(client, "b", "d", payload(b"abc"))
     assert [c.body for c in script.calls()] == [b"abc"] * 3
 
 
 @pytest.mark.parametrize("announced", [2, 4])
-def test_a_file_of_another_size_than_announced_is_told_and_not_tried_again(opened: Opened, announced: int) -> None:
+def test_a_file_of_another_size_than_announced_is_told_and_not_tried_again(opened: Connection, announced: int) -> None:
     _, client = opened()
     with pytest.raises(errors.SourceChanged, match=r"part-00000\.parquet"):
         ingest.upload(client, "b", "d", payload(b"abc", size=announced))
@@ -354,7 +354,7 @@ def chunks(script: Script) -> list[str]:
     return [c.headers["content-range"] for c in script.calls("PATCH")]
 
 
-def test_a_large_file_goes_in_chunks_with_their_ranges(opened: Opened) -> None:
+def test_a_large_file_goes_in_chunks_with_their_ranges(opened: Connection) -> None:
     script, client = opened(small_upload_bytes=4, chunk_bytes=4)
     ingest.upload(client, "b", "d", payload(b"0123456789"))
     assert chunks(script) == ["bytes 0-3/10", "bytes 4-7/10", "bytes 8-9/10"]
@@ -362,7 +362,7 @@ def test_a_large_file_goes_in_chunks_with_their_ranges(opened: Opened) -> None:
 
 
 @pytest.mark.parametrize("form", ["bytes=0-5", "bytes 0-5", "0-5"])
-def test_after_a_cut_chunk_the_upload_goes_on_behind_what_has_arrived(opened: Opened, form: str) -> None:
+def test_after_a_cut_chunk_the_upload_goes_on_behind_what_has_arrived(opened: Connection, form: str) -> None:
     cut: list[str] = []
 
     def answer(asked: Asked) -> Reply:
@@ -377,7 +377,7 @@ def test_after_a_cut_chunk_the_upload_goes_on_behind_what_has_arrived(opened: Op
     assert script.calls("PATCH")[-1].body == b"6789"
 
 
-def test_a_large_file_that_does_not_fit_together_is_sent_anew_once(opened: Opened) -> None:
+def test_a_large_file_that_does_not_fit_together_is_sent_anew_once(opened: Connection) -> None:
     refused: list[str] = []
 
     def answer(asked: Asked) -> Reply:
@@ -391,7 +391,7 @@ def test_a_large_file_that_does_not_fit_together_is_sent_anew_once(opened: Opene
     assert len(chunks(script)) == 2
 
 
-def test_one_failed_file_ends_the_upload_of_the_others(opened: Opened) -> None:
+def test_one_failed_file_ends_the_upload_of_the_others(opened: Connection) -> None:
     script, client = opened(lambda asked: Reply(400 if "bad" in asked.path else 200), uploads_at_once=2)
     files = [payload(b"x", "bad.parquet"), *(payload(b"x" * 100, f"{n}.parquet") for n in range(50))]
     with pytest.raises(errors.BadRequest):
@@ -402,7 +402,7 @@ def test_one_failed_file_ends_the_upload_of_the_others(opened: Opened) -> None:
 NEW = NewBatch("d", "mp-1", {})
 
 
-def test_a_batch_whose_create_answer_was_lost_is_found_by_its_external_id(opened: Opened) -> None:
+def test_a_batch_whose_create_answer_was_lost_is_found_by_its_external_id(opened: Connection) -> None:
     there = {"status": "loading", "externalId": "mp-1", "relatedObjects": [{"type": "dataSet", "id": "d"}]}
 
     def answer(asked: Asked) -> Reply:
@@ -413,7 +413,7 @@ def test_a_batch_whose_create_answer_was_lost_is_found_by_its_external_id(opened
     assert len(script.calls("POST")) == 1
 
 
-def test_a_create_that_left_nothing_is_repeated_after_looking(opened: Opened) -> None:
+def test_a_create_that_left_nothing_is_repeated_after_looking(opened: Connection) -> None:
     posts = in_turn(Reply(500), Reply(201, {"id": "b"}))
     script, client = opened(lambda asked: posts(asked) if asked.method == "POST" else Reply(body={}))
     assert ingest.create(client, NEW) == "b"

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.mixpanel.budget import SHORT_WAIT, open_budget
 from mixpanel_aep_assets.mixpanel.errors import BudgetExhausted, RateLimited
@@ -34,7 +34,7 @@ class Hours:
         self.control.clock(freeze=self.now)
         self.workers = [stack.enter_context(self._worker(emulator, folder)) for _ in range(2)]
 
-    def _worker(self, emulator: EmulatorThread, folder: Path) -> Opened:
+    def _worker(self, emulator: EmulatorThread, folder: Path) -> Connection:
         worker = opened(emulator, folder)
         worker.mixpanel.budget.close()
         source = worker.source

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from mixpanel_aep_assets.aep import PlatformClient
-from mixpanel_aep_assets.connection import Opened
+from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.manifests import BatchManifest
 from mixpanel_aep_assets.mixpanel.budget import open_budget
 from mixpanel_aep_assets.mixpanel.retry import Retry
@@ -41,7 +41,7 @@ class Hurried:
         self._ahead += seconds
 
 
-def connection(url: str, folder: Path, *, in_chunks: bool = False) -> Opened:
+def connection(url: str, folder: Path, *, in_chunks: bool = False) -> Connection:
     """The default connection as a new process opens it; budget, tries and waits are those of a hurry."""
     mapping = folder / "mapping.json"
     if not mapping.exists():
@@ -54,7 +54,7 @@ def connection(url: str, folder: Path, *, in_chunks: bool = False) -> Opened:
     )
     changes: dict[str, Any] = PLATFORM | (IN_CHUNKS if in_chunks else {})
     with made.platform as client:
-        made.platform = PlatformClient(client.platform.model_copy(update=changes))
+        made.__dict__["platform"] = PlatformClient(client.platform.model_copy(update=changes))
     return made
 
 
