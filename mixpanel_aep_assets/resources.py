@@ -1,4 +1,4 @@
-"""The connection as a Dagster resource: each setting a field of it, secrets as `EnvVar`, clients connection once a run.
+"""The connection as a Dagster resource: each setting a field of it, secrets as `EnvVar`, clients opened once a run.
 
 What does not belong here: reading settings (`connection`) and what the clients do.
 """
