@@ -16,6 +16,7 @@ from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.manifests import Violations
 from mixpanel_aep_assets.mixpanel import dedup, identity
 from mixpanel_aep_assets.pipeline import extract, quarantine, replay, report, transform
+from mixpanel_aep_assets.pipeline.rows import Stage
 from mixpanel_aep_assets_tests.connections import DAY, NOON, event, events, lines, opened, provisioned, run_day, settled
 from mixpanel_aep_assets_tests.outside import CASES, NO_CASES
 
@@ -64,7 +65,7 @@ def test_a_time_that_nothing_can_hold_sets_one_line_aside(emulator: EmulatorThre
         provisioned(connection)
         row = done(connection)
         assert (row["uploaded"], row["quarantined"], row["status"]) == (40, len(OUT_OF_RANGE), "ingested")
-        assert quarantine.summary(connection, DAY)["request"] == {"bad_time": len(OUT_OF_RANGE)}
+        assert quarantine.summary(connection, DAY)[Stage.REQUEST] == {"bad_time": len(OUT_OF_RANGE)}
         assert len(extract.preview(connection, DAY, 60)) == len(transform.preview(connection, DAY, 60)) == 40
     assert live(emulator, connection) == 40
 
@@ -100,7 +101,7 @@ def test_a_number_for_the_name_of_an_event_is_a_line_set_aside(
     emulator.control.seed_day(DAY, lines([*events(others), *odd]))
     row = done(connection)
     assert (row["uploaded"], row["quarantined"]) == (others, 2)
-    assert quarantine.summary(connection, DAY)["raw"] == {"no_event": 2}
+    assert quarantine.summary(connection, DAY)[Stage.RAW] == {"no_event": 2}
     assert live(emulator, connection) == others
 
 

@@ -139,7 +139,7 @@ def test_an_id_of_quotes_alone_is_not_set(key: str) -> None:
 def test_only_ids_that_the_connection_uses_are_named() -> None:
     environment = {"ADOBE_ORG_ID": "X@AdobeOrg\r", "AEP_SANDBOX": "dev "}
     with Connection(Settings(org_id="X@AdobeOrg", sandbox="prod"), Secrets()) as opened:
-        (told,) = opened.oddities(environment)
+        (told,) = opened.credentials.oddities(opened.settings, environment)
     assert told.startswith("ADOBE_ORG_ID has a carriage return")
 
 

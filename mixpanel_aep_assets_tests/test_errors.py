@@ -107,7 +107,7 @@ def test_a_command_prints_the_sentence_and_logs_the_cause(
 
 def test_a_failed_step_shows_the_sentence_and_logs_the_cause() -> None:
     @dg.asset
-    def day(context) -> None:
+    def day(context: dg.AssetExecutionContext) -> None:
         with failures.explained(context, "default", "2026-01-01"):
             raise raised(secret=False)
 

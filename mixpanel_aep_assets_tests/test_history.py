@@ -23,7 +23,7 @@ from mixpanel_aep_assets.aep.owner import Owner
 from mixpanel_aep_assets.cli import cli
 from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.emulator import EmulatorThread
-from mixpanel_aep_assets.manifests import Slices
+from mixpanel_aep_assets.manifests import Exported, Slices
 from mixpanel_aep_assets.mixpanel import errors, slices
 from mixpanel_aep_assets.mixpanel.budget import open_budget
 from mixpanel_aep_assets.mixpanel.retry import Retry
@@ -66,7 +66,7 @@ def connection(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Connection]
         yield made
 
 
-def read(connection: Connection, wanted: list[str], pass_id: str = "p") -> list[dict[str, Any]]:
+def read(connection: Connection, wanted: list[str], pass_id: str = "p") -> list[Exported]:
     together = Pass(pass_id, tuple(sorted(wanted)))
     return [history.extract_day(connection, day, together=together, retry=NO_WAIT) for day in wanted]
 

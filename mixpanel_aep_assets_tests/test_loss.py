@@ -18,7 +18,6 @@ from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.errors import ExplainedError
 from mixpanel_aep_assets.mixpanel import doubt, errors
 from mixpanel_aep_assets.mixpanel.budget import open_budget
-from mixpanel_aep_assets.mixpanel.export import UNCHANGED
 from mixpanel_aep_assets.pipeline import extract, report
 from mixpanel_aep_assets_tests.connections import (
     DAY,
@@ -56,7 +55,7 @@ def test_an_answer_that_the_count_contradicts_is_asked_for_again_and_the_good_on
     ingested(emulator, connection)
     emulator.control.fault(match=EXPORT, count=1, **WORSE[worse])
     before = len(asked(emulator))
-    assert extract.extract_day(connection, DAY)[UNCHANGED]
+    assert extract.extract_day(connection, DAY).unchanged
     assert len(asked(emulator)) == before + 2
     require_good(connection)
 
@@ -74,7 +73,7 @@ def test_an_answer_that_the_count_contradicts_is_not_believed_however_often_it_c
         assert "Mixpanel itself counts 18" in text
         assert f"run --from {DAY} --to {DAY} --force" in text
         assert (rows(connection), live(emulator, connection)) == (18, 36)
-        assert report.counts_of(connection, DAY)["status"] == report.DOUBTED
+        assert report.counts_of(connection, DAY)["status"] == report.Status.DOUBTED
     assert len(asked(emulator)) == before + 4, "one request more a reading"
     emulator.control.clear_faults()
     run_day(connection)
@@ -318,7 +317,7 @@ def test_a_first_reading_that_is_empty_beside_a_full_day_is_asked_for_once_more(
     with opened(emulator, tmp_path, **FIRST) as connection:
         extract.extract_day(connection, BEFORE)
         emulator.control.fault("empty", match=EXPORT, count=1)
-        assert extract.extract_day(connection, DAY)["rows"] == 18
+        assert extract.extract_day(connection, DAY).manifest.rows == 18
         require_good(connection)
     assert asked(emulator) == [(BEFORE, BEFORE), (DAY, DAY), (DAY, DAY)]
 
@@ -332,7 +331,7 @@ def test_a_day_that_really_is_empty_is_committed_so(
         extract.extract_day(connection, BEFORE)
         if count == "missing":
             emulator.control.fault(match=QUERY, **NO_COUNT)
-        assert extract.extract_day(connection, DAY)["rows"] == 0
+        assert extract.extract_day(connection, DAY).manifest.rows == 0
         require_good(connection)
     assert len(asked(emulator)) == requests
 
@@ -347,7 +346,7 @@ def test_a_first_reading_that_is_empty_while_mixpanel_counts_events_is_not_commi
         with pytest.raises(errors.EvidenceMissing, match="Mixpanel itself counts 18"):
             extract.extract_day(connection, DAY, retry=NO_WAIT)
         assert connection.day(extract.TABLE, DAY).manifest() is None
-        assert extract.extract_day(connection, DAY, force=True)["rows"] == 0
+        assert extract.extract_day(connection, DAY, force=True).manifest.rows == 0
 
 
 def test_a_live_day_whose_manifest_was_lost_is_not_taken_back_by_an_empty_answer(

@@ -9,8 +9,8 @@ import pytest
 
 from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.emulator import EmulatorThread
+from mixpanel_aep_assets.manifests import Changes, Exported
 from mixpanel_aep_assets.mixpanel import doubt, errors, slices
-from mixpanel_aep_assets.mixpanel.export import UNCHANGED
 from mixpanel_aep_assets.pipeline import evidence, extract, history
 from mixpanel_aep_assets.pipeline.passes import Pass
 from mixpanel_aep_assets_tests.connections import (
@@ -36,7 +36,7 @@ from mixpanel_aep_assets_tests.losses import (
 pytestmark = pytest.mark.usefixtures("unthrottled")
 
 
-def window(connection: Connection, days: list[str], pass_id: str, **more: Any) -> list[dict[str, Any]]:
+def window(connection: Connection, days: list[str], pass_id: str, **more: Any) -> list[Exported]:
     together = Pass(pass_id, tuple(sorted(days)))
     return [history.extract_day(connection, day, together=together, retry=NO_WAIT, **more) for day in reversed(days)]
 
@@ -63,8 +63,8 @@ def test_a_window_asks_once_more_for_all_its_doubted_days_together(
     assert len(asked(emulator, "/events")) == counted + 1
     short = days if worse == "empty answer" else days[1:]
     first = days[0] if worse == "empty answer" else None
-    for day, manifest in zip(reversed(days), made, strict=True):
-        assert manifest["rows"] == 18, "the committed day stays"
+    for day, read in zip(reversed(days), made, strict=True):
+        assert read.manifest.rows == 18, "the committed day stays"
         if day in short or day == first:
             assert "Mixpanel itself counts 18" in doubted(connection, day)
     emulator.control.clear_faults()
@@ -82,11 +82,11 @@ def test_a_window_commits_its_good_days_and_believes_those_that_vanished_on_a_se
     emulator.control.seed_day(days[1], b"")
     emulator.control.seed_day(days[3], lines(moved(-2, events(20))))
     before = len(asked(emulator))
-    made = {manifest["day"]: manifest for manifest in window(connection, days, "second")}
+    made = {read.manifest.day: read for read in window(connection, days, "second")}
     assert asked(emulator)[before:] == [(days[0], days[-1])] * 2
     assert [rows(connection, day) for day in days] == [18, 0, 18, 20, 18, 18]
-    assert made[days[3]]["changes"] == {"appeared": 2, "changed": 0, "vanished": 0}
-    assert [UNCHANGED in made[day] for day in days] == [True, False, True, False, True, True]
+    assert made[days[3]].manifest.changes == Changes(appeared=2)
+    assert [made[day].unchanged for day in days] == [True, False, True, False, True, True]
 
 
 def test_a_forced_window_believes_its_answer(emulator: EmulatorThread, connection: Connection) -> None:
@@ -103,7 +103,7 @@ def test_a_day_read_in_slices_is_doubted_as_well(emulator: EmulatorThread, conne
     date = datetime.date.fromisoformat(DAY)
     day = connection.day(extract.TABLE, DAY)
 
-    def request(judge: doubt.Judge) -> evidence.Manifests:
+    def request(judge: doubt.Judge) -> dict[datetime.date, Exported]:
         return {date: slices.export_slices(connection.mixpanel, day, date, {}, 2, retry=NO_WAIT, judge=judge)}
 
     before = len(asked(emulator))
@@ -119,19 +119,22 @@ def test_events_that_came_with_more_days_are_looked_for_there_before_they_are_ta
     stray = lines(moved(-5, [event(100)]))
     emulator.control.seed_day(days[1], stray, append=True)  # an event of the first day, filed under the second
     window(connection, days[-1:], "size")
-    made = {manifest["day"]: manifest for manifest in window(connection, days, "all")}
-    begin, end = made[days[0]]["window"]["from"], made[days[0]]["window"]["to"]
+    made = {read.manifest.day: read for read in window(connection, days, "all")}
+    wider = made[days[0]].manifest.window
+    assert wider is not None
     assert rows(connection, days[0]) == 19
     before = len(asked(emulator))
     said: list[str] = []
-    assert extract.extract_day(connection, days[0], log=said.append)[UNCHANGED]
-    assert asked(emulator)[before:] == [(days[0], days[0]), (begin, end)]
+    assert extract.extract_day(connection, days[0], log=said.append).unchanged
+    assert asked(emulator)[before:] == [(days[0], days[0]), (wider.first, wider.last)]
     assert rows(connection, days[0]) == 19
     assert any("Mixpanel may have filed them" in text for text in said)
     require_good(connection, days[0])
     emulator.control.seed_day(days[1], lines(moved(-4, events(20))))
     made_again = extract.extract_day(connection, days[0])
-    assert (made_again["rows"], made_again["changes"]["vanished"]) == (18, 1), "the wider request says that it is gone"
+    assert (made_again.manifest.rows, (made_again.manifest.changes or Changes()).vanished) == (18, 1), (
+        "the wider request says that it is gone"
+    )
     assert rows(connection, days[1]) == 18, "the other days of that request stay as they are"
 
 

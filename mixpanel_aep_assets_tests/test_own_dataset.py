@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 import pytest
@@ -94,7 +94,9 @@ def test_tenant_fields_take_the_properties_of_their_names(
     emulator.control.seed_day(DAY, lines(events(2, item_price="800.00", item_id=29066, colour="red")))
     with opened(emulator, tmp_path, dataset_id=dataset(asking, fields)) as connection:
         run_day(connection)
-        assert settled(connection).outcome.ingested == 2
+        outcome = settled(connection).outcome
+        assert outcome is not None
+        assert outcome.ingested == 2
         own = live(connection).sort("timestamp")[f"_{connection.tenant}"][0]
         text = own["mixpanel"].pop("properties")
         assert own == {
@@ -114,6 +116,9 @@ def test_a_value_that_does_not_fit_a_tenant_field_is_left_out_and_told(
     emulator.control.seed_day(DAY, lines(events(2, item_id="not a number")))
     with opened(emulator, tmp_path, dataset_id=dataset(asking, {"item_id": {"type": "integer"}})) as connection:
         run_day(connection)
-        assert settled(connection).outcome.ingested == 2
-        (error,) = verify.mapping_has_no_errors(connection, DAY).numbers["errors"]
+        outcome = settled(connection).outcome
+        assert outcome is not None
+        assert outcome.ingested == 2
+        found = verify.mapping_has_no_errors(connection, DAY).numbers["errors"]
+        (error,) = cast("list[dict[str, object]]", found)
         assert (error["destination"], error["rows"]) == (f"_{connection.tenant}.item_id", 2)

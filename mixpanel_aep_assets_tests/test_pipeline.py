@@ -86,7 +86,9 @@ def test_a_platform_at_another_address_is_sent_nothing_that_it_has(
     with opened(emulator, tmp_path, aep_url=emulator.url.replace("127.0.0.1", "localhost")) as elsewhere:
         again = run_day(elsewhere)
         assert (again.action, again.batch_id) == ("adopted", first.batch_id)
-        assert settled(elsewhere).outcome.ingested == 50
+        outcome = settled(elsewhere).outcome
+        assert outcome is not None
+        assert outcome.ingested == 50
         assert run_day(elsewhere).action == "unchanged"
         emulator.control.seed_day(DAY, lines(events(60)))
         assert run_day(elsewhere).predecessors == (first.batch_id,)

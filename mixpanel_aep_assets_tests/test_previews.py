@@ -64,7 +64,7 @@ def test_the_tables_of_a_day_tell_properties_values_fields_and_pairs(
 
     fields = previews.field_rows(connection, xdm)
     assert (fields[0]["field"], fields[0]["values"]) == ("placeContext.geo.stateProvince", 0)
-    assert fields[0]["violations"].endswith(" 1")
+    assert str(fields[0]["violations"]).endswith(" 1")
     named = by(fields, "field")
     assert named["environment.browserDetails.name"]["values"] == 40
     assert named["identityMap.*[*].id"]["filled %"] is None

@@ -155,7 +155,7 @@ class DaysAndRanges(RuleBasedStateMachine):
                     seen.add(row["request"])
                     if day != row["request"].partition("..")[0] and row["request"].partition("..")[0] in DAYS:
                         continue  # shown once, by the first of its days
-                    names.append(_name(row["source"]))
+                    names.append(_name(row["source"] or b""))
                 else:
                     source = row["source"]
                     names.append(_name(source if isinstance(source, bytes) else _line(row)))
@@ -193,11 +193,11 @@ def _row(stored: dict[str, Any]) -> dict[str, Any]:
     return {"event": stored["event"], "properties": json.loads(stored["properties"])}
 
 
-def _line(row: dict[str, Any]) -> bytes:
-    return json.dumps({"event": row["event"], "properties": json.loads(row["source"])}).encode()
+def _line(row: quarantine.Shown) -> bytes:
+    return json.dumps({"event": row["event"], "properties": json.loads(row["source"] or "")}).encode()
 
 
-def _name(text: bytes) -> str:
+def _name(text: str | bytes) -> str:
     row = json.loads(text)
     if "more" in row:
         return str(row["more"])

@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from mixpanel_aep_assets.emulator import EmulatorThread
-from mixpanel_aep_assets.manifests import Changes
+from mixpanel_aep_assets.manifests import Changes, Exported
 from mixpanel_aep_assets.mixpanel import dedup, errors, export, time_mode
 from mixpanel_aep_assets.mixpanel.budget import open_budget
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
@@ -75,7 +75,7 @@ def day(tmp_path: Path) -> Day:
     return open_storage(str(tmp_path / "data")).day("shop", "raw_events", DAY)
 
 
-def run(client: MixpanelClient, day: Day, **options: Any) -> dict[str, Any]:
+def run(client: MixpanelClient, day: Day, **options: Any) -> Exported:
     return export.export_day(client, day, day.path.rsplit("/", 1)[-1], retry=NO_WAIT, **options)
 
 

@@ -18,7 +18,7 @@ from mixpanel_aep_assets.mixpanel import body, dealing, export, history
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.storage import Day, open_storage
 from mixpanel_aep_assets_tests.mixpanel.conftest import NO_WAIT, Scripted, Unlimited, answer, outside_of, source
-from mixpanel_aep_assets_tests.mixpanel.test_history import MIDNIGHT, SAME, line, start, target
+from mixpanel_aep_assets_tests.mixpanel.test_history import MIDNIGHT, line, same, start, target
 
 FIRST = datetime.date(2026, 3, 1)
 MONTH = [FIRST + datetime.timedelta(days=n) for n in range(8)]
@@ -74,7 +74,7 @@ def test_a_day_gets_the_same_alone_and_in_any_window_and_no_line_is_lost(
         together = history.export_window(asking, days, retry=NO_WAIT)
         for date, into in target(storage, asked, "alone").items():
             alone = export.export_day(asking, into, date, retry=NO_WAIT)
-            assert {key: together[date][key] for key in SAME} == {key: alone[key] for key in SAME}
+            assert same(together[date]) == same(alone)
             assert together[date].manifest.body.bytes == alone.manifest.body.bytes
             for kind in ("parts", "quarantine"):
                 assert kept(days[date], kind) == kept(into, kind)

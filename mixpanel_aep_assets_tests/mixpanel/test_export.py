@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from mixpanel_aep_assets import manifests
-from mixpanel_aep_assets.manifests import Changes, RawManifest
+from mixpanel_aep_assets.manifests import Changes, Exported, RawManifest
 from mixpanel_aep_assets.mixpanel import dedup, errors, export
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.mixpanel.parts import FILE_SCHEMA, ROW_GROUP
@@ -21,7 +21,7 @@ from mixpanel_aep_assets_tests.mixpanel.conftest import DAY, NO_WAIT, Scripted, 
 GOOD = [line + b"\n" for line in samples.OF_ONE_DAY]
 
 
-def run(client: MixpanelClient, day: Day, **options: Any) -> dict[str, Any]:
+def run(client: MixpanelClient, day: Day, **options: Any) -> Exported:
     return export.export_day(client, day, DAY, retry=NO_WAIT, **options)
 
 

@@ -15,7 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from mixpanel_aep_assets.emulator import EmulatorThread
-from mixpanel_aep_assets.manifests import Changes
+from mixpanel_aep_assets.manifests import Changes, Exported
 from mixpanel_aep_assets.mixpanel import body, dealing, dedup, errors, export, history
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.mixpanel.settings import Credentials, MixpanelSource
@@ -29,6 +29,11 @@ DAYS = [FIRST + datetime.timedelta(days=n) for n in range(5)]
 SAME = ("exported", "rows", "quarantined", "reasons", "digest", "max_processing_ms", "first_ms", "last_ms", "events",
         "time_mode", "timezone", "request", "time_evidence")  # fmt: skip
 MIDNIGHT = 86_400_000
+
+
+def same(made: Exported) -> dict[str, object]:
+    """What a day has however it was asked for."""
+    return {name: getattr(made.manifest, name) for name in SAME}
 
 
 def start(day: datetime.date) -> int:
@@ -93,10 +98,11 @@ def test_each_day_of_a_window_is_what_its_own_request_gives(
     assert server.query() | {"from_date": "2026-03-06", "to_date": "2026-03-10"} == server.query()
     for day, into in target(storage, DAYS).items():
         mine, theirs = together[day], alone[day]
-        assert {key: mine[key] for key in SAME} == {key: theirs[key] for key in SAME}
-        assert mine["body"]["bytes"] == theirs["body"]["bytes"]
-        assert mine["window"] == {"from": "2026-03-06", "to": "2026-03-10"}
-        assert set(mine) - {"window"} == set(theirs)
+        assert same(mine) == same(theirs)
+        assert mine.manifest.body.bytes == theirs.manifest.body.bytes
+        assert mine.manifest.window is not None
+        assert (mine.manifest.window.first, mine.manifest.window.last) == ("2026-03-06", "2026-03-10")
+        assert theirs.manifest.window is None
         other = target(storage, DAYS, "alone")[day]
         assert contents(into).equals(contents(other))
         assert sorted(stored(into, "quarantine")["bytes"]) == sorted(stored(other, "quarantine")["bytes"])
@@ -241,6 +247,6 @@ def test_days_are_cut_where_mixpanel_cuts_them_over_a_clock_change(
     together = history.export_window(client, target(storage, DAYS), retry=NO_WAIT)
     for day, into in target(storage, DAYS, "alone").items():
         alone = export.export_day(client, into, day, retry=NO_WAIT)
-        assert {key: together[day][key] for key in SAME} == {key: alone[key] for key in SAME}
+        assert same(together[day]) == same(alone)
         assert outside_of(into, str(DAYS[0]), str(DAYS[-1])).is_empty()
         assert alone.manifest.rows > 70

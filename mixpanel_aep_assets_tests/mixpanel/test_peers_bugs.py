@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from mixpanel_aep_assets.manifests import Exported
 from mixpanel_aep_assets.mixpanel import calendar, dedup, errors, export, time_mode
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.mixpanel.retry import Retry
@@ -20,7 +21,7 @@ from mixpanel_aep_assets_tests.mixpanel.conftest import DAY, NO_WAIT, Scripted, 
 BODY = b"".join(event(number) for number in range(300))
 
 
-def run(client: MixpanelClient, day: Day, **options: Any) -> dict[str, Any]:
+def run(client: MixpanelClient, day: Day, **options: Any) -> Exported:
     return export.export_day(client, day, DAY, **{"retry": NO_WAIT, **options})
 
 

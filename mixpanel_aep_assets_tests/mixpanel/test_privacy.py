@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
+from mixpanel_aep_assets.manifests import Exported
 from mixpanel_aep_assets.mixpanel import dedup, errors, events, export, history, line_parser
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.mixpanel.identity import REFUSED, never_identifies
@@ -327,7 +328,7 @@ def test_the_same_lines_under_other_rules_are_another_day(
 ) -> None:
     server.answers = [answer(event(1))]
 
-    def run(rules: Privacy | None) -> dict[str, Any]:
+    def run(rules: Privacy | None) -> Exported:
         return export.export_day(make_client(privacy=rules), day, DAY, retry=NO_WAIT)
 
     plain, ruled = run(None), run(privacy(drop=("not there",)))
