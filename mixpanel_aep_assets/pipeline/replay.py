@@ -23,14 +23,13 @@ from mixpanel_aep_assets.aep import batch
 from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.connection.mapping import DatasetMapping
 from mixpanel_aep_assets.errors import ExplainedError
-from mixpanel_aep_assets.growth.strict_fields import with_refused
 from mixpanel_aep_assets.manifests import Action, BatchManifest, Part, ReplayManifest
 from mixpanel_aep_assets.pipeline import extract, load, rows, transform
 from mixpanel_aep_assets.pipeline.rows import Stage
+from mixpanel_aep_assets.pipeline.rows_to_xdm import RowsToXdm
 from mixpanel_aep_assets.storage import Staging
 from mixpanel_aep_assets.xdm.conformance import SeenIds, reasons
-from mixpanel_aep_assets.xdm.identities import without_refused
-from mixpanel_aep_assets.xdm.parquet import XdmWriter, shape
+from mixpanel_aep_assets.xdm.parquet import XdmWriter
 
 TABLE = "aep_replay"
 KINDS = ("parts", "replayed", "left")
@@ -213,12 +212,12 @@ def _transformed(
     if candidates.is_empty():
         return _Made(replayed=candidates, left=candidates)
     taken = _taken(connection, mapping, day, candidates)
+    to_xdm = RowsToXdm.of(mapping)
     good, bad = [], []
     with XdmWriter(lambda name: cast("IO[bytes]", staging.open(name)), mapping.schema, None, name=PART_NAME) as writer:
         for frame in rows.source_rows(connection, day, candidates["id"]):
-            mapped = mapping.compiled.apply(frame)
-            typed = without_refused(shape(mapped.frame, mapping.schema))
-            found = with_refused(mapping.conformance.check(typed), mapped.errors, mapping.strict_destinations)
+            shaped = to_xdm.shape(frame)
+            typed, found = shaped.frame, shaped.found
             twice = taken.repeated(typed["_id"]) & ~found.bad
             fit = ~(found.bad | twice)
             if fit.any():

@@ -20,8 +20,9 @@ from mixpanel_aep_assets.connection import DERIVED, Connection
 from mixpanel_aep_assets.connection.mapping import DatasetMapping
 from mixpanel_aep_assets.dataprep.columnar.compiled_mapping import compile_mapping
 from mixpanel_aep_assets.manifests import Part
-from mixpanel_aep_assets.mixpanel import dedup, identity, time_mode
+from mixpanel_aep_assets.mixpanel import dedup
 from mixpanel_aep_assets.pipeline import extract, redaction
+from mixpanel_aep_assets.pipeline.rows_to_xdm import derived
 from mixpanel_aep_assets.pipeline.transform import QUARANTINE_SCHEMA
 from mixpanel_aep_assets.storage import Committed, Day, Staging, Storage
 
@@ -45,17 +46,16 @@ def source_rows(connection: Connection, day: str, ids: Collection[str] | None = 
     table, manifest = connection.day(extract.TABLE, day), extract.stored(connection, day)
     if manifest is None:
         return
-    utc = time_mode.to_utc(manifest.time_mode, manifest.timezone)
+    attributes = derived(manifest.time_mode, manifest.timezone)
+    own_id = {"mixpanel.id": attributes.pop("mixpanel.id")}
     wanted = None if ids is None else pl.Series(sorted(ids), dtype=pl.String)
     with redaction.readable(connection, table, manifest) as (storage, files):
         for kept in _without_duplicates(storage, files):
-            rows = kept.with_columns(dedup.stable_id(pl.col("ordinal")).alias("mixpanel.id"))
+            rows = kept.with_columns(**own_id)
             if wanted is not None:
                 rows = rows.filter(pl.col("mixpanel.id").is_in(wanted.implode()))
             if not rows.is_empty():
-                yield rows.with_columns(
-                    utc.alias("mixpanel.timestamp"), identity.identity_map().alias("mixpanel.identityMap")
-                )
+                yield rows.with_columns(**attributes)
 
 
 def _without_duplicates(storage: Storage, files: Sequence[str]) -> Iterator[pl.DataFrame]:

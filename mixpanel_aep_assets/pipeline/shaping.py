@@ -1,7 +1,6 @@
 """Slices of a raw day as XDM: each a task of its own, in this process or another, that leaves its own files.
 
-The way of a row group: duplicates out, derived attributes (`mixpanel.*`: id, true UTC time, identities) in, mapping set
-applied, conformance checked, conforming rows to Parquet in the dataset's exact types, the others to quarantine.
+The way of a row group: duplicates out, rows as XDM (`rows_to_xdm`), conforming rows to Parquet, the others to quarantine.
 Memory holds one row group, whatever the size of the day. What a day is made of, and its manifest, is `transform`.
 """
 
@@ -16,14 +15,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixpanel_aep_assets.dataprep.columnar.compiled_mapping import CompiledMapping
-from mixpanel_aep_assets.growth.strict_fields import with_refused
 from mixpanel_aep_assets.manifests import Part, RowSetAside
-from mixpanel_aep_assets.mixpanel import dedup, identity, time_mode
+from mixpanel_aep_assets.mixpanel import dedup, time_mode
+from mixpanel_aep_assets.pipeline.rows_to_xdm import RowsToXdm, derived
 from mixpanel_aep_assets.storage import Day, Staging, Storage, reading
-from mixpanel_aep_assets.xdm.conformance import Conformance, reasons
-from mixpanel_aep_assets.xdm.identities import without_refused
-from mixpanel_aep_assets.xdm.parquet import XdmWriter, shape
+from mixpanel_aep_assets.xdm.conformance import reasons
+from mixpanel_aep_assets.xdm.parquet import XdmWriter
 from mixpanel_aep_assets.xdm.schema import Schema
 
 ROW_GROUP_ROWS = 32_768
@@ -137,33 +134,16 @@ def row_group(storage: Storage, path: str, first: int, rows: int) -> pl.DataFram
         return pl.scan_parquet(storage.location(path), glob=False).slice(first, rows).collect()
 
 
-def derived(mode: time_mode.Mode, timezone: str) -> dict[str, pl.Expr]:
-    """The attributes that are made of raw columns before a mapping set reads them, by the name of their column."""
-    return {
-        "mixpanel.timestamp": time_mode.to_utc(mode, timezone),
-        "mixpanel.id": dedup.stable_id(pl.col("ordinal")),
-        "mixpanel.identityMap": identity.identity_map(),
-    }
-
-
 @dataclass(frozen=True)
 class Shaper:
-    """What all slices of a day share. Can be sent to another process.
-
-    A mapping error at one of the `strict` destinations sets its event aside. `own_identities`: the mapping set makes
-    `identityMap` itself, so that it may hold ids that the Platform refuses.
-    """
+    """What all slices of a day share. Can be sent to another process."""
 
     source: Storage
     target: Day
     generation: str
-    schema: Schema
-    mapping: CompiledMapping
-    conformance: Conformance
+    to_xdm: RowsToXdm
     time_mode: time_mode.Mode
     timezone: str
-    strict: frozenset[str] = frozenset()
-    own_identities: bool = False
 
     def shape(self, piece: RowGroups) -> Counted:
         """Makes the slice's files in the staged generation. Raises the errors of `dataprep`, `xdm` and StorageError."""
@@ -176,7 +156,7 @@ class Shaper:
 
     def _shape(self, piece: RowGroups, staging: Staging) -> Counted:
         counted = Counted()
-        writer = _Parts(staging, self.schema, piece.number)
+        writer = _Parts(staging, self.to_xdm.schema, piece.number)
         aside = _Aside(staging, piece.number)
         first = piece.first
         for size in piece.groups:
@@ -199,12 +179,9 @@ class Shaper:
         if rows.is_empty():
             return None
         frame = rows.with_columns(**derived(self.time_mode, self.timezone))
-        mapped = self.mapping.apply(frame)
-        counted.count_errors(mapped.errors)
-        good = shape(mapped.frame, self.schema)
-        if self.own_identities:
-            good = without_refused(good)
-        found = with_refused(self.conformance.check(good), mapped.errors, self.strict)
+        shaped = self.to_xdm.shape(frame)
+        counted.count_errors(shaped.errors)
+        good, found = shaped.frame, shaped.found
         counted.oversized += found.oversized
         counted.warnings += _tally(found.warnings)
         if found.bad.any():

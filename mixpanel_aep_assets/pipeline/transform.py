@@ -29,12 +29,12 @@ from mixpanel_aep_assets.manifests import MappingError, RawManifest, Violations,
 from mixpanel_aep_assets.mixpanel import dedup, identity
 from mixpanel_aep_assets.mixpanel.errors import TimeModeUnsure
 from mixpanel_aep_assets.pipeline import extract, redaction, time_modes, workers
+from mixpanel_aep_assets.pipeline.rows_to_xdm import RowsToXdm, derived
 from mixpanel_aep_assets.pipeline.shaping import (
     QUARANTINE_SCHEMA,
     Counted,
     Place,
     Shaper,
-    derived,
     group_rows,
     row_group,
     slices,
@@ -124,13 +124,9 @@ def _transform(
         source=storage,
         target=staging.day,
         generation=staging.generation,
-        schema=mapping.schema,
-        mapping=mapping.compiled,
-        conformance=mapping.conformance,
+        to_xdm=RowsToXdm.of(mapping),
         time_mode=source.time_mode,
         timezone=source.timezone,
-        strict=mapping.strict_destinations,
-        own_identities=builds_identities(mapping.mapping_set),
     )
     processes = workers.cores() if source.rows >= workers.LARGE else 1
     counted = Counted()
@@ -139,14 +135,6 @@ def _transform(
         for part in over(shaper.shape, slices(storage, files, twice, processes)):
             counted.add(part)
     return counted
-
-
-def builds_identities(mapping_set: MappingSet) -> bool:
-    """Whether a set makes `identityMap` of anything else than the one that we derive."""
-    return any(
-        re.match(r"identityMap(?![^.\[])", mapping.destination) and mapping.source != "mixpanel.identityMap"
-        for mapping in mapping_set.mappings
-    )
 
 
 def _listed(counts: Counter[Place]) -> tuple[Violations, ...]:
