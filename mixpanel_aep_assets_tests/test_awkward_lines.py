@@ -97,7 +97,7 @@ def test_a_raw_day_of_an_earlier_version_with_such_a_time_is_no_failed_day(
 def test_a_number_for_the_name_of_an_event_is_a_line_set_aside(
     emulator: EmulatorThread, connection: Connection, others: int
 ) -> None:
-    odd = [event(100, name=100), event(101, name=404, error="not found")]
+    odd = [{**event(100), "event": 100}, {**event(101, error="not found"), "event": 404}]
     emulator.control.seed_day(DAY, lines([*events(others), *odd]))
     row = done(connection)
     assert (row["uploaded"], row["quarantined"]) == (others, 2)

@@ -144,7 +144,7 @@ def test_an_unknown_connection_is_answered_with_those_that_exist(
     monkeypatch.setattr(connections, "DEFINITIONS", definitions)
     said = CliRunner().invoke(cli, ["plan", "--from", DAY, "--to", DAY, "--connection", "shoe"])
     assert said.exit_code == 2
-    assert "There are: shop, blog." in said.output
+    assert "Known: shop, blog." in said.output
 
 
 @pytest.mark.e2e

@@ -93,6 +93,8 @@ class Server(uvicorn.Server):
             server.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
+        if self.server_state.tasks:  # an answer that is all sent still closes its file; one that hangs is cut
+            await asyncio.wait(self.server_state.tasks, timeout=0.1)
 
 
 def uvicorn_server(world: World) -> Server:

@@ -180,6 +180,6 @@ def test_aliases_share_one_body() -> None:
 
 
 def test_every_function_shows_its_form() -> None:
-    assert FUNCTIONS["explode"].signature == "explode(text, [text])"
+    assert FUNCTIONS["explode"].signature == "explode(string, [string])"
     assert FUNCTIONS["coalesce"].signature == "coalesce(any value, ...)"
     assert all(function.signature.startswith(name) for name, function in FUNCTIONS.items())
