@@ -63,8 +63,12 @@ def provisioned(connection: Connection) -> Connection:
 
 
 def reopened(connection: Connection) -> Connection:
-    """The same connection as another process opens it: with what the storage remembers now."""
-    return dataclasses.replace(connection)
+    """The same connection as another process opens it: with what the storage remembers now. The first one closes the clients."""
+    again = dataclasses.replace(connection)
+    again.__dict__.update(
+        {name: client for name, client in connection.__dict__.items() if name in ("mixpanel", "platform")}
+    )
+    return again
 
 
 def strict_mapping(folder: Path) -> str:

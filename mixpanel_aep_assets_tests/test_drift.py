@@ -16,7 +16,7 @@ from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.growth.schema_plan import PlannedField, SchemaPlan
 from mixpanel_aep_assets.manifests import DriftManifest
 from mixpanel_aep_assets.pipeline import drift, extract, profile, verify
-from mixpanel_aep_assets_tests.connections import events, lines, opened, provisioned
+from mixpanel_aep_assets_tests.connections import events, lines, opened, provisioned, reopened
 from mixpanel_aep_assets_tests.layer import default_definitions, described
 
 DAYS = ("2026-03-08", "2026-03-09", "2026-03-10")
@@ -55,7 +55,7 @@ def test_a_day_is_held_against_the_days_before(emulator: EmulatorThread, connect
         d1=[{"price": 1.5, "when": "2026-01-02T10:00:00", "gone": True, "note": "y"}],
         d2=[{"price": "1.5", "when": "2026-01-03", "coupon": "A", "empty": "", "note": "2026-01-01"}, {"coupon": "B"}],
     )
-    manifest = drift.drift_day(connection, DAYS[2])
+    manifest = drift.drift_day(reopened(connection), DAYS[2])
     assert found(manifest) == {"new": ["coupon"], "changed": ["price"], "vanished": ["gone"]}
     assert (manifest.new, manifest.changed, manifest.vanished) == (1, 1, 1)
     (price,) = [row for row in manifest.found if row.property == "price"]
@@ -109,7 +109,7 @@ def test_with_an_accepted_plan_the_day_is_held_against_it(emulator: EmulatorThre
             }
         ],
     )
-    manifest = drift.drift_day(connection, DAYS[2])
+    manifest = drift.drift_day(reopened(connection), DAYS[2])
     assert found(manifest) == {"new": ["coupon"], "changed": ["$city", "price", "turned"], "vanished": ["gone"]}
     assert manifest.against == "the accepted schema plan (2026-03-08)"
     assert {row.property: row.before for row in manifest.found}["price"] == "planned as double"

@@ -107,8 +107,8 @@ def test_a_command_prints_the_sentence_and_logs_the_cause(
 
 def test_a_failed_step_shows_the_sentence_and_logs_the_cause() -> None:
     @dg.asset
-    def day(context: dg.AssetExecutionContext) -> None:
-        with failures.explained(context, "default", "2026-01-01"):
+    def day() -> None:
+        with failures.explained(dg.AssetExecutionContext.get(), "default", "2026-01-01"):
             raise raised(secret=False)
 
     with dg.DagsterInstance.ephemeral() as instance:

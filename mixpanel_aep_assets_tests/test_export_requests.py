@@ -111,7 +111,7 @@ def test_a_line_that_its_own_day_holds_is_not_set_aside_again(emulator: Emulator
     assert (rows(connection, DAYS[1]), rows(connection, DAYS[2])) == (30, 31)
     extract.extract_day(connection, DAYS[1])
     assert aside(connection) == {}
-    assert verify.lines_belong_to_day(connection, DAYS[1]).text == "All 30 lines are of the day."
+    assert verify.lines_belong_to_day(connection, DAYS[1]).text == "All 30 lines belong to the day."
 
 
 def test_a_line_that_was_set_aside_goes_away_when_its_day_comes_with_it(

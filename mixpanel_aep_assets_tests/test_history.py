@@ -163,17 +163,18 @@ def test_a_spent_budget_keeps_what_was_read_and_the_next_try_reads_the_rest(
     wanted = days(12)[::-1]
     seed(emulator, wanted)
     now = [1_800_000_000.0]
-    connection.mixpanel.budget = open_budget(
-        "p", 3 / 60, str(tmp_path / "three"), clock=lambda: now[0], sleep=lambda s: now.__setitem__(0, now[0] + s)
-    )
-    connection = dataclasses.replace(connection, settings=connection.settings.model_copy(update={"window_days": 3}))
-    with pytest.raises(errors.BudgetExhausted):
-        read(connection, wanted)
-    assert len(asked(emulator)) == 3
-    done = [day for day in wanted if connection.day(extract.TABLE, day).manifest()]
-    assert done == wanted[: 1 + 3 + 3]
-    now[0] += 3600
-    read(connection, wanted)
+    settings = connection.settings.model_copy(update={"window_days": 3})
+    with dataclasses.replace(connection, settings=settings) as narrow:
+        narrow.mixpanel.budget = open_budget(
+            "p", 3 / 60, str(tmp_path / "three"), clock=lambda: now[0], sleep=lambda s: now.__setitem__(0, now[0] + s)
+        )
+        with pytest.raises(errors.BudgetExhausted):
+            read(narrow, wanted)
+        assert len(asked(emulator)) == 3
+        done = [day for day in wanted if narrow.day(extract.TABLE, day).manifest()]
+        assert done == wanted[: 1 + 3 + 3]
+        now[0] += 3600
+        read(narrow, wanted)
     assert asked(emulator)[3:] == [(wanted[9], wanted[7]), (wanted[11], wanted[10])]
 
 

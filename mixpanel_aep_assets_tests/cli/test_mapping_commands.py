@@ -270,8 +270,8 @@ def test_coverage_counts_elements_of_arrays_and_what_a_mapped_object_requires(tm
 def test_functions_lists_every_form_and_why_one_is_refused() -> None:
     lines = run("functions").stdout.splitlines()
     assert any(line.startswith("substr(string, integer, integer) ") for line in lines)
-    assert any(line.startswith("fpid_to_ecid(text)") and "refused: Adobe does not publish" in line for line in lines)
-    assert any(line.startswith("text.equalsIgnoreCase(value)") for line in lines)
+    assert any(line.startswith("fpid_to_ecid(string)") and "refused: Adobe does not publish" in line for line in lines)
+    assert any(line.startswith("string.equalsIgnoreCase(value)") for line in lines)
 
 
 SCHEMA = {
