@@ -49,7 +49,8 @@ def main() -> None:
 
     with ExitStack() as stack, ThreadPoolExecutor(1) as starter:
         starting = starter.submit(service, stack, args.base_url, args.out)
-        from mixpanel_aep_assets.pipeline import extract, load, transform, workers
+        from mixpanel_aep_assets.pipeline.steps import extract, load, transform
+        from mixpanel_aep_assets.runtime import workers
 
         stack.enter_context(workers.kept())
         run("export", extract.extract_day, stack.enter_context(opened(args.base_url, args.out)))

@@ -12,7 +12,7 @@ import time
 
 from connection import arguments, opened
 
-from mixpanel_aep_assets.pipeline import extract
+from mixpanel_aep_assets.pipeline.steps import extract
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from stages import mapping, provisioned
 from mixpanel_aep_assets.cli.demo import environment
 from mixpanel_aep_assets.connection import Connection, Secrets, Settings
 from mixpanel_aep_assets.emulator import EmulatorThread
-from mixpanel_aep_assets.pipeline import extract
+from mixpanel_aep_assets.pipeline.steps import extract
 
 DAY = datetime.date(2026, 3, 10)
 

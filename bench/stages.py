@@ -21,7 +21,8 @@ from connection import arguments, opened
 
 from mixpanel_aep_assets.aep import provision
 from mixpanel_aep_assets.connection import Connection
-from mixpanel_aep_assets.pipeline import extract, load, transform, verify
+from mixpanel_aep_assets.pipeline.books import verify
+from mixpanel_aep_assets.pipeline.steps import extract, load, transform
 
 A_MILLION = 1_000_000
 """Rows that the compiled conformance check gets, the day's again and again where it has fewer."""

@@ -9,7 +9,8 @@ place that turns stored JSON into them. Each manifest carries the number of its 
 Fields that a type does not know are skipped, so that an older version reads what a newer one of the same format has added.
 A format that is not known here is an error, for its fields may mean something else (`NewerFormat`).
 
-What belongs here: fields, formats, reading and committing. What does not: what the numbers mean for a day (`pipeline.report`).
+What belongs here: fields, formats, reading and committing. What does not: what the numbers mean for a day
+(`pipeline.books.report`).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from mixpanel_aep_assets.aep import provision
 from mixpanel_aep_assets.cli.demo import CREDENTIALS, environment
 from mixpanel_aep_assets.connection import Connection, Secrets, Settings
 from mixpanel_aep_assets.manifests import BatchManifest
-from mixpanel_aep_assets.pipeline import extract, load, transform
+from mixpanel_aep_assets.pipeline.steps import extract, load, transform
 from mixpanel_aep_assets.xdm import standard
 
 DAY = "2026-03-10"

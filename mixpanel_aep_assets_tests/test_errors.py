@@ -12,10 +12,11 @@ import dagster as dg
 import pytest
 
 import mixpanel_aep_assets
-from mixpanel_aep_assets import cli, failures
-from mixpanel_aep_assets.aep.errors import RateLimited
+from mixpanel_aep_assets import cli
+from mixpanel_aep_assets.aep.platform_errors import RateLimited
 from mixpanel_aep_assets.errors import FAILED, WRONG_USE, ExplainedError, ServiceError, SettingsError, causes
-from mixpanel_aep_assets.mixpanel.errors import SettingsWrong
+from mixpanel_aep_assets.mixpanel.mixpanel_errors import SettingsWrong
+from mixpanel_aep_assets.orchestration import failures
 
 
 def test_the_sentence_says_what_where_and_what_to_do() -> None:

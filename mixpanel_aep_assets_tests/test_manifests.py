@@ -20,7 +20,9 @@ from mixpanel_aep_assets import manifests
 from mixpanel_aep_assets.connection import Connection, remembered
 from mixpanel_aep_assets.emulator import EmulatorProcess
 from mixpanel_aep_assets.manifests import FORMAT, Action, NewerFormat, RawManifest, UnreadableManifest
-from mixpanel_aep_assets.pipeline import drift, extract, load, profile, reconcile, replay, report, transform
+from mixpanel_aep_assets.pipeline.books import reconcile, report
+from mixpanel_aep_assets.pipeline.insight import drift, property_statistics
+from mixpanel_aep_assets.pipeline.steps import extract, load, replay, transform
 from mixpanel_aep_assets.storage import MANIFEST
 from mixpanel_aep_assets_tests.connections import DAY, event, lines, opened, run_day, settled
 
@@ -161,7 +163,7 @@ def test_a_part_of_format_1_has_a_size_and_no_hash(connection: Connection) -> No
 
 
 def test_statistics_and_drift_of_the_version_before_are_read(connection: Connection) -> None:
-    seen = profile.read_day(connection, DAY)
+    seen = property_statistics.read_day(connection, DAY)
     assert seen is not None
     assert seen.rows == 17
     assert [row["day"] for row in drift.history(connection, NEXT)] == [NEXT, DAY]

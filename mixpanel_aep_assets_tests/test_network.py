@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from mixpanel_aep_assets import network
 from mixpanel_aep_assets.aep import Platform, PlatformClient
-from mixpanel_aep_assets.aep import errors as aep_errors
+from mixpanel_aep_assets.aep import platform_errors as aep_errors
 from mixpanel_aep_assets.emulator import EmulatorThread
-from mixpanel_aep_assets.mixpanel import errors as mixpanel_errors
+from mixpanel_aep_assets.mixpanel import mixpanel_errors as mixpanel_errors
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient, project_zone
 from mixpanel_aep_assets_tests.aep.scripted import SECRET, serving
 from mixpanel_aep_assets_tests.aep.test_http import ok

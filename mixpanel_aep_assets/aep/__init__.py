@@ -5,11 +5,11 @@ what an event looks like (`xdm`), where a day's files lie (`storage`), when a da
 """
 
 from mixpanel_aep_assets.aep.batch import Receipt, send_day
-from mixpanel_aep_assets.aep.errors import AepError
 from mixpanel_aep_assets.aep.follow import Outcome, follow_batch, status
 from mixpanel_aep_assets.aep.http import PlatformClient
 from mixpanel_aep_assets.aep.ingest import FileToSend
-from mixpanel_aep_assets.aep.settings import Platform
+from mixpanel_aep_assets.aep.platform_errors import AepError
+from mixpanel_aep_assets.aep.platform_settings import Platform
 
 __all__ = [
     "AepError",

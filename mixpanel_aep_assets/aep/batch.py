@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from mixpanel_aep_assets.aep import catalog, limits, receipts
 from mixpanel_aep_assets.aep.catalog import Batch
 from mixpanel_aep_assets.aep.entries import Kind
-from mixpanel_aep_assets.aep.errors import BatchInProgress, BatchRefused, DayChanged
 from mixpanel_aep_assets.aep.handover import Handover
 from mixpanel_aep_assets.aep.http import PlatformClient
 from mixpanel_aep_assets.aep.ingest import FileToSend, NewBatch
+from mixpanel_aep_assets.aep.platform_errors import BatchInProgress, BatchRefused, DayChanged
 from mixpanel_aep_assets.aep.receipts import MAIN, REPLAY, Attempt
 from mixpanel_aep_assets.aep.recovery import PART_TAG, PARTITION_TAG, VERSION_TAG, EarlierBatches, Recovery
 from mixpanel_aep_assets.aep.states import FAILED, GONE, STALLED, SUCCESS

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from mixpanel_aep_assets.aep.errors import AepError, AnswerLost, DatasetNotFound, NotFound, UnexpectedAnswer
 from mixpanel_aep_assets.aep.http import CATALOG, Call, PlatformClient
+from mixpanel_aep_assets.aep.platform_errors import AepError, AnswerLost, DatasetNotFound, NotFound, UnexpectedAnswer
 
 PAGE = 100
 """The largest `limit` of a Catalog list (platform.md#catalog-lists)."""

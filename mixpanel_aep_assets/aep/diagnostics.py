@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 import orjson
 
-from mixpanel_aep_assets.aep.errors import AepError, BadRequest, NotFound
 from mixpanel_aep_assets.aep.http import EXPORT, PlatformClient
+from mixpanel_aep_assets.aep.platform_errors import AepError, BadRequest, NotFound
 
 log = logging.getLogger(__name__)
 

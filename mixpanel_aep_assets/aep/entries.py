@@ -14,9 +14,9 @@ from typing import Annotated
 
 import msgspec
 
-from mixpanel_aep_assets.aep.errors import ReceiptsDamaged
-from mixpanel_aep_assets.aep.owner import Owner
+from mixpanel_aep_assets.aep.platform_errors import ReceiptsDamaged
 from mixpanel_aep_assets.manifests import NewerFormat
+from mixpanel_aep_assets.runtime.owner import Owner
 
 FORMAT = 2
 """Of the entries that are written."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mixpanel_aep_assets.aep.errors import Conflict
+from mixpanel_aep_assets.aep.platform_errors import Conflict
 from mixpanel_aep_assets.aep.references import Node, Place, References, escaped
 
 ADDITIONS = "mixpanelAepFields"

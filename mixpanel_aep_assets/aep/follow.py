@@ -14,8 +14,8 @@ from typing import Any
 from mixpanel_aep_assets.aep import catalog, diagnostics
 from mixpanel_aep_assets.aep.catalog import Batch
 from mixpanel_aep_assets.aep.diagnostics import Diagnostics
-from mixpanel_aep_assets.aep.errors import BatchVanished
 from mixpanel_aep_assets.aep.http import PlatformClient
+from mixpanel_aep_assets.aep.platform_errors import BatchVanished
 from mixpanel_aep_assets.aep.recovery import PARTITION_TAG
 from mixpanel_aep_assets.aep.states import FAILURE, FINAL, STALLED, SUCCESS
 from mixpanel_aep_assets.manifests import BatchError

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from mixpanel_aep_assets.aep import catalog, ingest
 from mixpanel_aep_assets.aep.catalog import Batch
 from mixpanel_aep_assets.aep.entries import Intended, Kind
-from mixpanel_aep_assets.aep.errors import AepError, BadRequest, BatchVanished, ClaimLost, Conflict, NotFound
 from mixpanel_aep_assets.aep.http import PlatformClient
 from mixpanel_aep_assets.aep.ingest import FileToSend, NewBatch
+from mixpanel_aep_assets.aep.platform_errors import AepError, BadRequest, BatchVanished, ClaimLost, Conflict, NotFound
 from mixpanel_aep_assets.aep.receipts import Attempt, Receipts
 from mixpanel_aep_assets.aep.states import FAILURE, GONE, LOADING, MISSING
 

@@ -17,7 +17,9 @@ import httpx
 import orjson
 
 from mixpanel_aep_assets import network
-from mixpanel_aep_assets.aep.errors import (
+from mixpanel_aep_assets.aep.http_retry import Refused, blocked_by, faults_explained, request_id, tried
+from mixpanel_aep_assets.aep.ims import TokenSource
+from mixpanel_aep_assets.aep.platform_errors import (
     AepError,
     AnswerLost,
     BadRequest,
@@ -29,9 +31,7 @@ from mixpanel_aep_assets.aep.errors import (
     TooLarge,
     UnexpectedAnswer,
 )
-from mixpanel_aep_assets.aep.ims import TokenSource
-from mixpanel_aep_assets.aep.retry import Refused, blocked_by, faults_explained, request_id, tried
-from mixpanel_aep_assets.aep.settings import Platform
+from mixpanel_aep_assets.aep.platform_settings import Platform
 
 IMPORT = "/data/foundation/import"
 CATALOG = "/data/foundation/catalog"

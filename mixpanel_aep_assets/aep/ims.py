@@ -18,9 +18,9 @@ import httpx
 import orjson
 
 from mixpanel_aep_assets import network
-from mixpanel_aep_assets.aep.errors import AepError, CredentialsRejected, UnexpectedAnswer
-from mixpanel_aep_assets.aep.retry import Refused, blocked_by, faults_explained, tried
-from mixpanel_aep_assets.aep.settings import Platform
+from mixpanel_aep_assets.aep.http_retry import Refused, blocked_by, faults_explained, tried
+from mixpanel_aep_assets.aep.platform_errors import AepError, CredentialsRejected, UnexpectedAnswer
+from mixpanel_aep_assets.aep.platform_settings import Platform
 
 log = logging.getLogger(__name__)
 

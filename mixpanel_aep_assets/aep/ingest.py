@@ -17,7 +17,8 @@ from typing import IO, Any
 from urllib.parse import quote
 
 from mixpanel_aep_assets.aep import catalog
-from mixpanel_aep_assets.aep.errors import (
+from mixpanel_aep_assets.aep.http import IMPORT, Call, PlatformClient
+from mixpanel_aep_assets.aep.platform_errors import (
     AepError,
     AnswerLost,
     BadRequest,
@@ -30,7 +31,6 @@ from mixpanel_aep_assets.aep.errors import (
     UnexpectedAnswer,
     Unreachable,
 )
-from mixpanel_aep_assets.aep.http import IMPORT, Call, PlatformClient
 
 log = logging.getLogger(__name__)
 

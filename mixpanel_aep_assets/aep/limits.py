@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mixpanel_aep_assets.aep import catalog
-from mixpanel_aep_assets.aep.errors import AepError, LimitExceeded
 from mixpanel_aep_assets.aep.http import PlatformClient
 from mixpanel_aep_assets.aep.ingest import FileToSend
+from mixpanel_aep_assets.aep.platform_errors import AepError, LimitExceeded
 
 log = logging.getLogger(__name__)
 

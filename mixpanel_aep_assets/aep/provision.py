@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from mixpanel_aep_assets.aep import catalog, fields, registry
-from mixpanel_aep_assets.aep.errors import BadRequest, Conflict
 from mixpanel_aep_assets.aep.http import PlatformClient
+from mixpanel_aep_assets.aep.platform_errors import BadRequest, Conflict
 from mixpanel_aep_assets.aep.references import References
 from mixpanel_aep_assets.xdm import standard
 

@@ -47,9 +47,9 @@ from mixpanel_aep_assets.aep.entries import (
     Stepped,
     entry_of,
 )
-from mixpanel_aep_assets.aep.errors import ClaimLost, PartitionBusy, ReceiptsDamaged
-from mixpanel_aep_assets.aep.owner import Owner
+from mixpanel_aep_assets.aep.platform_errors import ClaimLost, PartitionBusy, ReceiptsDamaged
 from mixpanel_aep_assets.manifests import NewerFormat
+from mixpanel_aep_assets.runtime.owner import Owner
 from mixpanel_aep_assets.storage import EntryExists, Log, Storage, StorageError, now
 
 log = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from mixpanel_aep_assets.aep import catalog, ingest
 from mixpanel_aep_assets.aep.catalog import Batch
 from mixpanel_aep_assets.aep.entries import Kind
-from mixpanel_aep_assets.aep.errors import AepError
 from mixpanel_aep_assets.aep.handover import Handover
 from mixpanel_aep_assets.aep.ingest import NewBatch
+from mixpanel_aep_assets.aep.platform_errors import AepError
 from mixpanel_aep_assets.aep.receipts import MAIN, Attempt
 from mixpanel_aep_assets.aep.states import FAILED, FAILURE, GONE, LOADING, MISSING
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mixpanel_aep_assets.aep.errors import NotFound, UnexpectedAnswer
+from mixpanel_aep_assets.aep.platform_errors import NotFound, UnexpectedAnswer
 
 Node = Mapping[str, Any]
 LookUp = Callable[[str, str, str], Node]

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from mixpanel_aep_assets.aep.errors import AepError, AnswerLost, Conflict, UnexpectedAnswer
 from mixpanel_aep_assets.aep.http import NAMESPACES, REGISTRY, Call, PlatformClient
+from mixpanel_aep_assets.aep.platform_errors import AepError, AnswerLost, Conflict, UnexpectedAnswer
 from mixpanel_aep_assets.aep.references import References
 
 LIST_IDS = "application/vnd.adobe.xed-id+json"

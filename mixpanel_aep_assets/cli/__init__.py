@@ -33,16 +33,16 @@ OBJECTS_PER_COLLECTION = 100_000
 """Between two runs of the garbage collector. At Python's 700 a fifth of the start goes to it: what is imported stays."""
 
 COMMANDS = {
-    "conformance": "mixpanel_aep_assets.cli.conformance:conformance",
+    "conformance": "mixpanel_aep_assets.cli.conformance_commands:conformance",
     "demo": "mixpanel_aep_assets.cli.demo:demo",
     "doctor": "mixpanel_aep_assets.cli.doctor:doctor",
     "emulator": "mixpanel_aep_assets.cli.demo:emulator",
     "mapping": "mixpanel_aep_assets.cli.mapping:mapping",
     "plan": "mixpanel_aep_assets.cli.plan:plan",
     "preview": "mixpanel_aep_assets.cli.preview:preview",
-    "provision": "mixpanel_aep_assets.cli.provision:provision",
-    "quarantine": "mixpanel_aep_assets.cli.quarantine:quarantine",
-    "reconcile": "mixpanel_aep_assets.cli.report:reconcile",
+    "provision": "mixpanel_aep_assets.cli.provisioning:provision",
+    "quarantine": "mixpanel_aep_assets.cli.quarantine_commands:quarantine",
+    "reconcile": "mixpanel_aep_assets.cli.reconciliation:reconcile",
     "run": "mixpanel_aep_assets.cli.run:run",
 }
 """Name -> `module:attribute`; imported when called, so that `--help` and light commands stay quick."""

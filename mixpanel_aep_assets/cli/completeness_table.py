@@ -8,7 +8,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from mixpanel_aep_assets.pipeline.report import COUNTS
+from mixpanel_aep_assets.pipeline.books.report import COUNTS
 
 
 def completeness_table(report: Mapping[str, Any], title: str | None = None, counts: Sequence[str] = COUNTS) -> Table:

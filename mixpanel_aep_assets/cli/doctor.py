@@ -18,12 +18,18 @@ from mixpanel_aep_assets.cli.options import connection_option
 from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.errors import FAILED, ExplainedError
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
-from mixpanel_aep_assets.mixpanel.errors import AuthenticationFailed, NotAllowed, NotFound, PlanLacksExport, WrongRegion
-from mixpanel_aep_assets.mixpanel.settings import API_HOSTS, EXPORT_HOSTS
+from mixpanel_aep_assets.mixpanel.mixpanel_errors import (
+    AuthenticationFailed,
+    NotAllowed,
+    NotFound,
+    PlanLacksExport,
+    WrongRegion,
+)
+from mixpanel_aep_assets.mixpanel.source_settings import API_HOSTS, EXPORT_HOSTS
 from mixpanel_aep_assets.mixpanel.zones import zone
 
 if TYPE_CHECKING:
-    from mixpanel_aep_assets.connection.mapping import DatasetMapping
+    from mixpanel_aep_assets.connection.dataset_mapping import DatasetMapping
 
 EXPIRY_WARNING = datetime.timedelta(days=30)
 
@@ -86,7 +92,7 @@ def _credentials(connection: Connection, name: str) -> Iterator[Diagnosis]:
 
 def _network(connection: Connection, name: str) -> Iterator[Diagnosis]:
     """Proxies and certificate authorities; a proxy that cannot be used is wrong where a host is behind it."""
-    from mixpanel_aep_assets.aep.settings import IMS_URL, PLATFORM_URL
+    from mixpanel_aep_assets.aep.platform_settings import IMS_URL, PLATFORM_URL
 
     network.trust().context()
     settings = connection.settings

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from mixpanel_aep_assets.aep.owner import Owner
+from mixpanel_aep_assets.runtime.owner import Owner
 
 COMMAND_TAG = "mixpanel_aep/command"
 """Run tag: the run belongs to the process of a command."""
 
 PROCESS_TAG = "mixpanel_aep/process"
-"""Run tag: that process (`aep.owner.Owner` as JSON)."""
+"""Run tag: that process (`runtime.owner.Owner` as JSON)."""
 
 
 def tags() -> dict[str, str]:

@@ -41,7 +41,7 @@ class _Connections:
 
         from mixpanel_aep_assets.cli.connections import open_connection
         from mixpanel_aep_assets.dataprep.interpreter.records import decode_object
-        from mixpanel_aep_assets.pipeline import extract, redaction
+        from mixpanel_aep_assets.pipeline.steps import extract, redaction
 
         with open_connection(name) as connection:
             days = connection.storage.days(connection.settings.name, extract.TABLE)

@@ -13,7 +13,7 @@ from mixpanel_aep_assets.cli.connections import open_connection
 from mixpanel_aep_assets.cli.options import connection_option, day_range, days_between, wide_console
 
 if TYPE_CHECKING:
-    from mixpanel_aep_assets.pipeline.forecast import Forecast
+    from mixpanel_aep_assets.pipeline.insight.forecast import Forecast
 
 
 @click.command()
@@ -25,7 +25,7 @@ def plan(first: datetime.datetime, last: datetime.datetime, name: str, as_json: 
 
     Sizes are estimated from committed days; run one day first if there is none.
     """
-    from mixpanel_aep_assets.pipeline.forecast import forecast
+    from mixpanel_aep_assets.pipeline.insight.forecast import forecast
 
     with open_connection(name) as connection:
         found = forecast(connection, days_between(first, last))

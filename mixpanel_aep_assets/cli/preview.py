@@ -23,7 +23,7 @@ def preview(day: datetime.datetime, rows: int, name: str) -> int:
 
     A stored day is read from storage; any other is exported to a temporary folder (one request of the 60 an hour).
     """
-    from mixpanel_aep_assets.pipeline import extract, transform
+    from mixpanel_aep_assets.pipeline.steps import extract, transform
     from mixpanel_aep_assets.storage import open_storage
 
     console = Console(highlight=False, soft_wrap=True)

@@ -59,8 +59,8 @@ def run(
 
     Exit codes: 0 every day is in the Platform, 1 a day failed, 3 batches are still in progress.
     """
-    from mixpanel_aep_assets import failures
-    from mixpanel_aep_assets.pipeline import workers
+    from mixpanel_aep_assets.orchestration import failures
+    from mixpanel_aep_assets.runtime import workers
 
     days = days_between(first, last)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -94,7 +94,7 @@ def run(
                     console.print(f"[red]{day}[/red] {plain(problem)}", markup=True)
         with runner.open() as connection:
             from mixpanel_aep_assets.cli.completeness_table import completeness_table
-            from mixpanel_aep_assets.pipeline import report as reports
+            from mixpanel_aep_assets.pipeline.books import report as reports
 
             report = reports.report(connection, days, failed=runner.failed)
     wide_console().print(completeness_table(report))
@@ -136,21 +136,21 @@ class Runner:
         Raises UsageError, before anything is read, for a day that is no partition, and SettingsError for a secret that
         is not set.
         """
-        from mixpanel_aep_assets import backfill
-        from mixpanel_aep_assets.pipeline import passes
+        from mixpanel_aep_assets.orchestration import backfill
+        from mixpanel_aep_assets.pipeline.steps import run_groups
 
         self._require_partitions(days)
         with self.open() as connection:
             if len(days) == 1:
                 yield {}
                 return
-            together = passes.begin(connection.storage, self.connection, days)
+            together = run_groups.begin(connection.storage, self.connection, days)
             yield backfill.tags(together)
-            passes.finish(connection.storage, self.connection, together)
+            run_groups.finish(connection.storage, self.connection, together)
 
     def materialize(self, day: str, tags: Mapping[str, str] | None = None) -> list[str]:
         """Runs the day's job; the texts of what went wrong. A wait that the budget asks for is waited for here."""
-        from mixpanel_aep_assets import failures
+        from mixpanel_aep_assets.orchestration import failures
 
         while True:
             result = self.daily.execute_in_process(
@@ -185,8 +185,8 @@ class Runner:
 
         Those that still lack it are left to the sensor.
         """
-        from mixpanel_aep_assets import failures
-        from mixpanel_aep_assets.pipeline import time_modes
+        from mixpanel_aep_assets.orchestration import failures
+        from mixpanel_aep_assets.pipeline.steps import time_modes
 
         waiting = dict(self.unsure)
         with self.open() as connection:
@@ -205,7 +205,7 @@ class Runner:
 
     def _told(self, day: str, problem: str) -> str:
         """The failure's text for somebody who knows the day, and has no sensor on a passing instance."""
-        from mixpanel_aep_assets import failures
+        from mixpanel_aep_assets.orchestration import failures
 
         problem = problem.removeprefix(f"{day}: ")
         text, requeued, _ = problem.partition(f" {failures.RELEASES_WORKER}")
@@ -226,7 +226,7 @@ class Runner:
 
         Gives day and text of each verdict that is not plainly good.
         """
-        from mixpanel_aep_assets.pipeline import load
+        from mixpanel_aep_assets.pipeline.steps import load
 
         task = progress.add_task("batches", total=len(days))
         deadline = time.monotonic() + seconds

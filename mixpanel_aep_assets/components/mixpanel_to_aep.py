@@ -15,11 +15,11 @@ from typing import Literal
 import dagster as dg
 from pydantic import Field
 
-from mixpanel_aep_assets import assets, automation, checks, drift
 from mixpanel_aep_assets.connection import DEFAULT_NAME, SECRET_VARIABLES, Connection, Secrets, Settings, remembered
 from mixpanel_aep_assets.connection.blocks import Block, block_of
-from mixpanel_aep_assets.pipeline import time_modes
-from mixpanel_aep_assets.resources import ConnectionResource
+from mixpanel_aep_assets.orchestration import assets, automation, checks, property_drift
+from mixpanel_aep_assets.orchestration.resources import ConnectionResource
+from mixpanel_aep_assets.pipeline.steps import time_modes
 from mixpanel_aep_assets.storage import StorageError, uri_of
 
 
@@ -162,7 +162,7 @@ def build_connection(component: MixpanelToAep, block: Block) -> dg.Definitions:
     made = assets.build_assets(
         name, days, resource_key=resource_key, owners=component.owners, uri=uri_of(settings.storage)
     )
-    drifted, drift_check = drift.build_drift(made[0], resource_key=resource_key, owners=component.owners)
+    drifted, drift_check = property_drift.build_drift(made[0], resource_key=resource_key, owners=component.owners)
     daily = automation.daily_job(name, made)
     confirm = automation.confirm_job(name, made[-1].key)
     when = component.schedule

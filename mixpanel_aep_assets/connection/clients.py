@@ -19,14 +19,14 @@ from mixpanel_aep_assets.connection.settings import IDS, SECRET_VARIABLES, VARIA
 from mixpanel_aep_assets.errors import SettingsError
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient, project_zone
 from mixpanel_aep_assets.mixpanel.privacy import Privacy
-from mixpanel_aep_assets.mixpanel.settings import MixpanelSource
+from mixpanel_aep_assets.mixpanel.source_settings import MixpanelSource
 from mixpanel_aep_assets.mixpanel.time_mode import Decision
 from mixpanel_aep_assets.storage import Day, Storage, open_storage
 
 if TYPE_CHECKING:  # the other rooms are imported when they are first used: an export alone starts twice as fast
     from mixpanel_aep_assets.aep.http import PlatformClient
     from mixpanel_aep_assets.aep.provision import Wanted
-    from mixpanel_aep_assets.connection.mapping import DatasetMapping
+    from mixpanel_aep_assets.connection.dataset_mapping import DatasetMapping
     from mixpanel_aep_assets.growth.schema_plan import SchemaPlan
     from mixpanel_aep_assets.xdm.schema import Schema
 
@@ -119,7 +119,7 @@ class Connection:
     @cached_property
     def platform(self) -> PlatformClient:
         from mixpanel_aep_assets.aep.http import PlatformClient
-        from mixpanel_aep_assets.aep.settings import IMS_URL, PLATFORM_URL, Platform
+        from mixpanel_aep_assets.aep.platform_settings import IMS_URL, PLATFORM_URL, Platform
 
         settings = self.settings
         settings.require("org_id")
@@ -172,7 +172,7 @@ class Connection:
     def tenant(self) -> str:
         """The organisation's tenant id, without the underscore; that of the dataset's schema where it may not be asked."""
         from mixpanel_aep_assets.aep import registry
-        from mixpanel_aep_assets.aep.errors import NotFound, PermissionMissing
+        from mixpanel_aep_assets.aep.platform_errors import NotFound, PermissionMissing
 
         try:
             return registry.tenant_id(self.platform)
@@ -184,13 +184,14 @@ class Connection:
 
     @cached_property
     def accepted_plan(self) -> SchemaPlan | None:
-        """The plan of grown fields that was applied last (`pipeline.grow`), None where there is none. Raises PlanError."""
+        """The plan of grown fields that was applied last (`pipeline.insight.schema_growth`), None where there is none. Raises
+        PlanError."""
         return remembered.plan(self.storage, self.settings.name) if self.settled is None else self.settled.plan
 
     @cached_property
     def mapping(self) -> DatasetMapping:
-        """The mapping to run. Raises the errors of `dataprep` and of `aep.errors`."""
-        from mixpanel_aep_assets.connection.mapping import dataset_mapping
+        """The mapping to run. Raises the errors of `dataprep` and of `aep.platform_errors`."""
+        from mixpanel_aep_assets.connection.dataset_mapping import dataset_mapping
 
         tenant = self.tenant
         return dataset_mapping(self.settings, self.schema, tenant, self.accepted_plan)

@@ -17,7 +17,7 @@ from mixpanel_aep_assets.connection.settings import (
     Settings,
 )
 from mixpanel_aep_assets.errors import SettingsError
-from mixpanel_aep_assets.mixpanel.settings import Credentials
+from mixpanel_aep_assets.mixpanel.source_settings import Credentials
 
 
 @dataclass(frozen=True)

@@ -2,5 +2,5 @@
 
 `properties` says what is known of a property, `field_names` and `field_types` decide, `schema_plan` is the document that
 a person reviews, `mappings` is what follows from it. What belongs here: decisions. What was seen comes from
-`pipeline.profile`, what is made of a plan on the Platform is `aep.provision`.
+`pipeline.insight.property_statistics`, what is made of a plan on the Platform is `aep.provision`.
 """

@@ -22,7 +22,7 @@ NO_VALUE: Final = ("null", "empty")
 
 @dataclass(frozen=True)
 class Property:
-    """What was seen of one property, in all events together. Kinds are those of `pipeline.profile`.
+    """What was seen of one property, in all events together. Kinds are those of `pipeline.insight.property_statistics`.
 
     `kinds`: kind -> number of values, most frequent first. `events`: event -> values that are neither null nor empty,
     most frequent first. `examples`: kind -> a few values as text, shortest first. `top`: (text, count) of the most

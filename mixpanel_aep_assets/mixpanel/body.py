@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mixpanel_aep_assets.mixpanel.errors import ExportIncomplete, LineTooLong
+from mixpanel_aep_assets.mixpanel.mixpanel_errors import ExportIncomplete, LineTooLong
 
 igzip: Any
 try:

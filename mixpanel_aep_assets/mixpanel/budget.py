@@ -19,8 +19,8 @@ from typing import Any
 from pyrate_limiter import Duration, Rate
 
 from mixpanel_aep_assets.mixpanel.budget_stores import LONGEST_ASKED, SqliteStore, Store, not_kept
-from mixpanel_aep_assets.mixpanel.errors import BudgetExhausted
-from mixpanel_aep_assets.mixpanel.settings import REQUESTS_AN_HOUR
+from mixpanel_aep_assets.mixpanel.mixpanel_errors import BudgetExhausted
+from mixpanel_aep_assets.mixpanel.source_settings import REQUESTS_AN_HOUR
 
 PER_SECOND = 3
 SHORT_WAIT = 10.0

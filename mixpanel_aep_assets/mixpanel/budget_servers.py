@@ -13,7 +13,7 @@ from typing import Any
 from pyrate_limiter import Duration, PostgresBucket, Rate, RateItem, RedisBucket
 
 from mixpanel_aep_assets.mixpanel.budget_stores import pause_length
-from mixpanel_aep_assets.mixpanel.errors import SettingsWrong, Unreachable
+from mixpanel_aep_assets.mixpanel.mixpanel_errors import SettingsWrong, Unreachable
 
 STRIKES_KEPT_MS = 3_600_000
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from pyrate_limiter import Duration, Rate, RateItem, SQLiteBucket
 
-from mixpanel_aep_assets.mixpanel.errors import SettingsWrong
+from mixpanel_aep_assets.mixpanel.mixpanel_errors import SettingsWrong
 
 FIRST_PAUSE = 60.0
 LONGEST_PAUSE = 900.0

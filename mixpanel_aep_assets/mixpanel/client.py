@@ -18,11 +18,11 @@ import httpx
 import orjson
 
 from mixpanel_aep_assets import network
-from mixpanel_aep_assets.mixpanel import answers, errors
+from mixpanel_aep_assets.mixpanel import answers, mixpanel_errors
 from mixpanel_aep_assets.mixpanel.budget import Budget, open_budget
 from mixpanel_aep_assets.mixpanel.budget_stores import FIRST_PAUSE, LONGEST_ASKED
-from mixpanel_aep_assets.mixpanel.retry import Retry
-from mixpanel_aep_assets.mixpanel.settings import API_HOSTS, MixpanelSource, Region
+from mixpanel_aep_assets.mixpanel.export_retry import Retry
+from mixpanel_aep_assets.mixpanel.source_settings import API_HOSTS, MixpanelSource, Region
 
 logger = logging.getLogger(__name__)
 
@@ -157,14 +157,14 @@ class MixpanelClient:
         results = answer.get("results", answer) if isinstance(answer, dict) else {}
         found = results.get("projects") if isinstance(results, dict) else None
         if not isinstance(found, dict):
-            raise errors.UnexpectedAnswer("The answer of /api/app/me names no projects")
+            raise mixpanel_errors.UnexpectedAnswer("The answer of /api/app/me names no projects")
         return {int(key): _project(int(key), value) for key, value in found.items() if str(key).isdigit()}
 
     def project(self) -> Project:
         """Our project. Raises NotAllowed where the credentials do not see it."""
         projects = self.projects()
         if self.source.project_id not in projects:
-            raise errors.NotAllowed(f"The account does not see the project {self.source.project_id}")
+            raise mixpanel_errors.NotAllowed(f"The account does not see the project {self.source.project_id}")
         return projects[self.source.project_id]
 
     def service_accounts(self) -> list[ServiceAccount]:
@@ -212,7 +212,7 @@ class MixpanelClient:
                 for name, days in answer["data"]["values"].items():
                     counts[name] = {datetime.date.fromisoformat(day[:10]): int(n) for day, n in days.items()}
             except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise errors.UnexpectedAnswer("The Query API's answer has no daily counts") from error
+                raise mixpanel_errors.UnexpectedAnswer("The Query API's answer has no daily counts") from error
         return counts
 
     def other_region(self) -> Region | None:
@@ -222,7 +222,7 @@ class MixpanelClient:
                 continue
             try:
                 found = self._projects(httpx.URL(host + "/api/app/me"))
-            except errors.MixpanelError:
+            except mixpanel_errors.MixpanelError:
                 continue
             if self.source.project_id in found:
                 return region
@@ -248,9 +248,11 @@ class MixpanelClient:
         try:
             return orjson.loads(text)
         except orjson.JSONDecodeError as error:
-            raise errors.UnexpectedAnswer("The answer is not JSON", where=_place(url)) from error
+            raise mixpanel_errors.UnexpectedAnswer("The answer is not JSON", where=_place(url)) from error
 
-    def _classified(self, response: httpx.Response, url: httpx.URL, budget: Budget | None) -> errors.MixpanelError:
+    def _classified(
+        self, response: httpx.Response, url: httpx.URL, budget: Budget | None
+    ) -> mixpanel_errors.MixpanelError:
         """The refusal as a typed error. A 429 pauses the budget that the request drew on, and no other."""
         text = b""
         try:
@@ -266,7 +268,7 @@ class MixpanelClient:
             wait = _paused(budget, wait, said)
         if 300 <= response.status_code < 400:
             target = httpx.URL(response.headers.get("location", "")).host
-            return errors.UnexpectedAnswer(
+            return mixpanel_errors.UnexpectedAnswer(
                 f"Redirected to {target or 'nowhere'}, which Mixpanel never does",
                 where=_place(url),
                 status=response.status_code,
@@ -285,22 +287,26 @@ class MixpanelClient:
             )
             raise _explained(error, f"Timed out {kind}{network.through(error)}", _place(url)) from error
         except httpx.UnsupportedProtocol as error:
-            raise errors.SettingsWrong(f"{_place(url)} is not a valid address") from error
+            raise mixpanel_errors.SettingsWrong(f"{_place(url)} is not a valid address") from error
         except httpx.LocalProtocolError:  # its text repeats the header
-            raise errors.SettingsWrong("The credentials cannot be sent as a header", where=_place(url)) from None
+            raise mixpanel_errors.SettingsWrong(
+                "The credentials cannot be sent as a header", where=_place(url)
+            ) from None
         except httpx.TransportError as error:
             reason = str(error).split("\n", 1)[0] or type(error).__name__
             raise _explained(error, f"No answer{network.through(error)}: {reason}", _place(url)) from error
         except httpx.DecodingError as error:
-            raise errors.UnexpectedAnswer("The answer is not in the coding that it names", where=_place(url)) from error
+            raise mixpanel_errors.UnexpectedAnswer(
+                "The answer is not in the coding that it names", where=_place(url)
+            ) from error
 
 
-def _explained(error: httpx.TransportError, what: str, where: str) -> errors.MixpanelError:
+def _explained(error: httpx.TransportError, what: str, where: str) -> mixpanel_errors.MixpanelError:
     """No answer as a typed error; what is wrong with a proxy or a certificate stays wrong, and is not asked again."""
     fault = network.fault_of(error)
     if fault is None:
-        return errors.Unreachable(what, where=where)
-    kind = errors.Unreachable if fault.passing else errors.CannotConnect
+        return mixpanel_errors.Unreachable(what, where=where)
+    kind = mixpanel_errors.Unreachable if fault.passing else mixpanel_errors.CannotConnect
     return kind(fault.what, where=where, fix=fault.fix)
 
 
@@ -315,8 +321,8 @@ def project_zone(source: MixpanelSource) -> str | None:
     try:
         with MixpanelClient(source) as client:
             return Retry(tries=2).call(client.project).timezone
-    except errors.MixpanelError as error:
-        if not error.retryable and not isinstance(error, errors.Unreachable | errors.Blocked):
+    except mixpanel_errors.MixpanelError as error:
+        if not error.retryable and not isinstance(error, mixpanel_errors.Unreachable | mixpanel_errors.Blocked):
             return None
         fix = f"With MIXPANEL_TIMEZONE set it is not asked. {error.fix}"
         raise type(error)(error.what, where=error.where, fix=fix, status=error.status, wait=error.wait) from error
@@ -338,7 +344,9 @@ def _is_gzip(header: str) -> bool:
     if not codings:
         return False
     if codings not in (["gzip"], ["x-gzip"]):  # the old name of the same (RFC 9110, 8.4.1.3)
-        raise errors.UnexpectedAnswer(f"The export came in the coding {header.strip()!r}, only gzip was offered")
+        raise mixpanel_errors.UnexpectedAnswer(
+            f"The export came in the coding {header.strip()!r}, only gzip was offered"
+        )
     return True
 
 
@@ -354,39 +362,45 @@ def _received(response: httpx.Response) -> Iterator[bytes]:
                 yield b"".join(parts)
                 parts, held = [], 0
     except httpx.TimeoutException as error:
-        raise errors.ExportIncomplete("Mixpanel went silent in the middle of the export") from error
+        raise mixpanel_errors.ExportIncomplete("Mixpanel went silent in the middle of the export") from error
     except httpx.TransportError as error:
         reason = str(error).split("\n", 1)[0] or type(error).__name__
-        raise errors.ExportIncomplete(f"The connection ended before the export did: {reason}") from error
+        raise mixpanel_errors.ExportIncomplete(f"The connection ended before the export did: {reason}") from error
     if parts:
         yield b"".join(parts)
 
 
-def classify(status: int, text: str, where: str = "", wait: float | None = None) -> errors.MixpanelError:
+def classify(status: int, text: str, where: str = "", wait: float | None = None) -> mixpanel_errors.MixpanelError:
     """What a refusal means (mixpanel.md#failures). Texts are matched by their lasting parts; they vary around those."""
     said = _said(text)
     lower = text.lower()
     if (status in (401, 403) and network.is_page(text)) or status == 407:
-        return errors.Blocked(f"A front end on the way refuses the request: {said}", where=where, status=status)
+        return mixpanel_errors.Blocked(
+            f"A front end on the way refuses the request: {said}", where=where, status=status
+        )
     if "does not support raw data export" in lower or status == 402:
-        return errors.PlanLacksExport(f"The plan does not include this API: {said}", where=where, status=status)
+        return mixpanel_errors.PlanLacksExport(
+            f"The plan does not include this API: {said}", where=where, status=status
+        )
     if status == 429 or (status == 200 and re.search(r"rate limit|too many (?:\w+ )?requests", lower)):
-        return errors.RateLimited(f"Too many requests: {said}", where=where, status=status, wait=wait)
+        return mixpanel_errors.RateLimited(f"Too many requests: {said}", where=where, status=status, wait=wait)
     if status >= 500 or (status in (400, 200) and _PASSING.search(lower)):
-        return errors.ServerFault(f"Mixpanel failed: {said}", where=where, status=status, wait=wait)
+        return mixpanel_errors.ServerFault(f"Mixpanel failed: {said}", where=where, status=status, wait=wait)
     if "to_date cannot be later than today" in lower:
-        return errors.DateTooLate(f"The day has not begun yet at Mixpanel: {said}", where=where, status=status)
+        return mixpanel_errors.DateTooLate(f"The day has not begun yet at Mixpanel: {said}", where=where, status=status)
     if "invalid project id for cluster" in lower:
-        return errors.WrongRegion(f"The project is not in this region: {said}", where=where, status=status)
+        return mixpanel_errors.WrongRegion(f"The project is not in this region: {said}", where=where, status=status)
     if status == 401 or "authenticate" in lower or "invalid credentials" in lower:
-        return errors.AuthenticationFailed(f"Mixpanel refuses the credentials: {said}", where=where, status=status)
+        return mixpanel_errors.AuthenticationFailed(
+            f"Mixpanel refuses the credentials: {said}", where=where, status=status
+        )
     if status == 403:
-        return errors.NotAllowed(f"Mixpanel refuses the account: {said}", where=where, status=status)
+        return mixpanel_errors.NotAllowed(f"Mixpanel refuses the account: {said}", where=where, status=status)
     if status == 404:
-        return errors.NotFound(f"Not found: {said}", where=where, status=status)
+        return mixpanel_errors.NotFound(f"Not found: {said}", where=where, status=status)
     if status in (413, 414, 431):
-        return errors.RequestTooLong("The request is too long", where=where, status=status)
-    return errors.BadRequest(f"Mixpanel refuses the request: {said}", where=where, status=status)
+        return mixpanel_errors.RequestTooLong("The request is too long", where=where, status=status)
+    return mixpanel_errors.BadRequest(f"Mixpanel refuses the request: {said}", where=where, status=status)
 
 
 def _said(text: str) -> str:

@@ -19,8 +19,8 @@ from mixpanel_aep_assets import manifests
 from mixpanel_aep_assets.manifests import RawManifest
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient, names_of_one_request
 from mixpanel_aep_assets.mixpanel.dedup import MIXPANELS_KEY
-from mixpanel_aep_assets.mixpanel.errors import MixpanelError
 from mixpanel_aep_assets.mixpanel.line_parser import HOT_SHARD
+from mixpanel_aep_assets.mixpanel.mixpanel_errors import MixpanelError
 from mixpanel_aep_assets.mixpanel.zones import zone
 from mixpanel_aep_assets.storage import Day, reading
 

@@ -119,7 +119,7 @@ def lacks_insert_id() -> pl.Expr:
 
 
 def keyed_otherwise_in_version_1() -> pl.Expr:
-    """Rows with a blank insert id, which version 1 of the XDM files (`pipeline.transform`) took for an id."""
+    """Rows with a blank insert id, which version 1 of the XDM files (`pipeline.steps.transform`) took for an id."""
     return pl.col("insert_id").is_not_null() & lacks_insert_id()
 
 

@@ -6,8 +6,8 @@ holds is doubted until something confirms it: Mixpanel's own daily count, a seco
 (`force`). Where the count contradicts it, two equal readings do not help. Until then the day stays as it is, with a note
 beside its manifest.
 
-What belongs here: which readings are doubted, and what settles it. What does not: asking again (`pipeline.evidence`), what a
-count is worth (`daily_count`), what a person sees (`pipeline.verify`).
+What belongs here: which readings are doubted, and what settles it. What does not: asking again (`pipeline.steps.evidence`), what
+a count is worth (`daily_count`), what a person sees (`pipeline.books.verify`).
 """
 
 from __future__ import annotations

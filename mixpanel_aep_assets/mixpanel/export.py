@@ -20,16 +20,25 @@ from msgspec.structs import replace
 
 from mixpanel_aep_assets import manifests
 from mixpanel_aep_assets.manifests import Exported, RawManifest
-from mixpanel_aep_assets.mixpanel import answers, body, changes, errors, events, outside, time_evidence, time_mode
+from mixpanel_aep_assets.mixpanel import (
+    answers,
+    body,
+    changes,
+    events,
+    lines_of_other_days,
+    mixpanel_errors,
+    time_evidence,
+    time_mode,
+)
 from mixpanel_aep_assets.mixpanel.client import Body, MixpanelClient, classify
 from mixpanel_aep_assets.mixpanel.content import Content
-from mixpanel_aep_assets.mixpanel.dealing import Dealer, Share
 from mixpanel_aep_assets.mixpanel.doubt import Judge
+from mixpanel_aep_assets.mixpanel.export_retry import Retry
 from mixpanel_aep_assets.mixpanel.line_parser import Broken
+from mixpanel_aep_assets.mixpanel.lines_by_day import Dealer, Share
 from mixpanel_aep_assets.mixpanel.parts import PartWriter
-from mixpanel_aep_assets.mixpanel.prefetch import ahead, collector_paused, memory_kept, quick_turns
 from mixpanel_aep_assets.mixpanel.privacy import WITHHELD, Privacy
-from mixpanel_aep_assets.mixpanel.retry import Retry
+from mixpanel_aep_assets.runtime.prefetch import ahead, collector_paused, memory_kept, quick_turns
 from mixpanel_aep_assets.storage import Day, Staging, now
 
 logger = logging.getLogger(__name__)
@@ -65,18 +74,18 @@ def export_day(
     with the evidence of other days (`others`).
     A day whose lines are the same as those committed, in any order, is left as it is (`unchanged`).
     So is one whose reading the `judge` doubts (`doubt`). Whole-window retry on failures that may pass.
-    Raises the errors of `mixpanel.errors` and StorageError; what was committed before stays.
+    Raises the errors of `mixpanel.mixpanel_errors` and StorageError; what was committed before stays.
     """
     asked = datetime.date.fromisoformat(date) if isinstance(date, str) else date
     source = client.source
     known = mode or time_mode.configured(source.time_mode, source.timezone)
 
     def attempt() -> Exported:
-        request, asked_at = outside.request_of(day, asked, asked), now()
+        request, asked_at = lines_of_other_days.request_of(day, asked, asked), now()
         with day.stage() as staging, request.stage() as beside:
             with (
                 PartWriter(staging, source.privacy) as writer,
-                outside.OutsideWriter(beside, source.privacy, asked.isoformat()) as astray,
+                lines_of_other_days.OutsideWriter(beside, source.privacy, asked.isoformat()) as astray,
             ):
                 share = Share(writer)
                 dealer = Dealer(asked, [share], astray)
@@ -89,7 +98,9 @@ def export_day(
             committed = commit(day, staging, replace(manifest, parts=parts, quarantine=aside), log, judge)
             if is_believed(judge):
                 alone = () if judge is None else judge.held
-                outside.finish(request, beside, asked, asked, asked_at, [astray], source.privacy, left_alone=alone)
+                lines_of_other_days.finish(
+                    request, beside, asked, asked, asked_at, [astray], source.privacy, left_alone=alone
+                )
             return committed
 
     return (retry or Retry()).call(attempt, log)
@@ -240,7 +251,7 @@ def _refuse_failure_text(line: Broken) -> None:
     """Raises for a line that is Mixpanel's word that the export failed."""
     said = answers.given_up(line)
     if said is not None:
-        raise errors.ExportIncomplete(f"Mixpanel gave the export up: “{said}” (line {line.line})")
+        raise mixpanel_errors.ExportIncomplete(f"Mixpanel gave the export up: “{said}” (line {line.line})")
 
 
 def _prove_end(received: Received, sent: Body, *, withheld: bool) -> None:
@@ -250,23 +261,25 @@ def _prove_end(received: Received, sent: Body, *, withheld: bool) -> None:
     """
     last, first = received.last_broken, received.first_broken
     if received.opens_array and (received.rows == 0 or (last is not None and last.bytes.rstrip().endswith(b"]"))):
-        raise errors.UnexpectedAnswer("The answer is one JSON array, where an export is one event a line")
+        raise mixpanel_errors.UnexpectedAnswer("The answer is one JSON array, where an export is one event a line")
     if received.rows == 0 and first is not None and (said := answers.word(first)) is not None:
         meaning = classify(200, said[:_TEXT])
-        if received.exported == 1 and (first.reason == "no_event" or not isinstance(meaning, errors.BadRequest)):
+        if received.exported == 1 and (
+            first.reason == "no_event" or not isinstance(meaning, mixpanel_errors.BadRequest)
+        ):
             raise type(meaning)(f"Mixpanel's answer: {WITHHELD}") if withheld else meaning
         if received.reasons["not_json"] == received.exported:
             begins = f"({WITHHELD})" if withheld else answers.quoted(said, 80)
-            raise errors.UnexpectedAnswer(f"The answer is not an export; it begins {begins}")
+            raise mixpanel_errors.UnexpectedAnswer(f"The answer is not an export; it begins {begins}")
     if last is not None and "error" in (answers.error_object(last) or {}):
         text = f"({WITHHELD})" if withheld else answers.quoted(last.bytes.decode("utf-8", "replace"))
-        raise errors.ExportIncomplete(f"the export ends in an error: {text}")
+        raise mixpanel_errors.ExportIncomplete(f"the export ends in an error: {text}")
     if not received.ended:
-        raise errors.ExportIncomplete(f"the export ends in the middle of line {received.numbered}")
+        raise mixpanel_errors.ExportIncomplete(f"the export ends in the middle of line {received.numbered}")
     if last is not None and last.reason == "not_json":
-        raise errors.ExportIncomplete(f"the last line ({last.line}) of the export is not JSON: {last.detail}")
+        raise mixpanel_errors.ExportIncomplete(f"the last line ({last.line}) of the export is not JSON: {last.detail}")
     if not sent.framed and not sent.gzip:
-        raise errors.ExportIncomplete(
+        raise mixpanel_errors.ExportIncomplete(
             "the answer had neither a length nor chunks nor gzip, so that nothing proves its end",
             fix="A proxy between you and Mixpanel rewrites its answers: let the export host pass unchanged.",
         )

@@ -113,7 +113,7 @@ def _maps(ids: pl.Series, known: str, anonymous: str) -> pl.Series:
 
 
 def refused_since_version_1() -> pl.Expr:
-    """Rows with an id that version 1 of the XDM files (`pipeline.transform`) took for an identity."""
+    """Rows with an id that version 1 of the XDM files (`pipeline.steps.transform`) took for an identity."""
     columns = (pl.col(name) for name in ("distinct_id", "distinct_id_before_identity", "device_id", "user_id"))
     return pl.any_horizontal(
         text.str.contains(_SINCE_VERSION_1) | (text.str.len_chars() > MAX_IDENTITY_LENGTH) for text in columns

@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict, SecretStr, model_validator
 
 from mixpanel_aep_assets.mixpanel import line_parser
 from mixpanel_aep_assets.mixpanel.dedup import CONTENT
-from mixpanel_aep_assets.mixpanel.errors import SettingsWrong
 from mixpanel_aep_assets.mixpanel.identity import DEVICE_PREFIX, is_placeholder, never_identifies
 from mixpanel_aep_assets.mixpanel.line_parser import FIELDS, HOT_SHARD_EVENT, HOT_SHARD_ID, Broken
+from mixpanel_aep_assets.mixpanel.mixpanel_errors import SettingsWrong
 
 IDENTITIES = frozenset(
     {"distinct_id", "$distinct_id", "$distinct_id_before_identity", "$preshuffle_distinct_id", "$user_id", "$device_id",

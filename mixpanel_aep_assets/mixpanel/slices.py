@@ -24,17 +24,17 @@ import pyarrow.compute as pc
 from msgspec.structs import replace
 
 from mixpanel_aep_assets.manifests import Exported, Part, Slices
-from mixpanel_aep_assets.mixpanel import errors, events, outside, time_evidence, time_mode
+from mixpanel_aep_assets.mixpanel import events, lines_of_other_days, mixpanel_errors, time_evidence, time_mode
 from mixpanel_aep_assets.mixpanel.client import NAMES_IN_URL, MixpanelClient
 from mixpanel_aep_assets.mixpanel.content import Content
-from mixpanel_aep_assets.mixpanel.dealing import Dealer, Share
 from mixpanel_aep_assets.mixpanel.doubt import Judge
 from mixpanel_aep_assets.mixpanel.export import Progress, commit, is_believed, manifest_of, receive
+from mixpanel_aep_assets.mixpanel.export_retry import Retry
 from mixpanel_aep_assets.mixpanel.line_parser import HOT_SHARD_EVENT
-from mixpanel_aep_assets.mixpanel.outside import OutsideWriter
+from mixpanel_aep_assets.mixpanel.lines_by_day import Dealer, Share
+from mixpanel_aep_assets.mixpanel.lines_of_other_days import OutsideWriter
 from mixpanel_aep_assets.mixpanel.parts import PartWriter
 from mixpanel_aep_assets.mixpanel.request_windows import name_lists
-from mixpanel_aep_assets.mixpanel.retry import Retry
 from mixpanel_aep_assets.storage import Day, Staging, now
 
 
@@ -109,7 +109,7 @@ def export_slices(
     if lists:
         try:
             return _export(client, day, date, lists, "event", *options)
-        except (errors.SliceNotHonoured, errors.BadRequest) as error:
+        except (mixpanel_errors.SliceNotHonoured, mixpanel_errors.BadRequest) as error:
             log(f"{date}: not by event names ({error.what}); by time instead")
     return _export(client, day, date, by_time(date, count), "time", *options)
 
@@ -130,7 +130,7 @@ def _export(
     total, complete, numbered = Content(), True, 0
     parts: list[Part] = []
     aside: list[Part] = []
-    request, asked_at = outside.request_of(day, date, date), now()
+    request, asked_at = lines_of_other_days.request_of(day, date, date), now()
     astray: list[OutsideWriter] = []
     with day.stage() as staging, request.stage() as beside:
         for number, piece in enumerate(slices, 1):
@@ -148,7 +148,7 @@ def _export(
             astray.append(read.astray)
             complete = complete and not (piece.rest and read.content.rows == 0)
         with OutsideWriter(beside, client.source.privacy, date.isoformat(), "kept-") as kept:
-            for rows in outside.carried_over(request):
+            for rows in lines_of_other_days.carried_over(request):
                 kept.keep(rows)
             kept.close()
         manifest = manifest_of(client, date, total, known, others)
@@ -158,7 +158,7 @@ def _export(
         if is_believed(judge):
             alone = () if judge is None else judge.held
             writers = [*astray, kept]
-            outside.finish(
+            lines_of_other_days.finish(
                 request,
                 beside,
                 date,
@@ -210,7 +210,7 @@ def _read(
             dealer.deal()
             parts, aside = writer.close()
             astray.close()
-    except errors.MixpanelError:
+    except mixpanel_errors.MixpanelError:
         for one in stagings:
             folder = one.path("")
             storage = one.day.storage
@@ -223,7 +223,9 @@ def _read(
 def _refuse_foreign(rows: pa.RecordBatch, piece: Slice, date: datetime.date) -> None:
     if rows.num_rows and not pc.all(piece.holds(rows)).as_py():
         what = "these event names" if piece.events else piece.where
-        raise errors.SliceNotHonoured(f"Asked for a slice of {date} ({what}), Mixpanel sent events that are not of it")
+        raise mixpanel_errors.SliceNotHonoured(
+            f"Asked for a slice of {date} ({what}), Mixpanel sent events that are not of it"
+        )
 
 
 def _short(names: Mapping[str, int]) -> dict[str, int]:

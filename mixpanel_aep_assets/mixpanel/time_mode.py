@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from mixpanel_aep_assets.mixpanel.errors import TimeModeUnsure
 from mixpanel_aep_assets.mixpanel.line_parser import EARLIEST_MS, LATEST_MS
+from mixpanel_aep_assets.mixpanel.mixpanel_errors import TimeModeUnsure
 from mixpanel_aep_assets.mixpanel.zones import zone
 
 Mode = Literal["utc", "project"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import zoneinfo
 
-from mixpanel_aep_assets.mixpanel.errors import SettingsWrong
 from mixpanel_aep_assets.mixpanel.microsoft_time_zones import WINDOWS_ZONES
+from mixpanel_aep_assets.mixpanel.mixpanel_errors import SettingsWrong
 
 
 def zone(name: str) -> zoneinfo.ZoneInfo:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from mixpanel_aep_assets.aep import AepError
-from mixpanel_aep_assets.aep.errors import CredentialsRejected, PartitionBusy
+from mixpanel_aep_assets.aep.platform_errors import CredentialsRejected, PartitionBusy
 from mixpanel_aep_assets.storage import Log, StorageError
 from mixpanel_aep_assets_tests.aep.conftest import COMPLETE, CREATE, LOOK_UP, PUT, REVERT, TOKEN, Sandbox
 from mixpanel_aep_assets_tests.aep.days import files, ids

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from mixpanel_aep_assets.aep import PlatformClient, diagnostics, errors, follow_batch, status
+from mixpanel_aep_assets.aep import PlatformClient, diagnostics, follow_batch, platform_errors, status
 from mixpanel_aep_assets_tests.aep.scripted import Asked, Reply, Script, serving
 from mixpanel_aep_assets_tests.aep.test_http import settings
 
@@ -103,7 +103,7 @@ def test_when_the_time_is_up_the_batch_is_left_alone(served: Served) -> None:
 
 def test_a_batch_that_the_sandbox_does_not_have_is_told(served: Served) -> None:
     _, client = served(lambda asked: Reply(404, {"title": "NotFoundError", "detail": "no such batch"}))
-    with pytest.raises(errors.BatchVanished, match="sandbox"):
+    with pytest.raises(platform_errors.BatchVanished, match="sandbox"):
         status(client, "B")
 
 

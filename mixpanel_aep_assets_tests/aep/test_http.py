@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mixpanel_aep_assets.aep import Platform, PlatformClient, errors, ingest
+from mixpanel_aep_assets.aep import Platform, PlatformClient, ingest, platform_errors
 from mixpanel_aep_assets.aep.http import Call
 from mixpanel_aep_assets.aep.ingest import FileToSend, NewBatch
 from mixpanel_aep_assets.network import retry_after
@@ -95,7 +95,7 @@ def test_signing_in_proves_the_credential_although_a_token_is_held(opened: Conne
     script, client = opened()
     client.request("GET", CATALOG)
     script.token_answers = [Reply(400, {"error": "invalid_client"})]
-    with pytest.raises(errors.CredentialsRejected):
+    with pytest.raises(platform_errors.CredentialsRejected):
         client.sign_in()
 
 
@@ -124,7 +124,7 @@ def test_a_refused_token_is_renewed_and_the_call_replayed_once(opened: Connectio
 
 def test_a_fresh_token_that_is_refused_ends_as_rejected_credentials(opened: Connection) -> None:
     script, client = opened(lambda asked: Reply(401, {"error_code": "401013", "message": "Oauth token is not valid"}))
-    with pytest.raises(errors.CredentialsRejected, match="ADOBE_CLIENT_SECRET"):
+    with pytest.raises(platform_errors.CredentialsRejected, match="ADOBE_CLIENT_SECRET"):
         client.request("GET", CATALOG)
     assert len(script.calls()) == 2
 
@@ -143,7 +143,7 @@ def test_many_threads_whose_token_is_refused_fetch_one_new_one(opened: Connectio
 def test_wrong_credentials_are_named_and_not_tried_again(opened: Connection) -> None:
     script, client = opened()
     script.token_answers = [Reply(400, {"error": "invalid_client", "error_description": f"bad {SECRET}"})] * 2
-    with pytest.raises(errors.CredentialsRejected, match="ADOBE_CLIENT_ID") as caught:
+    with pytest.raises(platform_errors.CredentialsRejected, match="ADOBE_CLIENT_ID") as caught:
         client.sign_in()
     assert not caught.value.retryable
     assert SECRET not in str(caught.value)
@@ -155,7 +155,7 @@ def test_what_ims_says_of_a_refusal_is_shown_without_the_secret(opened: Connecti
     script, client = opened(client_secret=secret)
     said = f"invalid client_secret parameter {secret} or p8e-a%2Fb+c%26%C3%BC or p8e-a%2Fb%20c%26%C3%BC"
     script.token_answers = [Reply(400, {"error": "invalid_client", "error_description": said})]
-    with pytest.raises(errors.CredentialsRejected) as caught:
+    with pytest.raises(platform_errors.CredentialsRejected) as caught:
         client.sign_in()
     assert "“invalid client_secret parameter *** or *** or ***”" in str(caught.value)
 
@@ -163,28 +163,28 @@ def test_what_ims_says_of_a_refusal_is_shown_without_the_secret(opened: Connecti
 def test_a_page_in_place_of_a_token_names_the_network(opened: Connection) -> None:
     script, client = opened()
     script.token_answers = [Reply(403, b"<html><title>Access denied</title></html>")]
-    with pytest.raises(errors.Blocked, match="“Access denied”"):
+    with pytest.raises(platform_errors.Blocked, match="“Access denied”"):
         client.sign_in()
 
 
 def test_a_token_that_cannot_be_a_header_is_not_shown(opened: Connection) -> None:
     script, client = opened()
     script.token_answers = [Reply(200, {"access_token": "first\nsecond", "expires_in": 60})]
-    with pytest.raises(errors.UnexpectedAnswer, match="cannot be sent") as caught:
+    with pytest.raises(platform_errors.UnexpectedAnswer, match="cannot be sent") as caught:
         client.request("GET", CATALOG)
     assert "second" not in str(caught.value)
 
 
 def test_a_setting_that_cannot_be_a_header_is_told_without_its_value(opened: Connection) -> None:
     _, client = opened(client_id="first\nsecond")
-    with pytest.raises(errors.BadRequest, match="header") as caught:
+    with pytest.raises(platform_errors.BadRequest, match="header") as caught:
         client.request("GET", CATALOG)
     assert "second" not in str(caught.value)
 
 
 def test_a_refusal_that_repeats_the_token_is_told_without_it(opened: Connection) -> None:
     _, client = opened(lambda asked: Reply(400, {"detail": f"bad: {asked.headers['authorization']}"}))
-    with pytest.raises(errors.BadRequest, match=r"bad: Bearer \*\*\*") as caught:
+    with pytest.raises(platform_errors.BadRequest, match=r"bad: Bearer \*\*\*") as caught:
         client.request("GET", CATALOG)
     assert TOKEN not in str(caught.value)
 
@@ -205,7 +205,7 @@ def test_a_read_is_tried_again_after_a_passing_fault(opened: Connection, fault: 
 
 def test_a_storm_of_500_ends_after_the_allowed_tries_as_a_retryable_error(opened: Connection) -> None:
     script, client = opened(lambda asked: Reply(500, headers={"x-request-id": "req-7"}))
-    with pytest.raises(errors.ServerFault, match="req-7") as caught:
+    with pytest.raises(platform_errors.ServerFault, match="req-7") as caught:
         client.request("GET", CATALOG)
     assert caught.value.retryable
     assert len(script.calls()) == 3
@@ -213,7 +213,7 @@ def test_a_storm_of_500_ends_after_the_allowed_tries_as_a_retryable_error(opened
 
 def test_a_long_retry_after_is_handed_on_and_not_slept_through(opened: Connection) -> None:
     script, client = opened(lambda asked: Reply(429, headers={"Retry-After": "3600"}))
-    with pytest.raises(errors.RateLimited) as caught:
+    with pytest.raises(platform_errors.RateLimited) as caught:
         client.request("GET", CATALOG)
     assert caught.value.wait == 3600
     assert len(script.calls()) == 1
@@ -240,7 +240,7 @@ def test_a_retry_after_beyond_all_measure_counts_as_an_hour(value: str) -> None:
 @pytest.mark.parametrize("fault", [Reply(500), Reply(cut=True)])
 def test_a_create_whose_answer_is_lost_is_not_repeated(opened: Connection, fault: Reply) -> None:
     script, client = opened(in_turn(fault))
-    with pytest.raises(errors.AnswerLost):
+    with pytest.raises(platform_errors.AnswerLost):
         client.request("POST", "/data/foundation/import/batches", call=Call.CREATE, json={})
     assert len(script.calls()) == 1
 
@@ -253,7 +253,7 @@ def test_a_create_that_was_refused_for_its_rate_is_repeated(opened: Connection) 
 
 def test_no_connection_is_a_retryable_error_that_names_the_firewall() -> None:
     with PlatformClient(settings("http://127.0.0.1:9", tries=2)) as client:
-        with pytest.raises(errors.Unreachable, match="firewall") as caught:
+        with pytest.raises(platform_errors.Unreachable, match="firewall") as caught:
             client.request("GET", CATALOG)
         assert caught.value.retryable
 
@@ -261,29 +261,41 @@ def test_no_connection_is_a_retryable_error_that_names_the_firewall() -> None:
 @pytest.mark.parametrize(
     ("reply", "kind", "text"),
     [
-        (Reply(403, {"error_code": "403003", "message": "Api Key is invalid"}), errors.PermissionMissing, "403003"),
+        (
+            Reply(403, {"error_code": "403003", "message": "Api Key is invalid"}),
+            platform_errors.PermissionMissing,
+            "403003",
+        ),
         (
             Reply(403, {"error_code": "403027", "message": "User region is missing"}),
-            errors.PermissionMissing,
+            platform_errors.PermissionMissing,
             "ADOBE_ORG",
         ),
-        (Reply(400, {"status": 400, "title": "BadRequestError", "detail": "no"}), errors.BadRequest, "no"),
+        (Reply(400, {"status": 400, "title": "BadRequestError", "detail": "no"}), platform_errors.BadRequest, "no"),
         (
             Reply(404, {"type": "http://ns.adobe.com/aep/errors/XDM-1012-404", "title": "x"}),
-            errors.NotFound,
+            platform_errors.NotFound,
             "XDM-1012-404",
         ),
-        (Reply(409, {"title": "C", "report": {"code": "INTEGRATION_CODE_EXISTS"}}), errors.Conflict, "CODE_EXISTS"),
-        (Reply(413), errors.TooLarge, "client_max_body_size"),
-        (Reply(403, b"<html><title>Blocked</title></html>"), errors.Blocked, "“Blocked”.*the network, not a role"),
-        (Reply(401, b"<!doctype html>log in"), errors.Blocked, "HTTPS_PROXY"),
-        (Reply(407), errors.Blocked, "HTTPS_PROXY"),
-        (Reply(418, b"<html>proxy</html>"), errors.BadRequest, "418"),
-        (Reply(302, headers={"Location": "http://login.example"}), errors.UnexpectedAnswer, "302"),
+        (
+            Reply(409, {"title": "C", "report": {"code": "INTEGRATION_CODE_EXISTS"}}),
+            platform_errors.Conflict,
+            "CODE_EXISTS",
+        ),
+        (Reply(413), platform_errors.TooLarge, "client_max_body_size"),
+        (
+            Reply(403, b"<html><title>Blocked</title></html>"),
+            platform_errors.Blocked,
+            "“Blocked”.*the network, not a role",
+        ),
+        (Reply(401, b"<!doctype html>log in"), platform_errors.Blocked, "HTTPS_PROXY"),
+        (Reply(407), platform_errors.Blocked, "HTTPS_PROXY"),
+        (Reply(418, b"<html>proxy</html>"), platform_errors.BadRequest, "418"),
+        (Reply(302, headers={"Location": "http://login.example"}), platform_errors.UnexpectedAnswer, "302"),
     ],
 )
 def test_a_refusal_becomes_a_typed_error_and_is_not_tried_again(
-    opened: Connection, reply: Reply, kind: type[errors.AepError], text: str
+    opened: Connection, reply: Reply, kind: type[platform_errors.AepError], text: str
 ) -> None:
     script, client = opened(lambda asked: reply)
     with pytest.raises(kind, match=text) as caught:
@@ -294,7 +306,7 @@ def test_a_refusal_becomes_a_typed_error_and_is_not_tried_again(
 
 def test_a_page_of_a_proxy_instead_of_json_is_told_as_such(opened: Connection) -> None:
     _, client = opened(lambda asked: Reply(200, b"<html>please log in</html>"))
-    with pytest.raises(errors.UnexpectedAnswer, match="AEP_URL"):
+    with pytest.raises(platform_errors.UnexpectedAnswer, match="AEP_URL"):
         client.json("GET", CATALOG)
 
 
@@ -303,10 +315,10 @@ def test_no_secret_and_no_token_is_in_any_repr_log_or_error(opened: Connection, 
     script, client = opened(lambda asked: Reply(500))
     texts = [repr(client), repr(client.platform), str(client.platform), repr(client._tokens)]
     texts.append(client.platform.model_dump_json())
-    with pytest.raises(errors.ServerFault) as caught:
+    with pytest.raises(platform_errors.ServerFault) as caught:
         client.request("GET", CATALOG)
     script.token_answers = [Reply(400, {"error": SECRET})]
-    with PlatformClient(client.platform) as another, pytest.raises(errors.CredentialsRejected) as rejected:
+    with PlatformClient(client.platform) as another, pytest.raises(platform_errors.CredentialsRejected) as rejected:
         another.sign_in()
     texts += [str(caught.value), repr(caught.value), caplog.text]
     for text in texts:
@@ -346,7 +358,7 @@ def test_a_file_is_read_anew_when_its_upload_is_tried_again(opened: Connection) 
 @pytest.mark.parametrize("announced", [2, 4])
 def test_a_file_of_another_size_than_announced_is_told_and_not_tried_again(opened: Connection, announced: int) -> None:
     _, client = opened()
-    with pytest.raises(errors.SourceChanged, match=r"part-00000\.parquet"):
+    with pytest.raises(platform_errors.SourceChanged, match=r"part-00000\.parquet"):
         ingest.upload(client, "b", "d", payload(b"abc", size=announced))
 
 
@@ -394,7 +406,7 @@ def test_a_large_file_that_does_not_fit_together_is_sent_anew_once(opened: Conne
 def test_one_failed_file_ends_the_upload_of_the_others(opened: Connection) -> None:
     script, client = opened(lambda asked: Reply(400 if "bad" in asked.path else 200), uploads_at_once=2)
     files = [payload(b"x", "bad.parquet"), *(payload(b"x" * 100, f"{n}.parquet") for n in range(50))]
-    with pytest.raises(errors.BadRequest):
+    with pytest.raises(platform_errors.BadRequest):
         ingest.upload_all(client, "b", "d", files)
     assert len(script.calls()) < 51
 

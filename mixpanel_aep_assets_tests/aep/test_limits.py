@@ -8,8 +8,8 @@ import io
 import pytest
 
 from mixpanel_aep_assets.aep import FileToSend, limits
-from mixpanel_aep_assets.aep.errors import BadRequest, LimitExceeded
 from mixpanel_aep_assets.aep.limits import Usage
+from mixpanel_aep_assets.aep.platform_errors import BadRequest, LimitExceeded
 from mixpanel_aep_assets_tests.aep import days
 from mixpanel_aep_assets_tests.aep.conftest import LOOK_UP, PUT, Sandbox
 

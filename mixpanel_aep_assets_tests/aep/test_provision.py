@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mixpanel_aep_assets.aep import Platform, PlatformClient, catalog, provision, registry
-from mixpanel_aep_assets.aep.errors import BadRequest, Conflict, DatasetNotFound, PermissionMissing
+from mixpanel_aep_assets.aep.platform_errors import BadRequest, Conflict, DatasetNotFound, PermissionMissing
 from mixpanel_aep_assets.aep.provision import Wanted
 from mixpanel_aep_assets.xdm import standard
 from mixpanel_aep_assets.xdm.composition import registry_schema

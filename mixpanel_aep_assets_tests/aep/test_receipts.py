@@ -19,10 +19,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from mixpanel_aep_assets.aep import entries, receipts
 from mixpanel_aep_assets.aep.entries import Intended, Kind, Released
-from mixpanel_aep_assets.aep.errors import ClaimLost, PartitionBusy, ReceiptsDamaged
-from mixpanel_aep_assets.aep.owner import Owner
+from mixpanel_aep_assets.aep.platform_errors import ClaimLost, PartitionBusy, ReceiptsDamaged
 from mixpanel_aep_assets.aep.receipts import Receipts, State
 from mixpanel_aep_assets.manifests import NewerFormat
+from mixpanel_aep_assets.runtime.owner import Owner
 from mixpanel_aep_assets.storage import Log, Storage, open_storage
 
 DAY = "2026-01-31"

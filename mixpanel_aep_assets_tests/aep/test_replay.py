@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from mixpanel_aep_assets.aep import AepError, Platform, PlatformClient, catalog, receipts, registry
-from mixpanel_aep_assets.aep.errors import BatchRefused, DayChanged
+from mixpanel_aep_assets.aep.platform_errors import BatchRefused, DayChanged
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.storage import open_storage
 from mixpanel_aep_assets_tests.aep.conftest import COMPLETE, CREATE, EXPERIENCE_EVENT, LOOK_UP, PUT, REVERT, Sandbox

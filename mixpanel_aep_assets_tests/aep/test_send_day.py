@@ -10,7 +10,8 @@ import pytest
 
 from mixpanel_aep_assets.aep import follow_batch, receipts
 from mixpanel_aep_assets.aep.batch import external_id
-from mixpanel_aep_assets.aep.errors import (
+from mixpanel_aep_assets.aep.ingest import NewBatch, abort, complete, create, revert, upload
+from mixpanel_aep_assets.aep.platform_errors import (
     BatchInProgress,
     BatchRefused,
     BatchVanished,
@@ -20,7 +21,6 @@ from mixpanel_aep_assets.aep.errors import (
     RateLimited,
     ServerFault,
 )
-from mixpanel_aep_assets.aep.ingest import NewBatch, abort, complete, create, revert, upload
 from mixpanel_aep_assets.aep.recovery import PARTITION_TAG, VERSION_TAG
 from mixpanel_aep_assets.storage import open_storage
 from mixpanel_aep_assets_tests.aep.conftest import COMPLETE, CREATE, LOOK_UP, PUT, REVERT, TOKEN, Sandbox

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
-from mixpanel_aep_assets.aep.errors import NotFound
+from mixpanel_aep_assets.aep.platform_errors import NotFound
 from mixpanel_aep_assets.cli.mapping import MAPPING_SETS, mapping
 from mixpanel_aep_assets.emulator import EmulatorThread
-from mixpanel_aep_assets.pipeline import extract
+from mixpanel_aep_assets.pipeline.steps import extract
 from mixpanel_aep_assets_tests.connections import DAY, events, lines, opened, provisioned, variables
 
 SET = {

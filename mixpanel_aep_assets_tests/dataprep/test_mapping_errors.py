@@ -8,7 +8,8 @@ from typing import Any
 
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.manifests import Violations, as_json
-from mixpanel_aep_assets.pipeline import extract, transform, verify
+from mixpanel_aep_assets.pipeline.books import verify
+from mixpanel_aep_assets.pipeline.steps import extract, transform
 from mixpanel_aep_assets_tests.connections import DAY, event, lines, opened, provisioned
 
 

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from mixpanel_aep_assets.emulator import EmulatorThread
-from mixpanel_aep_assets.pipeline import extract, history, load, quarantine, transform
-from mixpanel_aep_assets.pipeline.passes import Pass
+from mixpanel_aep_assets.pipeline.books import quarantine
+from mixpanel_aep_assets.pipeline.steps import day_exports, extract, load, transform
+from mixpanel_aep_assets.pipeline.steps.run_groups import Pass
 from mixpanel_aep_assets.storage import StorageError
 from mixpanel_aep_assets_tests.connections import event, provisioned
 from mixpanel_aep_assets_tests.faults import way
@@ -109,7 +110,7 @@ class DaysAndRanges(RuleBasedStateMachine):
         self.runs += 1
         together = Pass(f"p{self.runs}", tuple(wanted))
         for day in reversed(wanted):
-            history.extract_day(made, day, together=together, retry=way.QUICK)
+            day_exports.extract_day(made, day, together=together, retry=way.QUICK)
 
     @rule(span=spans, number=st.integers(1, 14))
     def ask_on_a_full_disk_and_again(self, span: tuple[int, int], number: int) -> None:

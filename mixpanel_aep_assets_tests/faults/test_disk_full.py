@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 from mixpanel_aep_assets.cli.run import dagster_instance
 from mixpanel_aep_assets.mixpanel import hash_partitions
 from mixpanel_aep_assets.mixpanel.budget import open_budget
-from mixpanel_aep_assets.mixpanel.errors import SettingsWrong
+from mixpanel_aep_assets.mixpanel.mixpanel_errors import SettingsWrong
 from mixpanel_aep_assets.storage import StorageError
 from mixpanel_aep_assets_tests.faults.conftest import COMBINATION
 from mixpanel_aep_assets_tests.faults.points import FullDisk, watched

@@ -15,9 +15,9 @@ import pytest
 from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.mixpanel.budget import SHORT_WAIT, open_budget
-from mixpanel_aep_assets.mixpanel.errors import BudgetExhausted, RateLimited
-from mixpanel_aep_assets.mixpanel.retry import Retry
-from mixpanel_aep_assets.pipeline import extract
+from mixpanel_aep_assets.mixpanel.export_retry import Retry
+from mixpanel_aep_assets.mixpanel.mixpanel_errors import BudgetExhausted, RateLimited
+from mixpanel_aep_assets.pipeline.steps import extract
 from mixpanel_aep_assets_tests.connections import DAY, opened
 
 pytestmark = pytest.mark.e2e

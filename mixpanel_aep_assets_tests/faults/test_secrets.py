@@ -22,7 +22,7 @@ from mixpanel_aep_assets.cli.demo import CREDENTIALS
 from mixpanel_aep_assets.components import MixpanelToAep
 from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection
 from mixpanel_aep_assets.emulator import EmulatorThread
-from mixpanel_aep_assets.pipeline import transform
+from mixpanel_aep_assets.pipeline.steps import transform
 from mixpanel_aep_assets_tests.connections import DAY, events, lines, opened, provisioned, variables
 from mixpanel_aep_assets_tests.faults.requests import STEPS
 

@@ -15,8 +15,8 @@ from mixpanel_aep_assets.aep import PlatformClient
 from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.manifests import BatchManifest
 from mixpanel_aep_assets.mixpanel.budget import open_budget
-from mixpanel_aep_assets.mixpanel.retry import Retry
-from mixpanel_aep_assets.pipeline import extract, load, transform
+from mixpanel_aep_assets.mixpanel.export_retry import Retry
+from mixpanel_aep_assets.pipeline.steps import extract, load, transform
 from mixpanel_aep_assets_tests.connections import opened
 
 QUICK = Retry(tries=2, first=0.0, longest=0.0, jitter=(0.0, 0.0), sleep=lambda _: None)

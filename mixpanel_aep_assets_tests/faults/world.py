@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 
 from mixpanel_aep_assets.aep import ims, receipts
 from mixpanel_aep_assets.emulator import EmulatorThread
-from mixpanel_aep_assets.mixpanel import outside
-from mixpanel_aep_assets.pipeline import extract, load, report, transform
+from mixpanel_aep_assets.mixpanel import lines_of_other_days
+from mixpanel_aep_assets.pipeline.books import report
+from mixpanel_aep_assets.pipeline.steps import extract, load, transform
 from mixpanel_aep_assets.storage import LEFTOVER_AGE
 from mixpanel_aep_assets_tests.connections import DAY, event, lines, provisioned
 from mixpanel_aep_assets_tests.faults import way
@@ -96,7 +97,7 @@ class World:
         return self.folder.resolve() / "data"
 
     def manifests(self) -> Iterator[tuple[Path, dict[str, Any]]]:
-        places = [*((table, DAY) for table in TABLES), (outside.TABLE, f"{DAY}_{DAY}")]
+        places = [*((table, DAY) for table in TABLES), (lines_of_other_days.TABLE, f"{DAY}_{DAY}")]
         for table, name in places:
             path = self.root / "default" / table / name / "manifest.json"
             if path.exists():

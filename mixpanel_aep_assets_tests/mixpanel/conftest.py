@@ -14,11 +14,11 @@ import polars as pl
 import pytest
 from pydantic import SecretStr
 
-from mixpanel_aep_assets.mixpanel import outside
+from mixpanel_aep_assets.mixpanel import lines_of_other_days
 from mixpanel_aep_assets.mixpanel.budget import Budget, open_budget
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
-from mixpanel_aep_assets.mixpanel.retry import Retry
-from mixpanel_aep_assets.mixpanel.settings import Credentials, MixpanelSource
+from mixpanel_aep_assets.mixpanel.export_retry import Retry
+from mixpanel_aep_assets.mixpanel.source_settings import Credentials, MixpanelSource
 from mixpanel_aep_assets.storage import Day, open_storage
 
 DAY = "2026-01-10"
@@ -26,11 +26,11 @@ DAY = "2026-01-10"
 
 def outside_of(day: Day, first: str = DAY, last: str = "") -> pl.DataFrame:
     """The lines that are kept with a request, of the connection that `day` is of."""
-    request = day.beside(outside.TABLE, f"{first}_{last or first}")
+    request = day.beside(lines_of_other_days.TABLE, f"{first}_{last or first}")
     return pl.concat([_NOTHING, *(pl.read_parquet(path) for path in request.locations(kind="quarantine"))])
 
 
-_NOTHING = pl.DataFrame(pl.from_arrow(outside.SCHEMA.empty_table()))
+_NOTHING = pl.DataFrame(pl.from_arrow(lines_of_other_days.SCHEMA.empty_table()))
 
 
 class Scripted:

@@ -15,10 +15,10 @@ from pydantic import SecretStr
 
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.manifests import Changes, Exported
-from mixpanel_aep_assets.mixpanel import dedup, errors, export, time_mode
+from mixpanel_aep_assets.mixpanel import dedup, export, mixpanel_errors, time_mode
 from mixpanel_aep_assets.mixpanel.budget import open_budget
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
-from mixpanel_aep_assets.mixpanel.settings import Credentials, MixpanelSource
+from mixpanel_aep_assets.mixpanel.source_settings import Credentials, MixpanelSource
 from mixpanel_aep_assets.storage import Day, open_storage
 from mixpanel_aep_assets_tests.mixpanel.conftest import NO_WAIT, Unlimited, outside_of
 
@@ -125,15 +125,15 @@ def test_a_fault_once_costs_a_try_and_no_row(
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
-        ({"kind": "early", "after_lines": 100}, errors.ExportIncomplete),
-        ({"kind": "cut", "after_bytes": 4_000}, errors.ExportIncomplete),
-        ({"kind": "clean_cut", "after_bytes": 9_000}, errors.ExportIncomplete),
-        ({"kind": "html"}, errors.ServerFault),
-        ({"kind": "auth400"}, errors.AuthenticationFailed),
-        ({"kind": "expired"}, errors.AuthenticationFailed),
-        ({"kind": "status", "status": 402}, errors.PlanLacksExport),
-        ({"kind": "status", "status": 403}, errors.NotAllowed),
-        ({"kind": "status", "status": 429}, errors.RateLimited),
+        ({"kind": "early", "after_lines": 100}, mixpanel_errors.ExportIncomplete),
+        ({"kind": "cut", "after_bytes": 4_000}, mixpanel_errors.ExportIncomplete),
+        ({"kind": "clean_cut", "after_bytes": 9_000}, mixpanel_errors.ExportIncomplete),
+        ({"kind": "html"}, mixpanel_errors.ServerFault),
+        ({"kind": "auth400"}, mixpanel_errors.AuthenticationFailed),
+        ({"kind": "expired"}, mixpanel_errors.AuthenticationFailed),
+        ({"kind": "status", "status": 402}, mixpanel_errors.PlanLacksExport),
+        ({"kind": "status", "status": 403}, mixpanel_errors.NotAllowed),
+        ({"kind": "status", "status": 429}, mixpanel_errors.RateLimited),
     ],
     ids=lambda given: given["kind"] if isinstance(given, dict) else None,
 )
@@ -226,7 +226,7 @@ def test_mixpanel_never_says_429_to_one_who_keeps_the_budget(
             date = (datetime.date(2026, 1, 1) + datetime.timedelta(days=number)).isoformat()
             try:
                 run(client, storage.day("shop", "raw_events", date))
-            except errors.BudgetExhausted as exhausted:
+            except mixpanel_errors.BudgetExhausted as exhausted:
                 waits.append(exhausted.wait or 0.0)
                 break
             done += 1
@@ -272,15 +272,15 @@ def test_both_ways_in_are_let_in(seeded: EmulatorThread, day: Day, kind: str) ->
 @pytest.mark.parametrize(
     ("change", "kind"),
     [
-        ({"credentials": Credentials("svc", SecretStr("wrong"))}, errors.AuthenticationFailed),
-        ({"credentials": Credentials("nobody", SecretStr("hunter2"))}, errors.AuthenticationFailed),
-        ({"project_id": 999}, errors.MixpanelError),
-        ({"where": "((("}, errors.BadRequest),
+        ({"credentials": Credentials("svc", SecretStr("wrong"))}, mixpanel_errors.AuthenticationFailed),
+        ({"credentials": Credentials("nobody", SecretStr("hunter2"))}, mixpanel_errors.AuthenticationFailed),
+        ({"project_id": 999}, mixpanel_errors.MixpanelError),
+        ({"where": "((("}, mixpanel_errors.BadRequest),
     ],
     ids=["secret", "name", "project", "where"],
 )
 def test_wrong_settings_are_named(
-    seeded: EmulatorThread, day: Day, change: dict[str, Any], kind: type[errors.MixpanelError]
+    seeded: EmulatorThread, day: Day, change: dict[str, Any], kind: type[mixpanel_errors.MixpanelError]
 ) -> None:
     with MixpanelClient(settings(seeded.url, **change), budget=Unlimited()) as client, pytest.raises(kind) as caught:
         run(client, day)
@@ -290,7 +290,7 @@ def test_wrong_settings_are_named(
 
 def test_a_day_that_has_not_begun_is_refused_by_name(client: MixpanelClient, tmp_path: Path) -> None:
     later = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=3)).date().isoformat()
-    with pytest.raises(errors.DateTooLate):
+    with pytest.raises(mixpanel_errors.DateTooLate):
         run(client, open_storage(str(tmp_path / "data")).day("shop", "raw_events", later))
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mixpanel_aep_assets.mixpanel import answers, errors, export, line_parser
+from mixpanel_aep_assets.mixpanel import answers, export, line_parser, mixpanel_errors
 from mixpanel_aep_assets.mixpanel.body import MARK
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient, classify
 from mixpanel_aep_assets.storage import Day
@@ -38,9 +38,9 @@ LINES = {
 }
 
 
-def failure(server: Scripted, client: MixpanelClient, day: Day, *given: bytes) -> errors.MixpanelError:
+def failure(server: Scripted, client: MixpanelClient, day: Day, *given: bytes) -> mixpanel_errors.MixpanelError:
     server.answers = list(given)
-    with pytest.raises(errors.MixpanelError) as caught:
+    with pytest.raises(mixpanel_errors.MixpanelError) as caught:
         export.export_day(client, day, DAY, retry=NO_WAIT)
     assert day.manifest() is None
     assert SECRET not in str(caught.value)
@@ -85,7 +85,7 @@ def test_an_export_that_mixpanel_gave_up_is_asked_for_again(
     server: Scripted, client: MixpanelClient, day: Day, body: bytes
 ) -> None:
     error = failure(server, client, day, answer(body))
-    assert isinstance(error, errors.ExportIncomplete)
+    assert isinstance(error, mixpanel_errors.ExportIncomplete)
     assert "gave the export up" in str(error)
     assert len(server.requests) == NO_WAIT.tries
 
@@ -93,14 +93,14 @@ def test_an_export_that_mixpanel_gave_up_is_asked_for_again(
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
-        (b'{"code":429,"error":"Project exceeded rate limits. Please retry the request with exponential backoff."}', errors.RateLimited),
-        (b"too many export requests in progress for this project", errors.RateLimited),
-        (b'{"error":"Internal server error"}', errors.ServerFault),
-        (b'{"request":"/api/2.0/export","error":"Timeout Error."}', errors.ServerFault),
+        (b'{"code":429,"error":"Project exceeded rate limits. Please retry the request with exponential backoff."}', mixpanel_errors.RateLimited),
+        (b"too many export requests in progress for this project", mixpanel_errors.RateLimited),
+        (b'{"error":"Internal server error"}', mixpanel_errors.ServerFault),
+        (b'{"request":"/api/2.0/export","error":"Timeout Error."}', mixpanel_errors.ServerFault),
     ],
 )  # fmt: skip
 def test_a_passing_failure_in_a_200_is_named_as_with_its_own_status(
-    server: Scripted, client: MixpanelClient, day: Day, body: bytes, kind: type[errors.MixpanelError]
+    server: Scripted, client: MixpanelClient, day: Day, body: bytes, kind: type[mixpanel_errors.MixpanelError]
 ) -> None:
     error = failure(server, client, day, answer(body))
     assert type(error) is kind
@@ -127,7 +127,7 @@ def test_a_body_that_is_one_json_array_is_refused_in_one_sentence_and_not_asked_
     server: Scripted, client: MixpanelClient, day: Day, body: bytes, packed: bool
 ) -> None:
     error = failure(server, client, day, answer(body, packed=packed))
-    assert isinstance(error, errors.UnexpectedAnswer)
+    assert isinstance(error, mixpanel_errors.UnexpectedAnswer)
     assert error.what == "The answer is one JSON array, where an export is one event a line"
     assert len(server.requests) == 1
 
@@ -149,7 +149,7 @@ def test_a_coding_that_was_not_offered_is_named(
     server: Scripted, client: MixpanelClient, day: Day, coding: str
 ) -> None:
     error = failure(server, client, day, answer(BODY, headers={"Content-Encoding": coding}))
-    assert isinstance(error, errors.UnexpectedAnswer)
+    assert isinstance(error, mixpanel_errors.UnexpectedAnswer)
     assert coding in str(error)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixpanel_aep_assets.mixpanel import body
-from mixpanel_aep_assets.mixpanel.errors import ExportIncomplete, LineTooLong
+from mixpanel_aep_assets.mixpanel.mixpanel_errors import ExportIncomplete, LineTooLong
 
 DECOMPRESSORS = [body.new_decompressor, body.ZlibDecompressor]
 

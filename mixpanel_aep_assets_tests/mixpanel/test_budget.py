@@ -11,7 +11,7 @@ import pytest
 
 from mixpanel_aep_assets.mixpanel.budget import Budget, open_budget
 from mixpanel_aep_assets.mixpanel.budget_stores import pause_length
-from mixpanel_aep_assets.mixpanel.errors import BudgetExhausted, SettingsWrong
+from mixpanel_aep_assets.mixpanel.mixpanel_errors import BudgetExhausted, SettingsWrong
 
 
 class Clock:
@@ -151,7 +151,7 @@ def test_threads_together_keep_the_limit(tmp_path: Path) -> None:
 ASK = """
 import sys, time
 from mixpanel_aep_assets.mixpanel.budget import open_budget
-from mixpanel_aep_assets.mixpanel.errors import BudgetExhausted
+from mixpanel_aep_assets.mixpanel.mixpanel_errors import BudgetExhausted
 faster = 100  # all processes share the machine's monotonic clock
 budget = open_budget("project", 0.2, sys.argv[1], clock=lambda: 1.8e9 + time.monotonic() * faster,
                      sleep=lambda seconds: time.sleep(seconds / faster))

@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from mixpanel_aep_assets.mixpanel import errors
+from mixpanel_aep_assets.mixpanel import mixpanel_errors
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient, project_zone
 from mixpanel_aep_assets_tests.mixpanel.conftest import Scripted, answer, source
 
@@ -31,14 +31,14 @@ def test_the_project_tells_its_zone_with_and_without_envelope(
 
 def test_a_project_that_the_account_does_not_see_is_named(server: Scripted, client: MixpanelClient) -> None:
     server.answers = [says({"results": {"projects": {"8": {}}}})]
-    with pytest.raises(errors.NotAllowed, match="7"):
+    with pytest.raises(mixpanel_errors.NotAllowed, match="7"):
         client.project()
 
 
 @pytest.mark.parametrize("text", [b"[]", b"<html>", b'{"results":{}}', b"null"])
 def test_an_answer_that_is_something_else_is_named(server: Scripted, client: MixpanelClient, text: bytes) -> None:
     server.answers = [answer(text)]
-    with pytest.raises(errors.UnexpectedAnswer):
+    with pytest.raises(mixpanel_errors.UnexpectedAnswer):
         client.projects()
 
 
@@ -78,13 +78,13 @@ def test_many_names_are_asked_for_in_several_short_addresses(server: Scripted, c
 
 def test_a_plan_without_the_query_api_is_named(server: Scripted, client: MixpanelClient) -> None:
     server.answers = [says({"error": "plan"}, "402 Payment Required")]
-    with pytest.raises(errors.PlanLacksExport):
+    with pytest.raises(mixpanel_errors.PlanLacksExport):
         client.daily_counts(datetime.date(2026, 1, 10), datetime.date(2026, 1, 10), ["x"])
 
 
 def test_an_error_never_shows_the_query(server: Scripted, client: MixpanelClient) -> None:
     server.answers = [says({"error": "x"}, "500 Internal Server Error")]
-    with pytest.raises(errors.ServerFault) as caught:
+    with pytest.raises(mixpanel_errors.ServerFault) as caught:
         client.daily_counts(datetime.date(2026, 1, 10), datetime.date(2026, 1, 10), ["private name"])
     assert "private" not in str(caught.value)
     assert "/api/query/events" in str(caught.value)
@@ -96,10 +96,10 @@ def test_a_429_pauses_what_shares_its_limit_and_nothing_else(server: Scripted, t
     date = datetime.date(2026, 1, 10)
     with MixpanelClient(given) as client:
         for ask in (client.projects, lambda: client.daily_counts(date, date, ["x"])):
-            with pytest.raises(errors.RateLimited) as caught:
+            with pytest.raises(mixpanel_errors.RateLimited) as caught:
                 ask()
             assert 1000 <= (caught.value.wait or 0) <= 1005
-        with pytest.raises(errors.BudgetExhausted):
+        with pytest.raises(mixpanel_errors.BudgetExhausted):
             client.daily_counts(date, date, ["x"])
         client.budget.acquire()
 
@@ -107,12 +107,12 @@ def test_a_429_pauses_what_shares_its_limit_and_nothing_else(server: Scripted, t
 @pytest.mark.parametrize(
     ("given", "kind"),
     [
-        (answer(b"<html>blocked</html>", "403 Forbidden"), errors.Blocked),
-        (answer(b"", "407 Proxy Authentication Required"), errors.Blocked),
+        (answer(b"<html>blocked</html>", "403 Forbidden"), mixpanel_errors.Blocked),
+        (answer(b"", "407 Proxy Authentication Required"), mixpanel_errors.Blocked),
     ],
 )
 def test_a_zone_that_the_network_keeps_back_is_an_error_and_no_zone(
-    server: Scripted, tmp_path: Path, given: bytes, kind: type[errors.MixpanelError]
+    server: Scripted, tmp_path: Path, given: bytes, kind: type[mixpanel_errors.MixpanelError]
 ) -> None:
     server.answers = [given]
     with pytest.raises(kind, match="With MIXPANEL_TIMEZONE set it is not asked"):

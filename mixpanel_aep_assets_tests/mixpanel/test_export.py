@@ -11,7 +11,7 @@ import pytest
 
 from mixpanel_aep_assets import manifests
 from mixpanel_aep_assets.manifests import Changes, Exported, RawManifest
-from mixpanel_aep_assets.mixpanel import dedup, errors, export
+from mixpanel_aep_assets.mixpanel import dedup, export, mixpanel_errors
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.mixpanel.parts import FILE_SCHEMA, ROW_GROUP
 from mixpanel_aep_assets.storage import Day, StorageError
@@ -156,7 +156,7 @@ def test_a_day_that_became_empty_is_a_change(server: Scripted, client: MixpanelC
 def test_a_failed_export_leaves_the_committed_day_untouched(server: Scripted, client: MixpanelClient, day: Day) -> None:
     server.answers = [answer(b"".join(GOOD)), answer(b"".join(GOOD), last_chunk=False)]
     first = run(client, day)
-    with pytest.raises(errors.ExportIncomplete):
+    with pytest.raises(mixpanel_errors.ExportIncomplete):
         run(client, day)
     assert manifests.read(day, RawManifest) == first.manifest
     assert stored(day).height == len(GOOD)
@@ -222,7 +222,7 @@ def test_no_secret_is_in_what_is_stored_logged_or_shown(
 ) -> None:
     caplog.set_level(0)
     server.answers = [answer(b"oh no", "401 Unauthorized")]
-    with pytest.raises(errors.AuthenticationFailed) as caught:
+    with pytest.raises(mixpanel_errors.AuthenticationFailed) as caught:
         run(client, day)
     seen = caplog.text + repr(client.source) + str(caught.value) + repr(caught.value)
     assert "hunter2" not in seen

@@ -6,7 +6,7 @@ import datetime
 
 import pytest
 
-from mixpanel_aep_assets.mixpanel import errors, export
+from mixpanel_aep_assets.mixpanel import export, mixpanel_errors
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.network import retry_after
 from mixpanel_aep_assets.storage import Day
@@ -19,9 +19,9 @@ GOOD = [line + b"\n" for line in samples.VARIED[:4]]
 BODY = b"".join(GOOD)
 
 
-def failure(server: Scripted, client: MixpanelClient, day: Day, *answers: bytes) -> errors.MixpanelError:
+def failure(server: Scripted, client: MixpanelClient, day: Day, *answers: bytes) -> mixpanel_errors.MixpanelError:
     server.answers = list(answers)
-    with pytest.raises(errors.MixpanelError) as caught:
+    with pytest.raises(mixpanel_errors.MixpanelError) as caught:
         export.export_day(client, day, DAY, retry=NO_WAIT)
     assert day.manifest() is None
     assert "hunter2" not in str(caught.value)
@@ -57,7 +57,7 @@ def test_a_body_that_is_not_proven_whole_is_a_failed_window_and_asked_again(
     server: Scripted, client: MixpanelClient, day: Day, torn: bytes
 ) -> None:
     error = failure(server, client, day, torn)
-    assert isinstance(error, errors.ExportIncomplete)
+    assert isinstance(error, mixpanel_errors.ExportIncomplete)
     assert error.retryable
     assert len(server.requests) == NO_WAIT.tries
 
@@ -97,41 +97,53 @@ FRONT_END = (
 )
 
 REFUSALS = {
-    "plan sentence in a 200": (answer(PLAN), errors.PlanLacksExport),
-    "plan sentence in a 402": (answer(PLAN, "402 Payment Required"), errors.PlanLacksExport),
-    "402 json": (answer(b'{"error":"no"}', "402 Payment Required"), errors.PlanLacksExport),
-    "error object in a 200": (answer(b'{"error":"Unable to authenticate request"}\n'), errors.AuthenticationFailed),
-    "other error object in a 200": (answer(b'{"error":"bad where"}'), errors.BadRequest),
-    "day not begun": (answer(TOO_LATE, "400 Bad Request"), errors.DateTooLate),
-    "400 credentials": (answer(b"Unable to authenticate request", "400 Bad Request"), errors.AuthenticationFailed),
+    "plan sentence in a 200": (answer(PLAN), mixpanel_errors.PlanLacksExport),
+    "plan sentence in a 402": (answer(PLAN, "402 Payment Required"), mixpanel_errors.PlanLacksExport),
+    "402 json": (answer(b'{"error":"no"}', "402 Payment Required"), mixpanel_errors.PlanLacksExport),
+    "error object in a 200": (
+        answer(b'{"error":"Unable to authenticate request"}\n'),
+        mixpanel_errors.AuthenticationFailed,
+    ),
+    "other error object in a 200": (answer(b'{"error":"bad where"}'), mixpanel_errors.BadRequest),
+    "day not begun": (answer(TOO_LATE, "400 Bad Request"), mixpanel_errors.DateTooLate),
+    "400 credentials": (
+        answer(b"Unable to authenticate request", "400 Bad Request"),
+        mixpanel_errors.AuthenticationFailed,
+    ),
     "400 credentials as json": (
         answer(b'{"request":"/api/2.0/export","error":"Unable to authenticate request"}', "400 Bad Request"),
-        errors.AuthenticationFailed,
+        mixpanel_errors.AuthenticationFailed,
     ),
-    "400 date": (answer(b"Error in from_date: invalid date, bad year", "400 Bad Request"), errors.BadRequest),
-    "400 where": (answer(b"parse error in where", "400 Bad Request"), errors.BadRequest),
-    "400 empty": (answer(b"", "400 Bad Request"), errors.BadRequest),
-    "401": (answer(b'{"error":"x","status":"error"}', "401 Unauthorized"), errors.AuthenticationFailed),
-    "403": (answer(b'{"error":"x","status":"error"}', "403 Forbidden"), errors.NotAllowed),
-    "400 wrong region": (answer(CLUSTER, "400 Bad Request"), errors.WrongRegion),
-    "403 page of a front end": (answer(FRONT_END, "403 Forbidden"), errors.Blocked),
-    "401 page of a proxy": (answer(b"\n<html>log in</html>", "401 Unauthorized"), errors.Blocked),
-    "407": (answer(b"", "407 Proxy Authentication Required"), errors.Blocked),
-    "413": (answer(b"<html>too large</html>", "413 Content Too Large"), errors.RequestTooLong),
-    "431": (answer(b"", "431 Request Header Fields Too Large"), errors.RequestTooLong),
-    "404": (answer(b"<html><title>Not Found</title></html>", "404 Not Found"), errors.NotFound),
-    "414": (answer(b"<html>too long</html>", "414 URI Too Long"), errors.RequestTooLong),
-    "redirect": (answer(b"", "302 Found", headers={"Location": "https://login.example/x?y"}), errors.UnexpectedAnswer),
-    "a page in a 200": (answer(b"<html>\n<body>\nlog in\n</body>\n</html>\n"), errors.UnexpectedAnswer),
-    "one line of a page": (answer(b"<html>log in</html>\n"), errors.UnexpectedAnswer),
-    "a coding that was not offered": (answer(BODY, headers={"Content-Encoding": "br"}), errors.UnexpectedAnswer),
-    "long 429": (answer(LIMIT_HIT, "429 Too Many Requests"), errors.RateLimited),
+    "400 date": (answer(b"Error in from_date: invalid date, bad year", "400 Bad Request"), mixpanel_errors.BadRequest),
+    "400 where": (answer(b"parse error in where", "400 Bad Request"), mixpanel_errors.BadRequest),
+    "400 empty": (answer(b"", "400 Bad Request"), mixpanel_errors.BadRequest),
+    "401": (answer(b'{"error":"x","status":"error"}', "401 Unauthorized"), mixpanel_errors.AuthenticationFailed),
+    "403": (answer(b'{"error":"x","status":"error"}', "403 Forbidden"), mixpanel_errors.NotAllowed),
+    "400 wrong region": (answer(CLUSTER, "400 Bad Request"), mixpanel_errors.WrongRegion),
+    "403 page of a front end": (answer(FRONT_END, "403 Forbidden"), mixpanel_errors.Blocked),
+    "401 page of a proxy": (answer(b"\n<html>log in</html>", "401 Unauthorized"), mixpanel_errors.Blocked),
+    "407": (answer(b"", "407 Proxy Authentication Required"), mixpanel_errors.Blocked),
+    "413": (answer(b"<html>too large</html>", "413 Content Too Large"), mixpanel_errors.RequestTooLong),
+    "431": (answer(b"", "431 Request Header Fields Too Large"), mixpanel_errors.RequestTooLong),
+    "404": (answer(b"<html><title>Not Found</title></html>", "404 Not Found"), mixpanel_errors.NotFound),
+    "414": (answer(b"<html>too long</html>", "414 URI Too Long"), mixpanel_errors.RequestTooLong),
+    "redirect": (
+        answer(b"", "302 Found", headers={"Location": "https://login.example/x?y"}),
+        mixpanel_errors.UnexpectedAnswer,
+    ),
+    "a page in a 200": (answer(b"<html>\n<body>\nlog in\n</body>\n</html>\n"), mixpanel_errors.UnexpectedAnswer),
+    "one line of a page": (answer(b"<html>log in</html>\n"), mixpanel_errors.UnexpectedAnswer),
+    "a coding that was not offered": (
+        answer(BODY, headers={"Content-Encoding": "br"}),
+        mixpanel_errors.UnexpectedAnswer,
+    ),
+    "long 429": (answer(LIMIT_HIT, "429 Too Many Requests"), mixpanel_errors.RateLimited),
 }
 
 
 @pytest.mark.parametrize(("given", "kind"), REFUSALS.values(), ids=REFUSALS)
 def test_a_refusal_is_named_with_its_fix_and_not_repeated(
-    server: Scripted, client: MixpanelClient, day: Day, given: bytes, kind: type[errors.MixpanelError]
+    server: Scripted, client: MixpanelClient, day: Day, given: bytes, kind: type[mixpanel_errors.MixpanelError]
 ) -> None:
     error = failure(server, client, day, given)
     assert type(error) is kind
@@ -158,10 +170,11 @@ def test_a_page_of_a_front_end_names_the_network_and_no_role(
 
 @pytest.mark.skipif(not ANSWERS.is_dir(), reason=NO_CASES)
 @pytest.mark.parametrize(
-    ("file", "kind"), [("wrong-region-400.txt", errors.WrongRegion), ("front-end-403.txt", errors.Blocked)]
+    ("file", "kind"),
+    [("wrong-region-400.txt", mixpanel_errors.WrongRegion), ("front-end-403.txt", mixpanel_errors.Blocked)],
 )
 def test_answers_as_they_were_seen_are_taken_for_what_they_are(
-    server: Scripted, client: MixpanelClient, day: Day, file: str, kind: type[errors.MixpanelError]
+    server: Scripted, client: MixpanelClient, day: Day, file: str, kind: type[mixpanel_errors.MixpanelError]
 ) -> None:
     head, _, body = (ANSWERS / file).read_bytes().replace(b"\r\n", b"\n").partition(b"\n\n")
     error = failure(server, client, day, head.replace(b"\n", b"\r\n") + b"\r\nConnection: close\r\n\r\n" + body)
@@ -221,7 +234,10 @@ def test_an_unreachable_host_is_named(day: Day) -> None:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     from mixpanel_aep_assets_tests.mixpanel.conftest import Unlimited
 
-    with MixpanelClient(source(url), budget=Unlimited()) as client, pytest.raises(errors.Unreachable) as caught:
+    with (
+        MixpanelClient(source(url), budget=Unlimited()) as client,
+        pytest.raises(mixpanel_errors.Unreachable) as caught,
+    ):
         export.export_day(client, day, DAY, retry=NO_WAIT)
     assert url.removeprefix("http://") in str(caught.value)
 
@@ -231,7 +247,7 @@ def test_a_server_that_speaks_no_tls_is_unreachable_and_not_trusted(server: Scri
 
     server.answers = [answer(BODY)]
     url = server.url.replace("http://", "https://")
-    with MixpanelClient(source(url), budget=Unlimited()) as client, pytest.raises(errors.Unreachable):
+    with MixpanelClient(source(url), budget=Unlimited()) as client, pytest.raises(mixpanel_errors.Unreachable):
         export.export_day(client, day, DAY, retry=NO_WAIT)
 
 
@@ -243,7 +259,10 @@ def test_a_silent_server_times_out(day: Day) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         given = source(url, read_timeout=0.1)
-        with MixpanelClient(given, budget=Unlimited()) as client, pytest.raises(errors.Unreachable, match="Timed out"):
+        with (
+            MixpanelClient(given, budget=Unlimited()) as client,
+            pytest.raises(mixpanel_errors.Unreachable, match="Timed out"),
+        ):
             export.export_day(client, day, DAY, retry=NO_WAIT)
 
 
@@ -270,6 +289,6 @@ def test_a_huge_retry_after_is_bounded(server: Scripted, client: MixpanelClient,
 
 def test_a_long_wait_is_left_to_the_caller(server: Scripted, client: MixpanelClient, day: Day) -> None:
     error = failure(server, client, day, answer(b"", "429 Too Many"))
-    assert isinstance(error, errors.RateLimited)
+    assert isinstance(error, mixpanel_errors.RateLimited)
     assert error.wait == 60.0
     assert len(server.requests) == 1

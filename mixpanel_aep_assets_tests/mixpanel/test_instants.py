@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixpanel_aep_assets.mixpanel import events, line_parser, time_mode
-from mixpanel_aep_assets.mixpanel.dealing import seeming_time
+from mixpanel_aep_assets.mixpanel.lines_by_day import seeming_time
 from mixpanel_aep_assets_tests.mixpanel import samples
 
 OUT_OF_RANGE = {

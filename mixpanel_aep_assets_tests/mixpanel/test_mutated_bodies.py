@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from mixpanel_aep_assets.mixpanel import body, errors, events, export
+from mixpanel_aep_assets.mixpanel import body, events, export, mixpanel_errors
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.storage import open_storage
 from mixpanel_aep_assets_tests.mixpanel import samples
@@ -124,7 +124,7 @@ def test_a_mutated_answer_is_a_typed_error_or_a_day_without_loss(
     day = open_storage(str(tmp_path / "data")).day("shop", "raw_events", DAY)
     try:
         made = export.export_day(client, day, DAY, retry=NO_WAIT)
-    except errors.MixpanelError as error:
+    except mixpanel_errors.MixpanelError as error:
         assert error.fix  # noqa: PT017 - an error is one of two right ends
         assert day.manifest() is None
         return
@@ -145,6 +145,6 @@ def test_a_mutated_gzip_stream_is_the_same_bytes_or_an_error(seed: int) -> None:
         for new in (body.new_decompressor, body.ZlibDecompressor):
             try:
                 given = b"".join(body.gunzip([bytes(broken)], new=new))
-            except errors.ExportIncomplete:
+            except mixpanel_errors.ExportIncomplete:
                 continue
             assert given == text

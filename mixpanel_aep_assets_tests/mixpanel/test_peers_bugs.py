@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 
 from mixpanel_aep_assets.manifests import Exported
-from mixpanel_aep_assets.mixpanel import calendar, dedup, errors, export, time_mode
+from mixpanel_aep_assets.mixpanel import calendar, dedup, export, mixpanel_errors, time_mode
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
-from mixpanel_aep_assets.mixpanel.retry import Retry
+from mixpanel_aep_assets.mixpanel.export_retry import Retry
 from mixpanel_aep_assets.storage import Day, open_storage
 from mixpanel_aep_assets_tests.mixpanel import samples
 from mixpanel_aep_assets_tests.mixpanel.conftest import DAY, NO_WAIT, Scripted, Unlimited, answer, event
@@ -27,7 +27,7 @@ def run(client: MixpanelClient, day: Day, **options: Any) -> Exported:
 
 def test_terminated_early_is_not_the_end_of_data__airbyte(server: Scripted, client: MixpanelClient, day: Day) -> None:
     server.answers = [answer(BODY + b"terminated early\n")]
-    with pytest.raises(errors.ExportIncomplete, match="early"):
+    with pytest.raises(mixpanel_errors.ExportIncomplete, match="early"):
         run(client, day)
     assert day.manifest() is None
 
@@ -107,7 +107,7 @@ def test_a_day_that_has_not_begun_is_an_error_and_no_success__airbyte(
     server: Scripted, client: MixpanelClient, day: Day
 ) -> None:
     server.answers = [answer(b"to_date cannot be later than today", "400 Bad Request")]
-    with pytest.raises(errors.DateTooLate, match="MIXPANEL_TIMEZONE"):
+    with pytest.raises(mixpanel_errors.DateTooLate, match="MIXPANEL_TIMEZONE"):
         run(client, day)
     assert day.manifest() is None
 
@@ -129,7 +129,7 @@ def test_a_storm_of_429_is_waited_out_and_slows_the_project__mixpanel_utils(
         assert isinstance(client.budget, Unlimited)
         assert client.budget.pauses == [1.0, 1.0]
     else:
-        with pytest.raises(errors.RateLimited) as caught:
+        with pytest.raises(mixpanel_errors.RateLimited) as caught:
             run(client, day)
         assert caught.value.wait == 60.0
         assert len(server.requests) == 1

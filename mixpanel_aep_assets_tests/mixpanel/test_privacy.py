@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
 from mixpanel_aep_assets.manifests import Exported
-from mixpanel_aep_assets.mixpanel import dedup, errors, events, export, history, line_parser
+from mixpanel_aep_assets.mixpanel import dedup, events, export, line_parser, mixpanel_errors, window_export
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
 from mixpanel_aep_assets.mixpanel.identity import REFUSED, never_identifies
 from mixpanel_aep_assets.mixpanel.privacy import CLOCK, IDENTITIES, Privacy, PrivacySettings
@@ -164,9 +164,9 @@ def test_dropping_an_id_is_refused_while_its_value_stays_elsewhere() -> None:
 
 
 def test_hashing_needs_a_salt_that_cannot_be_guessed_and_no_message_shows_it() -> None:
-    with pytest.raises(errors.SettingsWrong, match="MIXPANEL_AEP_PRIVACY_SALT"):
+    with pytest.raises(mixpanel_errors.SettingsWrong, match="MIXPANEL_AEP_PRIVACY_SALT"):
         Privacy(PrivacySettings(hash=("a",)))
-    with pytest.raises(errors.SettingsWrong, match="fewer than 16") as caught:
+    with pytest.raises(mixpanel_errors.SettingsWrong, match="fewer than 16") as caught:
         privacy("short one", hash=("a",))
     assert "short one" not in str(caught.value)
     assert SALT not in repr(privacy(hash=("a",))) + str(vars(privacy(hash=("a",)).settings))
@@ -316,7 +316,7 @@ def test_a_window_of_days_is_stored_after_the_rules_too(
     server.answers = [answer(b"".join(lines))]
     days = {date: day.storage.day("shop", "raw_events", date.isoformat()) for date in (first, second)}
     rules = privacy(drop=("email",))
-    manifests = history.export_window(make_client(privacy=rules), days, retry=NO_WAIT)
+    manifests = window_export.export_window(make_client(privacy=rules), days, retry=NO_WAIT)
     assert [manifests[date].manifest.quarantined for date in days] == [0, 1], "its time still tells its day"
     kept = [stored(days[second], kind).to_dicts() for kind in ("parts", "quarantine")] + stored(days[first]).to_dicts()
     assert SECRET not in str(kept) + str(manifests)
@@ -351,7 +351,7 @@ def test_no_error_quotes_a_body_that_may_be_an_event(
     server: Scripted, make_client: Callable[..., MixpanelClient], day: Day, body: str
 ) -> None:
     server.answers = [answer(body.encode())]
-    with pytest.raises(errors.MixpanelError) as caught:
+    with pytest.raises(mixpanel_errors.MixpanelError) as caught:
         export.export_day(make_client(privacy=privacy(drop=("email",))), day, DAY, retry=NO_WAIT)
     assert SECRET not in str(caught.value)
 

@@ -12,12 +12,12 @@ from pydantic import SecretStr
 
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.manifests import Slices, as_json
-from mixpanel_aep_assets.mixpanel import errors, export, slices
+from mixpanel_aep_assets.mixpanel import export, mixpanel_errors, slices
 from mixpanel_aep_assets.mixpanel.client import MixpanelClient
-from mixpanel_aep_assets.mixpanel.settings import Credentials, MixpanelSource
+from mixpanel_aep_assets.mixpanel.source_settings import Credentials, MixpanelSource
 from mixpanel_aep_assets.storage import Day, Storage, open_storage
 from mixpanel_aep_assets_tests.mixpanel.conftest import NO_WAIT, Scripted, Unlimited, answer, event
-from mixpanel_aep_assets_tests.mixpanel.test_history import SAME, contents
+from mixpanel_aep_assets_tests.mixpanel.test_window_export import SAME, contents
 
 DATE = datetime.date(2026, 1, 10)
 NAMES = {"View": 60, "Purchase": 40, 'Say "hi" \\ 検索': 30, "Login": 20, "Rare": 3}
@@ -131,7 +131,7 @@ def test_a_torn_slice_is_asked_for_again_alone(
 
 def test_a_server_that_does_not_follow_the_filter_is_found_out(server: Scripted, make_client: Any, day: Day) -> None:
     server.answers = [answer(b"".join(event(n, name) for n, name in enumerate(["View", "Purchase", "Login"])))]
-    with pytest.raises(errors.SliceNotHonoured):
+    with pytest.raises(mixpanel_errors.SliceNotHonoured):
         slices.export_slices(make_client(), day, DATE, NAMES, 3, retry=NO_WAIT)
     assert len(server.requests) == 3, "the rest by name, then the first slice by time that the events are not of"
     assert list(day.storage.objects(day.path)) == []

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mixpanel_aep_assets.mixpanel import time_evidence, time_mode
-from mixpanel_aep_assets.mixpanel.errors import TimeModeUnsure
+from mixpanel_aep_assets.mixpanel.mixpanel_errors import TimeModeUnsure
 from mixpanel_aep_assets.mixpanel.time_evidence import Evidence
 from mixpanel_aep_assets.mixpanel.zones import zone
 

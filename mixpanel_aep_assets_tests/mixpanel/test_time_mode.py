@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixpanel_aep_assets.mixpanel import time_mode
-from mixpanel_aep_assets.mixpanel.errors import TimeModeUnsure
+from mixpanel_aep_assets.mixpanel.mixpanel_errors import TimeModeUnsure
 from mixpanel_aep_assets.mixpanel.zones import zone
 
 HOUR = 3_600_000

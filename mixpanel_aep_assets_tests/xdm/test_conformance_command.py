@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from mixpanel_aep_assets.cli.conformance import conformance
+from mixpanel_aep_assets.cli.conformance_commands import conformance
 from mixpanel_aep_assets.xdm.rules import OWN
 from mixpanel_aep_assets.xdm.schema import Schema
 from mixpanel_aep_assets_tests.xdm.events import apply, valid_event
@@ -143,7 +143,7 @@ def test_the_help_lists_every_rule_of_our_own() -> None:
 def test_a_month_of_rows_in_several_batches_keeps_its_row_numbers(
     schema_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mixpanel_aep_assets.cli.conformance._BATCH_ROWS", 2)
+    monkeypatch.setattr("mixpanel_aep_assets.cli.conformance_commands._BATCH_ROWS", 2)
     pl.DataFrame(bad_events()).write_parquet(tmp_path / "d.parquet")
     assert told(run(schema_file, tmp_path / "d.parquet")) == EXPECTED
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from mixpanel_aep_assets.cli.conformance import conformance
+from mixpanel_aep_assets.cli.conformance_commands import conformance
 from mixpanel_aep_assets.xdm.composition import registry_schema
 from mixpanel_aep_assets.xdm.parquet import XdmWriter
 from mixpanel_aep_assets_tests.outside import CASES, NO_CASES

@@ -15,7 +15,7 @@ import jsonschema_rs
 import pytest
 from click.testing import CliRunner
 
-from mixpanel_aep_assets.cli.conformance import conformance
+from mixpanel_aep_assets.cli.conformance_commands import conformance
 from mixpanel_aep_assets.xdm.rules import OWN
 
 Node = dict[str, Any]

@@ -1,0 +1,1 @@
+"""What became of every event: counts, reconciliation, checks, quarantine. Numbers only; nothing is changed."""

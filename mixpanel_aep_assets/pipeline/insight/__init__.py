@@ -1,0 +1,1 @@
+"""What a day holds: property statistics, drift, previews, proposed fields, forecasts."""

@@ -1,0 +1,1 @@
+"""A day on its way: export, transform, load, replay, and what they share."""

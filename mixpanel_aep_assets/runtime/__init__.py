@@ -1,0 +1,1 @@
+"""Processes and threads, whatever runs in them."""
