@@ -71,7 +71,7 @@ def connection(emulator: EmulatorThread, tmp_path: Path) -> Iterator[Connection]
 @pytest.fixture
 def definitions(emulator: EmulatorThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dg.Definitions:
     """The connection `default`, described by the environment alone, its schema and dataset made."""
-    from mixpanel_aep_assets_tests.layer import default_definitions, described
+    from mixpanel_aep_assets_tests.orchestration.layer import default_definitions, described
 
     described(monkeypatch, emulator, tmp_path)
     with opened(emulator, tmp_path) as connection:

@@ -24,7 +24,6 @@ from loky import ProcessPoolExecutor
 from loky.process_executor import BrokenProcessPool
 
 from mixpanel_aep_assets.errors import ExplainedError
-from mixpanel_aep_assets.mixpanel.parts import ROW_GROUP
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -35,7 +34,7 @@ MOST = 8
 IDLE_SECONDS = 300
 """After so long without work a kept process ends and gives its memory back; the next work starts it anew."""
 
-LARGE = 4 * ROW_GROUP
+LARGE = 1 << 17
 """Rows from which a day is worth processes of its own."""
 
 _ENVIRONMENT = {

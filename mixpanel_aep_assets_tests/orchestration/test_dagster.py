@@ -25,7 +25,7 @@ from mixpanel_aep_assets_tests.connections import (
     lines,
     strict_mapping,
 )
-from mixpanel_aep_assets_tests.layer import default_definitions
+from mixpanel_aep_assets_tests.orchestration.layer import default_definitions
 
 if TYPE_CHECKING:
     from dagster._core.definitions.sensor_definition import SensorExecutionData  # not among Dagster's public names

@@ -17,7 +17,7 @@ from mixpanel_aep_assets.components import MixpanelToAep
 from mixpanel_aep_assets.components.mixpanel_to_aep import build_connection
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets_tests.connections import DAY, events, lines, opened, provisioned
-from mixpanel_aep_assets_tests.layer import default_definitions, described
+from mixpanel_aep_assets_tests.orchestration.layer import default_definitions, described
 
 SNAPSHOTS = Path(__file__).with_name("snapshots")
 

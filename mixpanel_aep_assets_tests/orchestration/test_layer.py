@@ -21,7 +21,7 @@ from mixpanel_aep_assets.orchestration.resources import ConnectionResource
 from mixpanel_aep_assets.pipeline.books import verify
 from mixpanel_aep_assets.storage import uri_of
 from mixpanel_aep_assets_tests.connections import DAY, events, lines, opened, provisioned
-from mixpanel_aep_assets_tests.layer import described
+from mixpanel_aep_assets_tests.orchestration.layer import described
 
 NOUNS = ("raw_events", "xdm_events", "aep_batch")
 BATCH = dg.AssetKey(["default", "aep_batch"])

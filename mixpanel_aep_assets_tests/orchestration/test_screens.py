@@ -27,7 +27,7 @@ import pytest
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.orchestration import metadata
 from mixpanel_aep_assets_tests.connections import DAY, event, lines, opened, provisioned, variables
-from mixpanel_aep_assets_tests.layer import default_definitions
+from mixpanel_aep_assets_tests.orchestration.layer import default_definitions
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

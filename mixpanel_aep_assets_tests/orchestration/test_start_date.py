@@ -17,7 +17,7 @@ from mixpanel_aep_assets.connection import remembered
 from mixpanel_aep_assets.emulator import EmulatorThread
 from mixpanel_aep_assets.storage import open_storage
 from mixpanel_aep_assets_tests.connections import DAY, events, lines, opened, provisioned
-from mixpanel_aep_assets_tests.layer import default_definitions, described
+from mixpanel_aep_assets_tests.orchestration.layer import default_definitions, described
 
 TODAY = datetime.datetime.now(datetime.UTC).date()
 BEFORE = "2026-03-01"

@@ -32,7 +32,7 @@ from mixpanel_aep_assets.pipeline.steps import day_exports, extract, run_groups
 from mixpanel_aep_assets.pipeline.steps.run_groups import Notes, Pass
 from mixpanel_aep_assets.runtime.owner import Owner
 from mixpanel_aep_assets_tests.connections import event, lines, opened, provisioned, variables
-from mixpanel_aep_assets_tests.layer import default_definitions, described
+from mixpanel_aep_assets_tests.orchestration.layer import default_definitions, described
 
 LAST = datetime.date(2026, 3, 10)
 NO_WAIT = Retry(tries=3, first=0.0, longest=0.0, jitter=(0.0, 0.0), sleep=lambda _: None)

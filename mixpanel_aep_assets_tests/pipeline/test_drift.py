@@ -19,7 +19,7 @@ from mixpanel_aep_assets.pipeline.books import verify
 from mixpanel_aep_assets.pipeline.insight import drift, property_statistics
 from mixpanel_aep_assets.pipeline.steps import extract
 from mixpanel_aep_assets_tests.connections import events, lines, opened, provisioned, reopened
-from mixpanel_aep_assets_tests.layer import default_definitions, described
+from mixpanel_aep_assets_tests.orchestration.layer import default_definitions, described
 
 DAYS = ("2026-03-08", "2026-03-09", "2026-03-10")
 DAY_MS = 86_400_000

@@ -18,7 +18,7 @@ from mixpanel_aep_assets.pipeline.books import report
 from mixpanel_aep_assets_tests.connections import (
     DAY,
 )
-from mixpanel_aep_assets_tests.layer import default_definitions, described
+from mixpanel_aep_assets_tests.orchestration.layer import default_definitions, described
 from mixpanel_aep_assets_tests.pipeline.losses import (
     EXPORT,
     ingested,

@@ -21,7 +21,7 @@ from mixpanel_aep_assets.pipeline.books import quarantine
 from mixpanel_aep_assets.pipeline.steps import extract, transform
 from mixpanel_aep_assets.pipeline.steps.redaction import OtherPrivacyRules
 from mixpanel_aep_assets_tests.connections import DAY, NOON, event, events, lines, opened, provisioned
-from mixpanel_aep_assets_tests.layer import described
+from mixpanel_aep_assets_tests.orchestration.layer import described
 
 SALT = "a salt of the tests, 0123456789"
 RULES: dict[str, Any] = {"drop": ["email", "cart.card"], "hash": ["phone", "distinct_id"]}

@@ -165,7 +165,7 @@ def test_kept_processes_that_were_killed_are_replaced() -> None:
 
 def test_processes_end_with_a_caller_that_is_killed() -> None:
     code = f"from {__name__} import stay; stay()"
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=root) as caller:
         assert caller.stdout is not None
         processes = json.loads(caller.stdout.readline())

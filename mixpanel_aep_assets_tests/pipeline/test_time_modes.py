@@ -22,10 +22,10 @@ from mixpanel_aep_assets.pipeline.books import verify
 from mixpanel_aep_assets.pipeline.steps import extract, time_modes, transform
 from mixpanel_aep_assets.storage import open_storage
 from mixpanel_aep_assets_tests.connections import DAY, opened, provisioned, variables
-from mixpanel_aep_assets_tests.layer import default_definitions
+from mixpanel_aep_assets_tests.orchestration.layer import default_definitions
 
 LAST = datetime.date.fromisoformat(DAY)
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+SHARED = Path(__file__).resolve().parents[3] / "shared"
 CHICAGO = "America/Chicago"
 
 
