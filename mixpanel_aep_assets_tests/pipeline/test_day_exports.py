@@ -11,13 +11,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs
 
 import dagster as dg
 import pytest
 from click.testing import CliRunner
 
+from mixpanel_aep_assets import definitions as code_location
 from mixpanel_aep_assets.cli import cli
 from mixpanel_aep_assets.connection import Connection
 from mixpanel_aep_assets.emulator import EmulatorThread
@@ -291,7 +292,7 @@ def test_a_run_of_a_backfill_of_assets_reads_its_days(
     emulator: EmulatorThread, definitions: dg.Definitions, connection: Connection, tmp_path: Path
 ) -> None:
     # Dagster has no public way to store a backfill, nor to run a job with its repository as a launched run has it.
-    from dagster._core.definitions.reconstruct import ReconstructableRepository
+    from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
     from dagster._core.execution.backfill import PartitionBackfill
 
     wanted = days(6)
@@ -314,6 +315,8 @@ def test_a_run_of_a_backfill_of_assets_reads_its_days(
             run_config=None,
         )
         instance.add_backfill(made)
+        cast("Any", code_location.defs).load_fn.cache_clear()  # another test may have made them from its environment
+        cast("Any", ReconstructableJob.get_definition).cache_clear()
         repository = ReconstructableRepository.for_module("mixpanel_aep_assets.definitions", "defs")
         job: Any = repository.get_reconstructable_job("default_daily")
         tags = {"dagster/partition": wanted[2], backfill.BACKFILL_TAG: backfill_id}
