@@ -73,7 +73,9 @@ def same(one: Profile, other: Profile) -> bool:
         ('[{"a": 1}]', "objects"),
         ('[1, "a"]', "mixed"),
         ("[[1]]", "mixed"),
-        ("[null]", "mixed"),
+        ("[null]", "empty"),
+        ('["a", null]', "strings"),
+        ('[{"a": 1}, null]', "objects"),
         ('{"a": 1}', "object"),
     ],
 )

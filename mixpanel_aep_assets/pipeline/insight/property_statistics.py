@@ -10,7 +10,7 @@ values there are. What belongs here: what was seen. What to make of it is `growt
 kind           values
 =============  =======================================================================================================
 ``null``       JSON null
-``empty``      ``""``, ``[]``, ``{}``: what the Platform takes for no value
+``empty``      ``""``, ``[]``, ``[null]``, ``{}``: what the Platform takes for no value
 ``boolean``    ``true``, ``false``
 ``integer``    a number without fraction and exponent, within ±(2^53-1)
 ``number``     a number with a fraction or exponent
@@ -20,7 +20,8 @@ kind           values
 ``numeral``    a text that is a number as JSON writes it: ``"12.5"``, not ``"007"`` nor the 20 digits of an id
 ``string``     any other text
 ``booleans``   an array of booleans; ``numbers``, ``strings``, ``objects`` likewise
-``mixed``      an array of several of them, or with nulls or arrays in it
+``mixed``      an array of several of them, or with arrays in it
+               (nulls in an array do not count: they are left out of what is sent)
 ``object``     a JSON object
 =============  =======================================================================================================
 """
@@ -51,7 +52,7 @@ from mixpanel_aep_assets.manifests import Conflict, Part, ProfileManifest
 from mixpanel_aep_assets.pipeline.steps import extract, redaction
 
 TABLE = "property_profile"
-VERSION = "2"
+VERSION = "3"
 
 SAMPLE: Final = 256
 """Values kept of each kind of each property; up to so many distinct ones are counted exactly, more within some 6 %."""
@@ -403,7 +404,9 @@ def _kind(value: list[Any] | dict[str, Any]) -> str:
         return "empty"
     if isinstance(value, dict):
         return "object"
-    kinds = {_ELEMENTS.get(type(item), "mixed") for item in value}
+    kinds = {_ELEMENTS.get(type(item), "mixed") for item in value if item is not None}
+    if not kinds:
+        return "empty"
     return kinds.pop() if len(kinds) == 1 else "mixed"
 
 
