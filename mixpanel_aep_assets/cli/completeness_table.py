@@ -35,7 +35,7 @@ def completeness_table(report: Mapping[str, Any], title: str | None = None, coun
             f"{request['from']}\nto {request['to']}",
             *(f"{known[count]:,}" if count in known else "" for count in counts),
             "",
-            f"set aside:\n{escape(reasons)}",
+            f"quarantined:\n{escape(reasons)}",
         )
     shown.add_section()
     shown.add_row("total", *(_number(report["totals"][count]) for count in counts), "", "")

@@ -1,6 +1,6 @@
 """Step one for many days: the first run reads a window of days by one request, the others find their day there.
 
-Runs that belong together (a backfill, a command, a night's re-reads) share a `passes.Pass`. What belongs here: which run
+Runs that belong together (a backfill, a command, a night's re-reads) share a `run_groups.Pass`. What belongs here: which run
 reads which days, in windows, halves and slices. What does not: their sizes (`mixpanel.windows`), how one is read
 (`mixpanel.window_export`, `mixpanel.slices`), how the runs know of each other (`passes`).
 """

@@ -6,7 +6,7 @@ holds across processes and hosts::
     <connection>/windows/<pass>/read/<day>        the day is read and committed
     <connection>/windows/<pass>/finished          a command came to its end
 
-What does not belong here: which days go together, and reading them (`history`).
+What does not belong here: which days go together, and reading them (`day_exports`).
 """
 
 from __future__ import annotations
